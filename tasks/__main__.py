@@ -1,0 +1,96 @@
+"""`python -m tasks`, what run_pipeline.sh calls: .env, the subcommands that are no Luigi task, then Luigi."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import dotenv
+from luigi.retcodes import run_with_retcodes
+from luigi.task_register import Register
+
+import tasks
+from tasks.configuration import ROOT
+from tasks.logs import DEBUG_VARIABLE
+from tasks.parameters import EXIT_USAGE, stop
+
+HELP = """\
+Exports every Betfair tick that a recorder has stored in PostgreSQL into files.
+
+usage: ./run_pipeline.sh TASK [options]      run a task; its options: ./run_pipeline.sh TASK --help
+       ./run_pipeline.sh demo                make a small database, export it to data_exports/demo, show what came out
+       ./run_pipeline.sh test [options]      run the tests; options are pytest's
+       ./run_pipeline.sh --help              this text
+
+tasks:
+{tasks}
+
+common options:
+  --output-dir DIR            default data_exports/tick_export
+  --format parquet|jsonl      default parquet
+  --workers N                 processes at once, default 1
+  --scheduler-url URL         use this luigid; without it Luigi schedules by itself
+  --export-metadata false     leave the metadata files out
+  --offline                   take the export as it lies on disk, without a database
+  --debug                     show a traceback for every error
+
+Options are read from left to right; .env beside run_pipeline.sh gives POSTGRES_HOST, POSTGRES_PORT, POSTGRES_DB, POSTGRES_USER and
+POSTGRES_PASSWORD (see config/env.example); the environment wins over it.
+
+exit codes: 0 all done, 2 wrong usage, 10 another run works in the directory, 20 the data asked for is not there, 25 not run,
+            30 a task failed, 35 the work could not be determined (no connection, wrong password, missing schema), 40 unexpected error
+"""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run one command line; ends the process with its exit code."""
+    rest = list(arguments)
+    if "--debug" in rest:
+        rest.remove("--debug")
+        os.environ[DEBUG_VARIABLE] = "1"
+    if not rest or rest[0] in ("--help", "-h", "help"):
+        print(HELP.format(tasks="\n".join(f"  {name:<28}{_summary(name)}" for name in tasks.PUBLIC)), end="")
+        return
+    command = rest.pop(0)
+    if command in _COMMANDS:
+        sys.exit(_COMMANDS[command](rest))
+    if command not in tasks.PUBLIC:
+        stop(f"there is no task {command!r}. Tasks are {', '.join(tasks.PUBLIC)}; see ./run_pipeline.sh --help.", EXIT_USAGE)
+    if "--resume" in rest:
+        rest.remove("--resume")
+        print("--resume is not needed: every run goes on from the files that are there.", file=sys.stderr)
+    _read_env_file(ROOT / ".env")
+    try:
+        run_with_retcodes(["--module", "tasks", command, *rest])
+    except KeyboardInterrupt:
+        print("Interrupted. What is finished stays; the next run goes on from there.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _read_env_file(path: Path) -> None:
+    """Set the variables of .env that are not set yet. The file is data: nothing in it is executed or expanded."""
+    for name, value in dotenv.dotenv_values(path, interpolate=False).items():
+        if value is not None:
+            os.environ.setdefault(name, value)
+
+
+def _summary(name: str) -> str:
+    return (Register.get_task_cls(name).__doc__ or "").split(". ")[0].split("\n\n")[0].replace("\n", " ").replace("    ", "").rstrip(".")
+
+
+def _demo(arguments: Sequence[str]) -> int:
+    from tasks.demo.show import demo
+    return demo(arguments)
+
+
+def _test(arguments: Sequence[str]) -> int:
+    import subprocess
+    return subprocess.call([sys.executable, "-m", "pytest", *arguments], cwd=ROOT)
+
+
+_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"demo": _demo, "test": _test}
+
+if __name__ == "__main__":
+    logging.captureWarnings(True)
+    main(sys.argv[1:])

@@ -1,0 +1,88 @@
+"""BuildIndex and ExportAll."""
+
+import logging
+import time
+from typing import Any
+
+import luigi
+
+from tasks import run
+from tasks.base import AllMarketsTask
+from tasks.export import pending_exports
+from tasks.metadata import BuildMetadata
+from tasks.ticks import disk as disks
+from tasks.ticks import report
+from tasks.ticks.errors import ExportError
+from tasks.ticks.journal import Journal
+from tasks.ticks.publish import replacing
+
+_log = logging.getLogger("tick_export.index")
+
+
+class SomeMarketsFailed(ExportError):
+    """All is done but for some markets."""
+
+
+class BuildIndex(AllMarketsTask):
+    """Write index.csv, one row a market file with counts and checksum, and execution_report.txt."""
+
+    def requires(self) -> Any:
+        """Return the exports that are missing or out of date."""
+        return pending_exports(self)
+
+    def output(self) -> luigi.LocalTarget:
+        """Return index.csv."""
+        return luigi.LocalTarget(str(self.layout.index))
+
+    def complete(self) -> bool:
+        """Tell whether nothing waits to be exported and index.csv says exactly what lies in markets/."""
+        plan = self.plan()
+        if plan.any_open(tuple(plan.pending)) or plan.stored.refused:
+            return False
+        with run.determining():
+            disk = disks.look_at_disk(self.layout, disks.list_files(self.layout))
+        return disks.is_indexed(disk, plan.stored.events)
+
+    def run(self) -> None:
+        """Write the report, then the index."""
+        plan, layout = self.plan(), self.layout
+        layout.output_dir.mkdir(parents=True, exist_ok=True)
+        disk = disks.look_at_disk(layout, disks.list_files(layout))
+        rows = disks.index_rows(layout, disk, plan.stored.events)
+        text = report.execution_report(layout, rows, plan.stored, disk, Journal(layout.journal_dir), time.time() - run.STARTED_S)
+        for line in text.splitlines():
+            _log.info("%s", line)
+        with replacing(layout.execution_report) as file:
+            file.write(text.encode())
+        disks.publish_index(layout, disk, rows)
+        self.say(f"{len(rows):,} market files", 100)
+        if disk.damaged:
+            raise SomeMarketsFailed("; ".join(disk.damaged.values()) + ". Run ExportAll with the database to mend them.")
+
+
+class ExportAll(AllMarketsTask):
+    """Export every market with ticks, its metadata, the index and the execution report. The main job."""
+
+    def requires(self) -> Any:
+        """Return index and, unless switched off, metadata."""
+        tasks = [self.clone(BuildIndex)]
+        return [*tasks, self.clone(BuildMetadata)] if self.export_metadata else tasks
+
+    def complete(self) -> bool:
+        """Tell whether everything is exported, indexed and described."""
+        return all(task.complete() for task in self.requires())
+
+    def run(self) -> None:
+        """Fail, last of all, where markets failed."""
+        journal = Journal(self.layout.journal_dir)
+        failed = report.failures(self.plan().stored, journal)
+        journal.clear("failed")
+        if failed:
+            named = "; ".join(f"{market_id!r}: {reason}" for market_id, reason in sorted(failed.items())[:3])
+            raise SomeMarketsFailed(f"{len(failed)} markets failed, all others are exported and indexed ({named}"
+                                    f"{' …' if len(failed) > 3 else ''}). See {self.layout.execution_report}.")
+
+
+@ExportAll.event_handler(luigi.Event.DEPENDENCY_PRESENT)  # type: ignore[untyped-decorator]
+def _say_unchanged(task: ExportAll) -> None:
+    _log.info("Nothing to do: all market files in %s are complete, and index and metadata say so.", task.layout.output_dir)

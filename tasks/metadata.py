@@ -1,0 +1,39 @@
+"""BuildMetadata."""
+
+import logging
+
+from tasks import run
+from tasks.base import AllMarketsTask
+from tasks.ticks import metadata
+from tasks.ticks.database import Database
+
+_log = logging.getLogger("tick_export.metadata")
+
+
+class BuildMetadata(AllMarketsTask):
+    """Write markets/marketId=<id>_metadata.json for every market with ticks, wherever it does not say what the database
+    says."""
+
+    def _market_ids(self) -> list[str]:
+        plan = self.plan()
+        return sorted(plan.stored.ladder | {name for name, facts in plan.disk.facts.items() if facts.tick_records})
+
+    def complete(self) -> bool:
+        """Tell whether every metadata file says what the database says; without a database, there is nothing to do."""
+        if self.offline:
+            return True
+        market_ids = self._market_ids()
+        with run.determining(), Database(run.server()) as database:
+            return next(metadata.changes(database, self.layout, market_ids), None) is None
+
+    def run(self) -> None:
+        """Write what is missing or has changed."""
+        layout = self.layout
+        layout.markets_dir.mkdir(parents=True, exist_ok=True)
+        written = 0
+        with Database(run.server()) as database:
+            for written, _ in enumerate(metadata.write(layout, metadata.changes(database, layout, self._market_ids())), 1):
+                if written % 1000 == 0:
+                    self.say(f"{written:,} metadata files written")
+        _log.info("%d metadata files written.", written)
+        self.say(f"{written:,} metadata files written", 100)

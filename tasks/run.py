@@ -1,0 +1,162 @@
+"""One run: what its tasks share. Found out once, before the first task starts; worker processes inherit it by fork."""
+
+import contextlib
+import dataclasses
+import functools
+import logging
+import os
+import time
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import filelock
+import luigi.interface
+
+from tasks.parameters import EXIT_FAILED, EXIT_UNDETERMINED, EXIT_USAGE, stop
+from tasks.progress import Progress
+from tasks.settings import tick_export
+from tasks.ticks import disk as disks
+from tasks.ticks import survey
+from tasks.ticks.database import Database, Server
+from tasks.ticks.density import Density
+from tasks.ticks.disk import OnDisk
+from tasks.ticks.errors import DatabaseError, UsageError
+from tasks.ticks.export import Job
+from tasks.ticks.journal import Journal
+from tasks.ticks.layout import Layout
+from tasks.ticks.publish import remove_leftovers
+from tasks.ticks.survey import Pending, Stored
+
+_log = logging.getLogger("tick_export.run")
+
+STARTED_S = time.time()
+
+#: Small markets are exported in so many groups by a checksum of their id, the same in every process whatever is missing.
+GROUPS = 16
+#: A market of more rows gets a task of its own.
+LARGE_ROWS = 300_000
+
+_locks: list[filelock.BaseFileLock] = []
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is to be exported, of one market or of all: large markets one by one, the others in groups."""
+
+    stored: Stored
+    disk: OnDisk
+    pending: dict[str, Pending]
+    large: tuple[str, ...]
+    groups: dict[int, tuple[str, ...]]
+    job: Job
+    progress: Progress
+
+    @property
+    def layout(self) -> Layout:
+        """Where the files are."""
+        return self.job.layout
+
+    def any_open(self, market_ids: Iterable[str]) -> bool:
+        """Tell whether one of the markets still waits: neither written since the plan was made nor recorded as failed."""
+        failed = Journal(self.layout.journal_dir).all_failed()
+        return any(market_id in self.pending and market_id not in failed and not self._is_written(market_id)
+                   for market_id in market_ids)
+
+    def _is_written(self, market_id: str) -> bool:
+        before = self.pending[market_id].stat
+        try:
+            now = os.stat(self.layout.market_file(market_id))
+        except FileNotFoundError:
+            return False
+        return before is None or (now.st_ino, now.st_mtime_ns) != (before.st_ino, before.st_mtime_ns)
+
+
+@contextlib.contextmanager
+def determining() -> Iterator[None]:
+    """Turn what goes wrong before the first task starts into one line and the exit code for it."""
+    try:
+        yield
+    except UsageError as error:
+        stop(str(error), EXIT_USAGE)
+    except DatabaseError as error:
+        stop(str(error), EXIT_UNDETERMINED)
+    except OSError as error:
+        stop(f"{error.filename or 'The disk'}: {error.strerror or error}. Mend it and start again.", EXIT_FAILED)
+
+
+def server() -> Server:
+    """Return the database that the environment names."""
+    with determining():
+        return Server.from_environment()
+
+
+@functools.cache
+def claim(layout: Layout) -> None:
+    """Keep other runs out of the output directory until this process ends; exit 10 if one is in.
+
+    Workers of one luigid share a directory without a lock: it hands no task out twice.
+    """
+    if luigi.interface.core().local_scheduler:
+        lock = filelock.FileLock(layout.lock)
+        try:
+            layout.output_dir.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            _log.error("Another run works in %s. Wait until it has ended, then start again.", layout.output_dir)
+            raise luigi.interface.PidLockAlreadyTakenExit() from None
+        except OSError as error:
+            stop(f"Cannot write to {layout.output_dir}: {error.strerror}. Mend its permissions or choose another --output-dir.", EXIT_FAILED)
+        _locks.append(lock)
+        Journal(layout.journal_dir).forget_before(STARTED_S)
+    for directory in (layout.output_dir, layout.markets_dir):
+        for name in remove_leftovers(directory):
+            _log.info("Removed %s, left behind by a process that was killed.", directory / name)
+
+
+@functools.cache
+def plan(layout: Layout, include_markets_without_ticks: bool = False, market_id: str | None = None, refresh: bool = False,
+         allow_other_database: bool = False) -> Plan:
+    """Find out what is to be exported: of one market, or of all."""
+    settings = tick_export()
+    with determining(), Database(server()) as database:
+        claim(layout)
+        stats = disks.list_files(layout)
+        if market_id is not None:
+            stats = {name: stat for name, stat in stats.items() if name == market_id}
+        chosen = None if market_id is None else [market_id]
+        stored = survey.ask_database(database, chosen, stats, time.time_ns() // 1000 - settings.warn_partition_us)
+        disk = disks.look_at_disk(layout, stats)
+        if not allow_other_database:
+            survey.refuse_other_database(stored, disk, layout, str(database.server))
+        wanted = survey.universe(stored, disk, include_markets_without_ticks) if chosen is None else chosen
+        pending = {market.market_id: market for market in survey.pending(stored, disk, settings.settle_us, wanted)}
+        if refresh and market_id in stats:
+            pending.setdefault(market_id, Pending(market_id, "asked for", stat=stats[market_id]))
+        density = Density.sampled(database, pending) if pending else Density()
+    return _arranged(layout, stored, disk, pending, density)
+
+
+def _arranged(layout: Layout, stored: Stored, disk: OnDisk, pending: dict[str, Pending], density: Density) -> Plan:
+    rows = {market_id: density.rows(market_id) for market_id in pending}
+    large = sorted((market_id for market_id in rows if rows[market_id] > LARGE_ROWS), key=lambda market_id: -rows[market_id])
+    groups: dict[int, list[str]] = {}
+    for market_id in pending:
+        if rows[market_id] <= LARGE_ROWS:
+            groups.setdefault(zlib.crc32(market_id.encode()) % GROUPS, []).append(market_id)
+    progress = Progress()
+    progress.expect(len(pending), density.total_rows())
+    promised = {market_id: row.facts for market_id, row in disk.index.items()}
+    _log.info("%d markets in the database, %d market files, %d to export (%d large ones, the others in %d groups).",
+              len(stored.ladder), len(disk.files), len(pending), len(large), len(groups))
+    return Plan(stored, disk, pending, tuple(large), {number: tuple(names) for number, names in groups.items()},
+                Job(Server.from_environment(), layout, density, promised, progress.count), progress)
+
+
+@functools.cache
+def plan_offline(layout: Layout) -> Plan:
+    """Look at the disk alone: nothing is to be exported."""
+    with determining():
+        claim(layout)
+        disk = disks.look_at_disk(layout, disks.list_files(layout))
+    return _arranged(layout, Stored({}, frozenset(), {}, {}, []), disk, {}, Density())

@@ -1,0 +1,1 @@
+"""What a tick is and how it moves: PostgreSQL to files. Nothing in here knows Luigi."""

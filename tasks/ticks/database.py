@@ -1,0 +1,275 @@
+"""PostgreSQL: the connection, and every SQL statement of the pipeline. Only reads."""
+
+import dataclasses
+import datetime
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, LiteralString
+
+import psycopg2
+import psycopg2.extensions
+from psycopg2 import sql
+
+from tasks.ticks.errors import DatabaseError
+
+LADDER = "ladder_levels"
+TRADED = "traded_volume"
+
+_SCHEMA = "stream_ingest"
+_REQUIRED = ("public.events", "public.markets", "public.runners", "stream_ingest.ladder_levels",
+             "stream_ingest.traded_volume", "stream_ingest.market_lifecycle_events")
+
+#: Each session reads only, sees one snapshot a transaction, and does not compile queries that are not worth it.
+_SESSION = "-c default_transaction_read_only=on -c default_transaction_isolation=repeatable\\ read -c jit=off -c TimeZone=UTC"
+
+#: Microseconds since 1970; a time at infinity becomes the largest integer, so that only its own market fails.
+_MICROSECONDS = "CASE WHEN NOT isfinite({0}) THEN 9223372036854775807 ELSE round(extract(epoch FROM {0}) * 1000000)::int8 END"
+
+_PARTITIONS = """
+    SELECT c.oid, n.nspname, c.relname, pg_relation_size(c.oid) / current_setting('block_size')::int
+      FROM (SELECT relid FROM pg_partition_tree(%(table)s::regclass) WHERE isleaf
+             UNION SELECT %(table)s::regclass) AS leaf(oid)
+      JOIN pg_class c ON c.oid = leaf.oid AND c.relkind = 'r'
+      JOIN pg_namespace n ON n.oid = c.relnamespace
+     ORDER BY c.relname
+"""
+
+#: Every market id of a table in one index probe each, instead of a scan.
+_MARKET_IDS = """
+    WITH RECURSIVE walk AS (
+        (SELECT market_id FROM {table} ORDER BY market_id LIMIT 1)
+        UNION ALL
+        SELECT (SELECT market_id FROM {table} WHERE market_id > walk.market_id ORDER BY market_id LIMIT 1)
+          FROM walk WHERE walk.market_id IS NOT NULL)
+    SELECT market_id FROM walk WHERE market_id IS NOT NULL
+"""
+
+#: The runners of each market with their newest publish_time, in one index probe each.
+_RUNNERS = """
+    WITH RECURSIVE walk AS (
+        (SELECT selection_id, publish_time FROM {table} WHERE market_id = wanted.market_id
+          ORDER BY selection_id, publish_time DESC LIMIT 1)
+        UNION ALL
+        SELECT next.* FROM walk CROSS JOIN LATERAL (
+            SELECT selection_id, publish_time FROM {table}
+             WHERE market_id = wanted.market_id AND selection_id > walk.selection_id
+             ORDER BY selection_id, publish_time DESC LIMIT 1) AS next)
+    SELECT selection_id, publish_time FROM walk
+"""
+
+_NEWEST = """
+    SELECT wanted.market_id, """ + _MICROSECONDS.format("newest.publish_time") + """
+      FROM unnest(%(ids)s::text[]) AS wanted(market_id)
+     CROSS JOIN LATERAL (SELECT max(publish_time) AS publish_time FROM (""" + _RUNNERS + """) AS runner) AS newest
+     WHERE newest.publish_time IS NOT NULL
+"""
+
+#: A sample of a table's pages: how many rows each market has, and when.
+_SAMPLE = """
+    SELECT market_id, (floor(extract(epoch FROM publish_time) / %(bucket_s)s) * %(bucket_s)s)::int8, count(*)
+      FROM {table} TABLESAMPLE SYSTEM (%(percent)s) REPEATABLE (0)
+     WHERE isfinite(publish_time)
+     GROUP BY 1, 2
+"""
+
+_MARKETS = "SELECT market_id, event_id FROM public.markets"
+
+_METADATA = """
+    SELECT wanted.market_id, m.event_id, m.market_name, m.market_type, """ + _MICROSECONDS.format("m.market_start_time") + """,
+           (SELECT status FROM stream_ingest.market_lifecycle_events l
+             WHERE l.market_id = wanted.market_id AND status IS NOT NULL
+             ORDER BY publish_time DESC, received_time DESC, status DESC LIMIT 1),
+           (SELECT in_play FROM stream_ingest.market_lifecycle_events l
+             WHERE l.market_id = wanted.market_id AND in_play IS NOT NULL
+             ORDER BY publish_time DESC, received_time DESC, status DESC NULLS LAST, in_play DESC LIMIT 1),
+           (SELECT array_agg(selection_id ORDER BY selection_id) FROM public.runners r WHERE r.market_id = wanted.market_id),
+           (SELECT array_agg(runner_name ORDER BY selection_id) FROM public.runners r WHERE r.market_id = wanted.market_id)
+      FROM unnest(%(ids)s::text[]) AS wanted(market_id)
+      LEFT JOIN public.markets m ON m.market_id = wanted.market_id
+"""
+
+#: What a ladder row is, as few columns as possible: one integer holds selection, level and side. Multiplication, unlike
+#: a shift, fails where it does not fit. A side that is neither B nor L becomes null, which the reader refuses.
+_LADDER_TICKS = """
+    SELECT {market}selection_id * 131072 + (level + 32768) * 2 + CASE side WHEN 'B' THEN 0 WHEN 'L' THEN 1 END AS packed,
+           price, size, publish_time, received_time
+      FROM stream_ingest.ladder_levels WHERE {rows} LIMIT {limit}
+"""
+_TRADED_TICKS = """
+    SELECT {market}selection_id, price, size_traded AS size, publish_time, received_time
+      FROM stream_ingest.traded_volume WHERE {rows} LIMIT {limit}
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Server:
+    """Where the database is. The password stays out of every text made of this."""
+
+    host: str = "localhost"
+    port: int = 5432
+    database: str = "netbet"
+    user: str = "netbet"
+    password: str = dataclasses.field(default="", repr=False)
+    options: str = "-c search_path=public,stream_ingest"
+
+    @staticmethod
+    def from_environment(environment: Mapping[str, str] = os.environ) -> "Server":
+        """Return the server that POSTGRES_HOST, _PORT, _DB, _USER, _PASSWORD and PGOPTIONS name.
+
+        libpq itself reads its own variables (PGSSLMODE, PGPASSFILE …). Raises DatabaseError on a port that is no number.
+        """
+        port = environment.get("POSTGRES_PORT") or "5432"
+        if not port.isdecimal():
+            raise DatabaseError(f"POSTGRES_PORT is {port!r}, expected a number such as 5432. Mend it in .env or the environment.")
+        return Server(
+            host=environment.get("POSTGRES_HOST") or Server.host,
+            port=int(port),
+            database=environment.get("POSTGRES_DB") or Server.database,
+            user=environment.get("POSTGRES_USER") or Server.user,
+            password=environment.get("POSTGRES_PASSWORD") or "",
+            options=environment.get("PGOPTIONS") or Server.options,
+        )
+
+    def __str__(self) -> str:
+        return f"{self.user}@{self.host}:{self.port}/{self.database}"
+
+    def conninfo(self) -> str:
+        """Return libpq's connection string. It holds the password: hand it to a driver, never to a log."""
+        secret = {"password": self.password} if self.password else {}
+        return psycopg2.extensions.make_dsn(
+            host=self.host, port=self.port, dbname=self.database, user=self.user,
+            options=f"{self.options} {_SESSION}", application_name="tick_export", connect_timeout=10, **secret)
+
+
+def one_line(error: BaseException) -> str:
+    """Return a driver's error as one line without its class, SQL or position."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(line for line in lines if not line.startswith(("LINE ", "^", "QUERY:", "CONTEXT:"))) or type(error).__name__
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table that really holds rows: traded_volume, or a partition of ladder_levels."""
+
+    schema: str
+    name: str
+    pages: int
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        """The quoted name for SQL."""
+        return sql.Identifier(self.schema, self.name)
+
+
+class Database:
+    """Small questions to the database: what markets there are, how new, how large. Ticks come through TickReader."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        try:
+            self._connection = psycopg2.connect(server.conninfo())
+        except psycopg2.Error as error:
+            raise DatabaseError(f"No connection to {server}: {one_line(error)}. Check POSTGRES_HOST, POSTGRES_PORT, POSTGRES_DB, "
+                                "POSTGRES_USER and POSTGRES_PASSWORD, and that the server runs.") from None
+        try:
+            self._require_schema()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> "Database":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def _query(self, statement: LiteralString | sql.Composable, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        try:
+            with self._connection.cursor() as cursor:
+                cursor.execute(statement, parameters)
+                rows = cursor.fetchall()
+            self._connection.rollback()  # ends the snapshot: an idle one would hold back the server's vacuum
+            return rows
+        except psycopg2.Error as error:
+            raise DatabaseError(f"A query on {self.server} failed: {one_line(error)}.") from None
+
+    def _require_schema(self) -> None:
+        rows = self._query("SELECT name FROM unnest(%(names)s::text[]) AS name WHERE to_regclass(name) IS NULL",
+                           {"names": list(_REQUIRED)})
+        if rows:
+            raise DatabaseError(f"Database {self.server} has no table {', '.join(name for name, in rows)}: it does not look like a "
+                                "netbet recorder's. Check POSTGRES_DB.")
+        rows = self._query("SELECT name FROM unnest(%(names)s::text[]) AS name WHERE NOT has_table_privilege(name, 'SELECT')",
+                           {"names": list(_REQUIRED)})
+        if rows:
+            raise DatabaseError(f"User {self.server.user} may not read {', '.join(name for name, in rows)} in {self.server}. "
+                                "GRANT SELECT on them.")
+
+    def tables(self, name: str) -> list[Table]:
+        """Return the tables that hold the rows of stream_ingest.<name>: its leaf partitions, or itself."""
+        rows = self._query(_PARTITIONS, {"table": f"{_SCHEMA}.{name}"})
+        return [Table(schema, relation, pages) for _, schema, relation, pages in rows]
+
+    def market_ids(self, table: Table) -> list[str]:
+        """Return every market id of the table, without scanning it."""
+        return [market_id for market_id, in self._query(sql.SQL(_MARKET_IDS).format(table=table.identifier))]
+
+    def newest(self, table: Table, market_ids: Sequence[str]) -> dict[str, int]:
+        """Return the newest publish_time of those markets that the table has, microseconds since 1970."""
+        rows = self._query(sql.SQL(_NEWEST).format(table=table.identifier), {"ids": list(market_ids)})
+        return dict(rows)
+
+    def sample(self, table: Table, pages: int, bucket_s: int) -> list[tuple[str, int, float]]:
+        """Estimate rows of each market and time bucket from about so many pages: (market id, bucket start in s, rows)."""
+        percent = min(100.0, 100.0 * pages / max(table.pages, 1))
+        rows = self._query(sql.SQL(_SAMPLE).format(table=table.identifier), {"percent": percent, "bucket_s": bucket_s})
+        return [(market_id, start, count * 100.0 / percent) for market_id, start, count in rows]
+
+    def events(self) -> dict[str, str]:
+        """Return the event id of every market in public.markets."""
+        return dict(self._query(_MARKETS))
+
+    def metadata(self, market_ids: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        """Yield (market id, event id, name, type, start in µs, status, in play, selection ids, runner names) of each market."""
+        yield from self._query(_METADATA, {"ids": list(market_ids)})
+
+
+def tick_queries(market_ids: Sequence[str], selection_ids: Sequence[int] | None,
+                 lower_us: int | None, upper_us: int | None, limit: int) -> tuple[str, str]:
+    """Return the two statements that read the ladder and the traded rows of markets in [lower_us, upper_us).
+
+    With several markets each row says which; selection_ids, all of the market's, let the server go through the index
+    (market_id, selection_id, publish_time) straight to the times asked for.
+    """
+    conditions: list[sql.Composable] = [sql.SQL("market_id = ANY({}::varchar[])").format(_literal(list(market_ids)))
+                                        if len(market_ids) > 1 else sql.SQL("market_id = {}").format(_literal(market_ids[0]))]
+    if selection_ids is not None:
+        conditions.append(sql.SQL("selection_id = ANY({}::bigint[])").format(_literal(list(selection_ids))))
+    for comparison, bound_us in ((">=", lower_us), ("<", upper_us)):
+        if bound_us is not None:
+            conditions.append(sql.SQL("publish_time " + comparison + " {}::timestamptz").format(_literal(_timestamp(bound_us))))
+    parts = {"market": sql.SQL("market_id, " if len(market_ids) > 1 else ""), "rows": sql.SQL(" AND ").join(conditions),
+             "limit": _literal(limit)}
+    ladder, traded = (sql.SQL(statement).format(**parts).as_string(None) for statement in (_LADDER_TICKS, _TRADED_TICKS))
+    return ladder, traded
+
+
+def runner_query(market_id: str) -> str:
+    """Return the statement that lists the selection ids of a market in both tables, without scanning them."""
+    walks = [_RUNNERS.format(table=f"{_SCHEMA}.{name}") for name in (LADDER, TRADED)]
+    union = " UNION ".join(f"SELECT selection_id FROM ({walk}) AS runner" for walk in walks)
+    return sql.SQL("SELECT runners.selection_id FROM (SELECT {id}::text AS market_id) AS wanted, LATERAL (" + union
+                   + ") AS runners").format(id=_literal(market_id)).as_string(None)
+
+
+def _literal(value: object) -> sql.SQL:
+    """Return a value quoted for SQL. The tick statements hold numbers, times and checked market ids, nothing else."""
+    return sql.SQL(psycopg2.extensions.adapt(value).getquoted().decode())
+
+
+def _timestamp(microseconds: int) -> str:
+    return str(datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC) + datetime.timedelta(microseconds=microseconds))

@@ -1,0 +1,134 @@
+"""What lies in the output directory, and what index.csv says of it."""
+
+import contextlib
+import dataclasses
+import logging
+import os
+import time
+
+from tasks.ticks import files, index, metadata
+from tasks.ticks.errors import DamagedFile, UsageError
+from tasks.ticks.files import FileFacts
+from tasks.ticks.index import IndexRow
+from tasks.ticks.journal import Journal
+from tasks.ticks.layout import FORMATS, Layout
+from tasks.ticks.publish import replacing
+
+_log = logging.getLogger("tick_export.disk")
+
+Stats = dict[str, os.stat_result]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OnDisk:
+    """What lies in the output directory.
+
+    seen_us: when the look began, microseconds since 1970; files: what stat says of each market file; facts: of each sound
+    one; damaged: why a file is none of ours; index: the rows of index.csv; unknown: how many files neither index nor
+    journal vouched for, so that they had to be read.
+    """
+
+    seen_us: int
+    files: Stats
+    facts: dict[str, FileFacts]
+    damaged: dict[str, str]
+    index: dict[str, IndexRow]
+    unknown: int
+
+
+def list_files(layout: Layout) -> Stats:
+    """Return what stat says of each market file. Raises UsageError where the directory holds the other format."""
+    stats: Stats = {}
+    others = {other: Layout(layout.output_dir, other) for other in FORMATS if other != layout.format}
+    with contextlib.suppress(FileNotFoundError), os.scandir(layout.markets_dir) as entries:
+        for entry in entries:
+            market_id = layout.market_id_of(entry.name)
+            if market_id is not None:
+                stats[market_id] = entry.stat()
+            for other, other_layout in others.items():
+                if other_layout.market_id_of(entry.name) is not None:
+                    raise UsageError(f"{layout.output_dir} holds {other} market files ({entry.name}), asked for {layout.format}: "
+                                     f"one directory has one format. Use --format {other} or another --output-dir.")
+    return stats
+
+
+def look_at_disk(layout: Layout, stats: Stats) -> OnDisk:
+    """Find the facts of every market file: from the index and the journal where the file is the one they speak of,
+    otherwise by reading it."""
+    seen_us = time.time_ns() // 1000
+    try:
+        rows = index.read(layout.index)
+    except index.UnreadableIndex as error:
+        _log.warning("The index is unreadable and will be made anew: %s", error)
+        rows = {}
+    index_time_ns = layout.index.stat().st_mtime_ns if rows else 0
+    written = Journal(layout.journal_dir).all_written()
+    facts: dict[str, FileFacts] = {}
+    damaged: dict[str, str] = {}
+    unknown = 0
+    for market_id, stat in stats.items():
+        row = rows.get(market_id)
+        record = next((record for record in reversed(written.get(market_id, ())) if record.is_of(stat)), None)
+        if record is not None:
+            facts[market_id] = record.facts
+        elif row is not None and row.facts.size_bytes == stat.st_size and stat.st_ctime_ns <= index_time_ns:
+            facts[market_id] = row.facts
+        else:
+            unknown += 1
+            try:
+                facts[market_id] = _inspect(layout, market_id, row)
+            except DamagedFile as error:
+                damaged[market_id] = str(error)
+    return OnDisk(seen_us, stats, facts, damaged, rows, unknown)
+
+
+def _inspect(layout: Layout, market_id: str, row: IndexRow | None) -> FileFacts:
+    facts = files.inspect(layout.market_file(market_id), market_id)
+    if row is not None and facts.tick_records < row.facts.tick_records:
+        raise DamagedFile(f"{row.file_path}: has {facts.tick_records} ticks, the index says {row.facts.tick_records}")
+    return facts
+
+
+def is_indexed(disk: OnDisk, events: dict[str, str]) -> bool:
+    """Tell whether index.csv says exactly what lies in markets/, of files that nobody touched since."""
+    return (not disk.unknown and disk.files.keys() == disk.index.keys()
+            and all(row.facts == disk.facts.get(market_id) and events.get(market_id, row.event_id) == row.event_id
+                    for market_id, row in disk.index.items()))
+
+
+def index_rows(layout: Layout, disk: OnDisk, events: dict[str, str]) -> dict[str, IndexRow]:
+    """Return the index of what lies on disk. events: event ids of markets that the database knows."""
+    rows = {}
+    for market_id, facts in disk.facts.items():
+        event_id = events.get(market_id)
+        if event_id is None:
+            event_id = disk.index[market_id].event_id if market_id in disk.index else _described_event(layout, market_id)
+        path = layout.market_file(market_id).relative_to(layout.output_dir)
+        rows[market_id] = IndexRow(market_id, event_id, path.as_posix(), facts)
+    return rows
+
+
+def _described_event(layout: Layout, market_id: str) -> str:
+    with contextlib.suppress(FileNotFoundError):
+        described = metadata.parse(layout.metadata_file(market_id).read_bytes())
+        return (described or {}).get("eventId") or ""
+    return ""
+
+
+def publish_index(layout: Layout, disk: OnDisk, rows: dict[str, IndexRow]) -> bool:
+    """Write index.csv if it does not say the same already; return whether it was written.
+
+    Its modification time becomes that of the look at the disk: it vouches for files that were not touched after it.
+    """
+    content = index.render(rows)
+    try:
+        same = layout.index.read_bytes() == content
+    except FileNotFoundError:
+        same = False
+    if same:
+        os.utime(layout.index, ns=(disk.seen_us * 1000, disk.seen_us * 1000))
+    else:
+        with replacing(layout.index, modified_us=disk.seen_us) as file:
+            file.write(content)
+    Journal(layout.journal_dir).clear("written")
+    return not same

@@ -1,0 +1,174 @@
+"""Market files: written from ticks in order, read back in order, inspected."""
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.ticks import jsonl
+from tasks.ticks.errors import DamagedFile
+from tasks.ticks.publish import NewFile
+from tasks.ticks.schema import ROW_GROUP_ROWS, SCHEMA
+from tasks.ticks.ticks import Ticks
+
+_READ_ROWS = 131_072
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What the index says of a market file. Times in microseconds since 1970, None where there are no ticks."""
+
+    first_tick: int | None
+    last_tick: int | None
+    tick_records: int
+    messages: int
+    size_bytes: int
+    checksum: str
+
+
+class TickCounter:
+    """Counts ticks that come in order of publish time."""
+
+    def __init__(self) -> None:
+        self.first: int | None = None
+        self.last: int | None = None
+        self.tick_records = 0
+        self.messages = 0
+
+    def add(self, ticks: Ticks) -> None:
+        """Count ticks; raise ValueError where their publish_time is before the last one's."""
+        if not len(ticks):
+            return
+        times = ticks.publish_time
+        steps = np.diff(times)
+        if bool((steps < 0).any()) or (self.last is not None and int(times[0]) < self.last):
+            raise ValueError("publish_time goes back")
+        self.messages += int(np.count_nonzero(steps)) + (self.last is None or int(times[0]) != self.last)
+        self.first = int(times[0]) if self.first is None else self.first
+        self.last = int(times[-1])
+        self.tick_records += len(ticks)
+
+    def facts(self, size_bytes: int, checksum: str) -> FileFacts:
+        """Return the counts as facts of a file of that size and checksum."""
+        return FileFacts(self.first, self.last, self.tick_records, self.messages, size_bytes, checksum)
+
+
+class MarketWriter:
+    """Writes one market file from ticks that come in file order, cut between publish times only.
+
+    finish() must have put it on disk before publish(). Parquet row groups are cut at fixed row counts, so the bytes
+    depend on the ticks alone, not on how they were handed over.
+    """
+
+    def __init__(self, path: Path, market_id: str) -> None:
+        self._market_id = market_id
+        self._file = NewFile(path)
+        self._counter = TickCounter()
+        self._parquet = _open_parquet(self._file) if path.suffix == ".parquet" else None
+        self._waiting: list[Ticks] = []
+        self._waiting_sequence: list[np.ndarray] = []
+        self._waiting_rows = 0
+
+    def write(self, ticks: Ticks) -> None:
+        """Append ticks."""
+        self._counter.add(ticks)
+        sequence = ticks.sequence()
+        if self._parquet is None:
+            for lines in jsonl.render(ticks, self._market_id, sequence):
+                self._file.write(lines)
+            return
+        self._waiting.append(ticks)
+        self._waiting_sequence.append(sequence)
+        self._waiting_rows += len(ticks)
+        if self._waiting_rows >= ROW_GROUP_ROWS:
+            self._write_row_groups(self._waiting_rows // ROW_GROUP_ROWS * ROW_GROUP_ROWS)
+
+    def _write_row_groups(self, rows: int) -> None:
+        assert self._parquet is not None
+        ticks = Ticks.concatenate(self._waiting)
+        sequence = np.concatenate([*self._waiting_sequence, np.zeros(0, np.int64)])
+        for start in range(0, rows, ROW_GROUP_ROWS):
+            group = slice(start, min(start + ROW_GROUP_ROWS, rows))
+            self._parquet.write_table(ticks[group].to_table(self._market_id, sequence[group]), ROW_GROUP_ROWS)
+        self._waiting, self._waiting_sequence = [ticks[rows:]], [sequence[rows:]]
+        self._waiting_rows -= rows
+
+    def finish(self, modified_us: int) -> tuple[FileFacts, os.stat_result]:
+        """Put the whole file on disk, dated modified_us; return its facts and what stat says of it."""
+        if self._parquet is not None:
+            self._write_row_groups(self._waiting_rows)
+            self._parquet.close()
+        stat = self._file.finish(modified_us)
+        return self._counter.facts(self._file.size_bytes, self._file.checksum), stat
+
+    def publish(self) -> None:
+        """Give the finished file its final name."""
+        self._file.publish()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.__exit__(kind, error, trace)
+
+
+def _open_parquet(file: NewFile) -> pq.ParquetWriter:
+    return pq.ParquetWriter(
+        pa.PythonFile(file, "w"),
+        SCHEMA,
+        version="2.6",
+        compression="zstd",
+        compression_level=1,
+        write_page_checksum=True,
+        write_page_index=True,
+        sorting_columns=[pq.SortingColumn(SCHEMA.get_field_index("publish_time"))],
+    )
+
+
+def read(path: Path, market: int = 0) -> Iterator[Ticks]:
+    """Yield the ticks of a market file in their order, in batches of bounded size.
+
+    Raises DamagedFile where the file is not one that MarketWriter writes, FileNotFoundError where there is none.
+    """
+    for batch in _batches(path):
+        yield Ticks.from_batch(batch, market)
+
+
+def _batches(path: Path) -> Iterator[pa.RecordBatch]:
+    if path.suffix == ".jsonl":
+        yield from jsonl.read(path)
+        return
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            if not file.schema_arrow.equals(SCHEMA):
+                raise DamagedFile(f"{path}: its columns are not those of a tick")
+            yield from file.iter_batches(_READ_ROWS, use_threads=False)
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise DamagedFile(f"{path}: not readable as Parquet: {str(error).splitlines()[0]}") from None
+
+
+def inspect(path: Path, market_id: str) -> FileFacts:
+    """Read a whole market file and return its facts.
+
+    Raises DamagedFile where it is unreadable, out of order, or holds another market's ticks.
+    """
+    counter = TickCounter()
+    for batch in _batches(path):
+        ids = batch.column("market_id").cast(pa.string()).unique().to_pylist()
+        if ids not in ([], [market_id]):
+            raise DamagedFile(f"{path}: holds market {ids[0]}, not {market_id}")
+        try:
+            counter.add(Ticks.from_batch(batch))
+        except ValueError as error:
+            raise DamagedFile(f"{path}: {error}") from None
+    with open(path, "rb") as file:
+        return counter.facts(os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest())

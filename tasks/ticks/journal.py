@@ -1,0 +1,90 @@
+"""What was written and what failed since index.csv was made: how the processes of a run tell each other.
+
+Not a checkpoint: a record counts only while the file on disk is the very one it speaks of, and all of it can be lost
+without losing anything but the time to read a file again.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from tasks.ticks.files import FileFacts
+from tasks.ticks.publish import process_name
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Written:
+    """A market file that was written, with what identifies it on disk."""
+
+    market_id: str
+    change: str  # new or refreshed
+    size_bytes: int
+    modified_ns: int
+    inode: int
+    facts: FileFacts
+
+    def is_of(self, stat: os.stat_result) -> bool:
+        """Tell whether stat is of the file that this record speaks of."""
+        return (self.size_bytes, self.modified_ns, self.inode) == (stat.st_size, stat.st_mtime_ns, stat.st_ino)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Failed:
+    """A market that could not be exported, or not as it should."""
+
+    market_id: str
+    reason: str
+
+
+class Journal:
+    """The records of one output directory: files of JSON lines, one a process."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def written(self, market: Written) -> None:
+        """Record a market file that is about to get its final name."""
+        self._append("written", dataclasses.asdict(market))
+
+    def failed(self, market: Failed) -> None:
+        """Record a failure."""
+        self._append("failed", dataclasses.asdict(market))
+
+    def _append(self, kind: str, record: dict[str, Any]) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        with open(self._directory / f"{kind}.{process_name()}.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def all_written(self) -> dict[str, list[Written]]:
+        """Return all records of written files by market."""
+        markets: dict[str, list[Written]] = {}
+        for record in self._records("written"):
+            facts = FileFacts(**record.pop("facts"))
+            markets.setdefault(record["market_id"], []).append(Written(**record, facts=facts))
+        return markets
+
+    def all_failed(self) -> dict[str, str]:
+        """Return the reason of each failure by market."""
+        return {record["market_id"]: record["reason"] for record in self._records("failed")}
+
+    def _records(self, kind: str) -> list[dict[str, Any]]:
+        records = []
+        for path in sorted(self._directory.glob(f"{kind}.*.jsonl"), key=lambda path: path.stat().st_mtime_ns):
+            for line in path.read_text(encoding="utf-8").splitlines():
+                with contextlib.suppress(ValueError):  # the last line of a killed process can be cut short
+                    records.append(json.loads(line))
+        return records
+
+    def forget_before(self, moment_s: float) -> None:
+        """Forget failures recorded before a moment, seconds since 1970: that run is over, and its markets come again."""
+        for path in self._directory.glob("failed.*.jsonl"):
+            if path.stat().st_mtime < moment_s:
+                path.unlink(missing_ok=True)
+
+    def clear(self, kind: str) -> None:
+        """Forget the records of a kind: index.csv or the report has them now."""
+        for path in self._directory.glob(f"{kind}.*.jsonl"):
+            path.unlink(missing_ok=True)

@@ -1,0 +1,134 @@
+"""Files that appear under their final name only when they are whole."""
+
+import contextlib
+import hashlib
+import os
+import re
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+_HOST = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname()) or "host"
+_LEFTOVER = re.compile(r"\..+\.(?P<host>[A-Za-z0-9-]+)\.(?P<pid>[0-9]+)\.tmp", re.DOTALL)
+_DAY_S = 86_400
+
+
+def process_name() -> str:
+    """Return host and process as they stand in temporary names: netbet-1.4711."""
+    return f"{_HOST}.{os.getpid()}"
+
+
+class NewFile:
+    """A binary file being written beside its final place and hashed on the way.
+
+    finish() puts it on disk, publish() gives it its name. Left without publish(), it is removed. pyarrow can write
+    into it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size_bytes = 0
+        self._sha256 = hashlib.sha256()
+        self._temporary = path.with_name(f".{path.name}.{process_name()}.tmp")
+        self._file = open(self._temporary, "wb")
+
+    def write(self, data: Any) -> int:
+        """Append bytes or an Arrow buffer; return how many bytes."""
+        self._sha256.update(data)
+        self._file.write(data)
+        count = memoryview(data).nbytes
+        self.size_bytes += count
+        return count
+
+    def flush(self) -> None:
+        """Do nothing (pyarrow asks for it): finish() flushes to disk, once."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether the file takes no more bytes."""
+        return self._file.closed
+
+    @property
+    def checksum(self) -> str:
+        """The SHA-256 of what has been written, in hex."""
+        return self._sha256.hexdigest()
+
+    def finish(self, modified_us: int | None = None) -> os.stat_result:
+        """Flush the whole file to disk, still under its temporary name, and return what stat says of it.
+
+        modified_us: the modification time it shall have, microseconds since 1970 (now if None).
+        """
+        self._file.flush()
+        if modified_us is not None:
+            os.utime(self._file.fileno(), ns=(modified_us * 1000, modified_us * 1000))
+        os.fsync(self._file.fileno())
+        stat = os.fstat(self._file.fileno())
+        self._file.close()
+        return stat
+
+    def publish(self) -> None:
+        """Give the finished file its name, in place of any file that has it. flush_directory makes that last."""
+        os.replace(self._temporary, self.path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with contextlib.suppress(OSError):  # on a full disk the last flush fails again: the file goes all the same
+            self._file.close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._temporary)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, flush: bool = True, modified_us: int | None = None) -> Iterator[NewFile]:
+    """Open a file that takes the place of path when the block ends without an error.
+
+    flush: flush the directory too (who replaces many files does it once); modified_us: as NewFile.finish has it.
+    """
+    with NewFile(path) as file:
+        yield file
+        file.finish(modified_us)
+        file.publish()
+    if flush:
+        flush_directory(path.parent)
+
+
+def flush_directory(directory: Path) -> None:
+    """Flush a directory's names to disk, so that a rename outlives a power cut."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_leftovers(directory: Path) -> list[str]:
+    """Remove temporary files whose process is dead on this host, or that are a day old; return their names."""
+    removed = []
+    with contextlib.suppress(FileNotFoundError), os.scandir(directory) as entries:
+        for entry in entries:
+            match = _LEFTOVER.fullmatch(entry.name)
+            if match and _is_abandoned(match["host"], int(match["pid"]), entry):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(entry.path)
+                    removed.append(entry.name)
+    return removed
+
+
+def _is_abandoned(host: str, pid: int, entry: os.DirEntry[str]) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        if time.time() - entry.stat(follow_symlinks=False).st_ctime > _DAY_S:
+            return True
+    if host != _HOST:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

@@ -1,0 +1,167 @@
+"""Ticks out of PostgreSQL: COPY by the ADBC driver, Arrow to arrays, never a Python object a row."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
+
+import adbc_driver_manager
+import adbc_driver_postgresql.dbapi
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tasks.ticks.database import Server, one_line, runner_query, tick_queries
+from tasks.ticks.errors import DatabaseError, UnreadableRow
+from tasks.ticks.ranks import Ints
+from tasks.ticks.schema import MAX_LEVEL
+from tasks.ticks.ticks import TRADED, Ticks
+
+#: The server's word that the connection, not the query, is at fault (PostgreSQL's error code classes 08, 53, 57, 58).
+_CONNECTION_CLASSES = ("08", "53", "57", "58")
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """What to read: markets, and for a single market the half-open range of publish_time (None: no bound)."""
+
+    market_ids: tuple[str, ...]
+    lower_us: int | None = None
+    upper_us: int | None = None
+
+
+class TooManyRows(Exception):
+    """More rows than asked for; times are those of the rows that came."""
+
+    def __init__(self, times: Ints) -> None:
+        self.times = times
+
+
+class TickReader:
+    """Reads ticks within one snapshot at a time. Not for use by two threads at once."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        try:
+            self._connection = adbc_driver_postgresql.dbapi.connect(server.conninfo())
+        except adbc_driver_manager.Error as error:
+            raise DatabaseError(f"No connection to {server}: {_message(error)}.") from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def begin_snapshot(self) -> int:
+        """Start to read the database as it is now; return that time by the server's clock, microseconds since 1970."""
+        self._connection.rollback()
+        moment = self._fetch("SELECT statement_timestamp() AS moment").column("moment")
+        return int(moment.cast(pa.int64())[0].as_py())
+
+    def selection_ids(self, market_id: str) -> list[int]:
+        """Return the selection ids of a market in either table."""
+        return self._fetch(runner_query(market_id)).column(0).to_pylist()
+
+    def read(self, rows: Rows, selection_ids: Sequence[int] | None, limit: int) -> Ticks:
+        """Return the ticks as the server sent them; Ticks.market is the position in rows.market_ids.
+
+        Raises TooManyRows when a table has more than limit rows, UnreadableRow for a row that is no tick, DatabaseError
+        when the connection is lost.
+        """
+        statements = tick_queries(rows.market_ids, selection_ids, rows.lower_us, rows.upper_us, limit + 1)
+        ladder, traded = (self._fetch(statement) for statement in statements)
+        if max(ladder.num_rows, traded.num_rows) > limit:
+            raise TooManyRows(np.concatenate([_times(table, "publish_time") for table in (ladder, traded)]))
+        return Ticks.concatenate([_ladder_ticks(ladder, rows.market_ids), _traded_ticks(traded, rows.market_ids)])
+
+    def _fetch(self, statement: str) -> pa.Table:
+        try:
+            with self._connection.cursor() as cursor:
+                cursor.execute(statement)
+                return cursor.fetch_record_batch().read_all()
+        except (adbc_driver_manager.Error, pa.ArrowException, OSError) as error:
+            state = getattr(error, "sqlstate", None) or ""
+            if not state.strip("\0") or state.startswith(_CONNECTION_CLASSES):
+                if not self._is_alive():
+                    raise DatabaseError(f"The connection to {self._server} was lost: {_message(error)}.") from None
+            raise UnreadableRow(_message(error)) from None
+
+    def _is_alive(self) -> bool:
+        try:
+            self._connection.rollback()
+            with self._connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+                cursor.fetch_arrow_table()
+        except (adbc_driver_manager.Error, pa.ArrowException, OSError):
+            return False
+        return True
+
+
+def _message(error: BaseException) -> str:
+    """Return what the server said, without the driver's words around it."""
+    text = one_line(error)
+    text = text.split("ERROR:", 1)[-1].split("FATAL:", 1)[-1]
+    return text.split("Query was:", 1)[0].strip().rstrip(".")
+
+
+def _array(table: pa.Table, name: str) -> npt.NDArray[Any]:
+    column = table.column(name)
+    if column.null_count:
+        raise UnreadableRow(f"{column.null_count} rows have no valid {name}")
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.int64())
+    return column.to_numpy()
+
+
+def _times(table: pa.Table, name: str) -> Ints:
+    return _array(table, name)
+
+
+def _markets(table: pa.Table, market_ids: Sequence[str]) -> Ints:
+    if len(market_ids) == 1:
+        return np.zeros(table.num_rows, np.int64)
+    return pa.compute.index_in(table.column("market_id"), value_set=pa.array(market_ids)).to_numpy().astype(np.int64)
+
+
+def _ladder_ticks(table: pa.Table, market_ids: Sequence[str]) -> Ticks:
+    packed = _array(table, "packed")
+    level = (packed >> 1) % 65536 - 32768
+    if len(level) and not 0 <= int(level.min()) <= int(level.max()) <= MAX_LEVEL:
+        raise UnreadableRow(f"a ladder row has level {level[(level < 0) | (level > MAX_LEVEL)][0]}, expected 0 to {MAX_LEVEL}")
+    return Ticks(_markets(table, market_ids), _times(table, "publish_time"), _times(table, "received_time"), packed >> 17,
+                 (packed & 1).astype(np.int8), level.astype(np.int16), _array(table, "price"), _array(table, "size"))
+
+
+def _traded_ticks(table: pa.Table, market_ids: Sequence[str]) -> Ticks:
+    return Ticks(_markets(table, market_ids), _times(table, "publish_time"), _times(table, "received_time"),
+                 _array(table, "selection_id"), np.full(table.num_rows, TRADED, np.int8), np.zeros(table.num_rows, np.int16),
+                 _array(table, "price"), _array(table, "size"))
+
+
+def read_market(reader: TickReader, market_id: str, selection_ids: Sequence[int] | None, bounds_us: Sequence[int],
+                limit: int) -> Iterator[tuple[Ticks, int | None]]:
+    """Yield a market's ticks in slices of ascending, disjoint publish_time, each with its exclusive upper bound.
+
+    bounds_us says where to cut; a slice with more than limit rows of a table is cut further. The last bound is None.
+    """
+    edges: list[int | None] = [None, *bounds_us, None]
+    waiting = [Rows((market_id,), lower, upper) for lower, upper in zip(edges, edges[1:])][::-1]
+    while waiting:
+        rows = waiting.pop()
+        try:
+            yield reader.read(rows, selection_ids, limit), rows.upper_us
+        except TooManyRows as error:
+            first, last = int(error.times.min()), int(error.times.max())
+            if first == last:  # one message alone is larger: it cannot be cut
+                waiting += [Rows((market_id,), first + 1, rows.upper_us)]
+                yield reader.read(Rows((market_id,), rows.lower_us, first + 1), selection_ids, 1 << 62), first + 1
+            else:
+                middle = max(int(np.median(error.times)), first + 1)
+                waiting += [Rows((market_id,), middle, rows.upper_us), Rows((market_id,), rows.lower_us, middle)]
+
+
+__all__ = ["Rows", "TickReader", "TooManyRows", "read_market"]

@@ -1,0 +1,57 @@
+"""execution_report.txt: what an export is, what the run did, and what needs attention."""
+
+from tasks.ticks.disk import OnDisk
+from tasks.ticks.index import IndexRow
+from tasks.ticks.journal import Journal
+from tasks.ticks.layout import Layout
+from tasks.ticks.survey import Stored
+from tasks.ticks.text import time_text
+
+
+def failures(stored: Stored, journal: Journal) -> dict[str, str]:
+    """Return why each market failed in this run."""
+    refused = {market_id: "no Betfair market id (digits, a dot, digits), so it cannot name a file. Correct or delete its rows."
+               for market_id in stored.refused}
+    return refused | journal.all_failed()
+
+
+def unsaved(stored: Stored, rows: dict[str, IndexRow]) -> list[str]:
+    """Return the markets with ticks in partitions soon to be dropped that no file holds yet."""
+    return sorted(market_id for market_id, newest in stored.old.items()
+                  if market_id not in rows or (rows[market_id].facts.last_tick or newest - 1) < newest)
+
+
+def execution_report(layout: Layout, rows: dict[str, IndexRow], stored: Stored, disk: OnDisk, journal: Journal,
+                     duration_s: float) -> str:
+    """Return the report of a run that leaves these rows in the index."""
+    facts = [row.facts for row in rows.values()]
+    written = {market_id: record for market_id, records in journal.all_written().items() for record in records
+               if market_id in disk.files and record.is_of(disk.files[market_id])}
+    new = {market_id for market_id, record in written.items() if record.change == "new"}
+    kept = {market_id for market_id in rows if stored.newest and market_id not in stored.ladder and rows[market_id].facts.tick_records}
+    failed = failures(stored, journal)
+    ticks_written = sum(record.facts.tick_records for record in written.values())
+    first = min((fact.first_tick for fact in facts if fact.first_tick is not None), default=None)
+    last = max((fact.last_tick for fact in facts if fact.last_tick is not None), default=None)
+    lines = [
+        f"Markets: {len(rows)}",
+        f"Total tick records: {sum(fact.tick_records for fact in facts)}",
+        f"Total messages (distinct publish_time): {sum(fact.messages for fact in facts)}",
+        "Period: " + ("no ticks" if first is None or last is None else f"{time_text(first)} to {time_text(last)}"),
+        f"Total size of data files: {sum(fact.size_bytes for fact in facts)} bytes",
+        f"Output: {layout.format} in {layout.output_dir}",
+        "",
+        f"Markets new: {len(new)}",
+        f"Markets refreshed: {len(written) - len(new)}",
+        f"Markets unchanged: {len(rows) - len(written) - len(kept - written.keys())}",
+        f"Markets kept though no longer in the database: {len(kept - written.keys())}",
+        f"Markets failed: {len(failed)}",
+        *(f"  {market_id!r}: {reason}" for market_id, reason in sorted(failed.items())),
+        f"Duration: {duration_s:.1f} s",
+        f"Rows per second: {ticks_written / max(duration_s, 1e-3):.0f}",
+    ]
+    lost = unsaved(stored, rows)
+    if lost:
+        lines.append(f"WARNING: {len(lost)} markets have ticks in old partitions that no file holds; the platform drops partitions after "
+                     f"30 days. Mend and export them now: {', '.join(repr(market_id) for market_id in lost)}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,46 @@
+"""Every column of a tick, once: name, type, meaning, source. Parquet, JSONL and CSV derive from it."""
+
+import dataclasses
+
+import pyarrow as pa
+
+TEXT = pa.dictionary(pa.int32(), pa.string())
+TIME = pa.timestamp("us", tz="UTC")
+
+SIDES = ("BACK", "LAY")
+RECORD_TYPES = ("ladder", "traded")
+CHANGE_TYPE = "update"
+MAX_LEVEL = 7
+
+#: Rows of a Parquet row group, counted from row 0 of the file. Part of the file format: with another number the same
+#: ticks give other bytes. About 450 messages of a real market, so that a reader can skip to a minute or so.
+ROW_GROUP_ROWS = 131_072
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """One field of a tick as users see it."""
+
+    name: str
+    type: pa.DataType
+    meaning: str
+    nullable: bool = False
+
+
+COLUMNS = (
+    Column("received_at", TIME, "when the recorder received the message; received_time"),
+    Column("publish_time", TIME, "when Betfair published the message; publish_time"),
+    Column("market_id", TEXT, "Betfair market id, such as 1.200806927"),
+    Column("selection_id", pa.int64(), "Betfair runner id"),
+    Column("side", TEXT, "BACK or LAY; null for traded", nullable=True),
+    Column("price", pa.float64(), "decimal odds"),
+    Column("size", pa.float64(), "money available at the price; for traded the money matched at it; size, size_traded"),
+    Column("traded_volume", pa.float64(), "size_traded; null for ladder", nullable=True),
+    Column("change_type", TEXT, "always update: the database does not tell snapshots from deltas"),
+    Column("level", pa.int16(), "0 (best) to 7; null for traded", nullable=True),
+    Column("record_type", TEXT, "ladder or traded"),
+    Column("in_play", pa.bool_(), "always null: not stored per tick", nullable=True),
+    Column("sequence", pa.int64(), "ladder: the level; traded: rank of the price in its selection and message"),
+)
+
+SCHEMA = pa.schema([pa.field(column.name, column.type, nullable=column.nullable) for column in COLUMNS])

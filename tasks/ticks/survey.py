@@ -1,0 +1,95 @@
+"""What the database has and the disk has not: found out for all markets at once."""
+
+import dataclasses
+import os
+from collections.abc import Collection, Iterable, Iterator
+
+from tasks.ticks.database import LADDER, TRADED, Database
+from tasks.ticks.disk import OnDisk
+from tasks.ticks.errors import UsageError
+from tasks.ticks.layout import Layout, is_market_id
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stored:
+    """What the database has.
+
+    newest: the newest publish_time of each market with ladder rows (or with a file), in either table, µs since 1970;
+    old: the newest ladder tick of each market in partitions that will be dropped soon; events: the event id of each
+    market in public.markets; refused: market ids that are none.
+    """
+
+    newest: dict[str, int]
+    ladder: frozenset[str]
+    old: dict[str, int]
+    events: dict[str, str]
+    refused: list[str]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pending:
+    """A market file to be made or refreshed, and why.
+
+    empty: the market has no ladder rows, so its file has no ticks; stat: of the file that lies there, None if there is
+    none; damaged: what is wrong with that file, None if it is sound.
+    """
+
+    market_id: str
+    why: str
+    empty: bool = False
+    stat: os.stat_result | None = None
+    damaged: str | None = None
+
+
+def ask_database(database: Database, market_ids: Collection[str] | None, files_present: Collection[str], drop_before_us: int) -> Stored:
+    """Find the newest tick of markets (all if None) by index probes, partition by partition."""
+    newest: dict[str, int] = {}
+    old: dict[str, int] = {}
+    for table in database.tables(LADDER):
+        ids = database.market_ids(table) if market_ids is None else list(market_ids)
+        for market_id, moment in database.newest(table, ids).items():
+            newest[market_id] = max(moment, newest.get(market_id, moment))
+            if moment < drop_before_us:
+                old[market_id] = max(moment, old.get(market_id, moment))
+    ladder = frozenset(newest)
+    known = ladder | set(files_present if market_ids is None else ladder & set(files_present))
+    for table in database.tables(TRADED):
+        for market_id, moment in database.newest(table, sorted(known)).items():
+            newest[market_id] = max(moment, newest.get(market_id, moment))
+    events = database.events()
+    refused = sorted(market_id for market_id in ladder if not is_market_id(market_id))
+    return Stored({market_id: moment for market_id, moment in newest.items() if is_market_id(market_id)},
+                  ladder - set(refused), old, events, refused)
+
+
+def pending(stored: Stored, disk: OnDisk, settle_us: int, market_ids: Iterable[str]) -> Iterator[Pending]:
+    """Yield those markets whose file is missing, damaged, or does not hold the newest tick, settled."""
+    for market_id in market_ids:
+        newest, stat, damaged = stored.newest.get(market_id), disk.files.get(market_id), disk.damaged.get(market_id)
+        empty = market_id not in stored.ladder and newest is None
+        if stat is None:
+            yield Pending(market_id, "missing", empty=market_id not in stored.ladder)
+        elif damaged is not None:
+            yield Pending(market_id, "damaged", empty, stat, damaged)
+        elif newest is not None and (market_id in stored.ladder or disk.facts[market_id].tick_records):
+            last = disk.facts[market_id].last_tick
+            if last is None or last < newest:
+                yield Pending(market_id, "new ticks", stat=stat)
+            elif stat.st_mtime_ns < (newest + settle_us) * 1000:
+                yield Pending(market_id, "written before its last ticks had settled", stat=stat)
+
+
+def universe(stored: Stored, disk: OnDisk, include_markets_without_ticks: bool) -> list[str]:
+    """Return every market that a file is wanted of: in the database, on disk, or promised by the index."""
+    known = set(stored.ladder) | disk.files.keys() | disk.index.keys()
+    if include_markets_without_ticks:
+        known |= {market_id for market_id in stored.events if is_market_id(market_id)}
+    return sorted(known)
+
+
+def refuse_other_database(stored: Stored, disk: OnDisk, layout: Layout, database: str) -> None:
+    """Raise UsageError where the index has markets with ticks and the database knows none of them."""
+    promised = [market_id for market_id, row in disk.index.items() if row.facts.tick_records]
+    if promised and not any(market_id in stored.ladder or market_id in stored.events for market_id in promised):
+        raise UsageError(f"{layout.output_dir} holds an export of {len(promised)} markets, and {database} knows none of them: it looks like "
+                         "another database. Use another --output-dir, or --allow-other-database if the old ones are really gone.")

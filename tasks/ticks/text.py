@@ -1,0 +1,69 @@
+"""Values as text, the same in JSONL, CSV, index and reports; each distinct value is written once, not each row."""
+
+import datetime
+import re
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tasks.ticks.ranks import Ints
+
+_NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+
+
+def time_text(microseconds: int) -> str:
+    """Return a time as 2026-02-05T12:10:54.031000Z."""
+    return str(np.datetime64(microseconds, "us")) + "Z"
+
+
+def parse_time(text: str) -> int:
+    """Return the microseconds since 1970 of a text that time_text has made; raise ValueError for any other."""
+    if not _TIME.fullmatch(text):
+        raise ValueError(f"{text!r} is no time like 2026-02-05T12:10:54.031000Z")
+    moment = datetime.datetime.fromisoformat(text)
+    return (moment - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)) // datetime.timedelta(microseconds=1)
+
+
+def times(microseconds: Ints) -> pa.DictionaryArray:
+    """Return times as text, one a row."""
+    encoded = pa.array(microseconds).dictionary_encode()
+    distinct = np.datetime_as_string(encoded.dictionary.to_numpy().view("datetime64[us]"), unit="us", timezone="UTC")
+    return pa.DictionaryArray.from_arrays(encoded.indices, pa.array(distinct, pa.string()))
+
+
+def floats(values: npt.NDArray[np.float64]) -> pa.DictionaryArray:
+    """Return numbers as the shortest decimal that reads back as the same double; NaN, Infinity, -Infinity as words."""
+    encoded = pa.array(values).dictionary_encode()
+    distinct = pc.cast(encoded.dictionary, pa.string())
+    if not bool(np.all(np.isfinite(encoded.dictionary.to_numpy()))):
+        distinct = pa.array([_NOT_FINITE.get(text, text) for text in distinct.to_pylist()], pa.string())
+    return pa.DictionaryArray.from_arrays(encoded.indices, distinct)
+
+
+def integers(values: npt.NDArray[np.int64]) -> pa.DictionaryArray:
+    """Return integers as text."""
+    encoded = pa.array(values).dictionary_encode()
+    return pa.DictionaryArray.from_arrays(encoded.indices, pc.cast(encoded.dictionary, pa.string()))
+
+
+def wrap(prefix: str, column: pa.DictionaryArray, suffix: str = "") -> pa.DictionaryArray:
+    """Return the column with fixed text around every value."""
+    distinct = pc.binary_join_element_wise(prefix, column.dictionary, suffix, "")
+    return pa.DictionaryArray.from_arrays(column.indices, distinct)
+
+
+def join(columns: list[pa.DictionaryArray]) -> pa.Buffer:
+    """Return the text of all rows, each the concatenation of its columns, as one buffer.
+
+    The text of one call must stay below 2 GiB (the offsets of an Arrow string array).
+    """
+    rows = pc.binary_join_element_wise(*(column.dictionary_decode() for column in columns), "")
+    _, offsets, data = rows.buffers()
+    if data is None or not len(rows):
+        return pa.py_buffer(b"")
+    bounds = np.frombuffer(offsets, np.int32)
+    start, stop = int(bounds[rows.offset]), int(bounds[rows.offset + len(rows)])
+    return data.slice(start, stop - start)
