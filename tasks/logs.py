@@ -1,21 +1,46 @@
-"""How log lines look: what a user can mend is told in one line, a traceback only where something is wrong with the code."""
+"""How log lines look: what an operator wants to know, an expected error in one line, a traceback only for a fault of ours."""
 
 import logging
 import os
+import re
 
 from tasks.ticks.errors import ExportError
 
-#: Set by --debug: every error with its traceback.
+#: Set by --debug: every error with its traceback, and all that Luigi says.
 DEBUG_VARIABLE = "TICK_EXPORT_DEBUG"
+
+_CHATTER = ("Informed scheduler that task", "Done scheduling tasks", "Running Worker with")
+_WORKER = re.compile(r"\[pid (\d+)\] Worker Worker\(.*?\) (running|done|failed) +(\w+)\((.*)\)")
+_COMMON = re.compile(r"(?:output_dir|format|export_metadata|offline|allow_other_database|include_markets_without_ticks|refresh)=[^,]*(?:, )?")
+
+
+class Handler(logging.StreamHandler):  # type: ignore[type-arg]
+    """Writes to standard error, without Luigi's lines about its own workings."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether the record is to be written."""
+        message = str(record.msg)
+        chatter = message.startswith(_CHATTER) or message.endswith("Shutting down Keep-Alive thread")
+        return bool(super().filter(record)) and (not chatter or DEBUG_VARIABLE in os.environ)
 
 
 class OneLineFormatter(logging.Formatter):
-    """Formats expected errors without their traceback."""
+    """Formats a record as one line, an expected error without its traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line; for an expected error its message takes the traceback's place."""
-        error = record.exc_info[1] if record.exc_info else None
-        if not isinstance(error, (ExportError, OSError)) or os.environ.get(DEBUG_VARIABLE):
+        """Return the text of a record."""
+        if DEBUG_VARIABLE in os.environ:
             return super().format(record)
-        plain = logging.makeLogRecord(record.__dict__ | {"exc_info": None, "exc_text": None})
-        return f"{super().format(plain)}: {error}"
+        plain = logging.makeLogRecord(record.__dict__)
+        plain.msg, plain.args = _WORKER.sub(_task, record.getMessage()), ()
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, (ExportError, OSError)):
+            plain.exc_info, plain.exc_text = None, None
+            plain.msg = f"{plain.msg}: {error}"
+        return super().format(plain)
+
+
+def _task(match: re.Match[str]) -> str:
+    """Return Luigi's line about a task without the parameters that all tasks share."""
+    pid, what, family, parameters = match.groups()
+    return f"[{pid}] {what:<7} {family} {_COMMON.sub('', parameters)}".rstrip(" ,")

@@ -20,7 +20,7 @@ _REQUIRED = ("public.events", "public.markets", "public.runners", "stream_ingest
              "stream_ingest.traded_volume", "stream_ingest.market_lifecycle_events")
 
 #: Each session reads only, sees one snapshot a transaction, and does not compile queries that are not worth it.
-_SESSION = "-c default_transaction_read_only=on -c default_transaction_isolation=repeatable\\ read -c jit=off -c TimeZone=UTC"
+_SESSION = "-c default_transaction_read_only=on -c default_transaction_isolation=repeatable\\ read -c jit=off -c max_parallel_workers_per_gather=0 -c TimeZone=UTC"
 
 #: Microseconds since 1970; a time at infinity becomes the largest integer, so that only its own market fails.
 _MICROSECONDS = "CASE WHEN NOT isfinite({0}) THEN 9223372036854775807 ELSE round(extract(epoch FROM {0}) * 1000000)::int8 END"

@@ -10,8 +10,8 @@ from collections.abc import Collection
 from tasks.ticks.database import LADDER, TRADED, Database
 
 _BUCKET_S = 30
-_PARTITION_PAGES = 1_000
-_TRADED_PAGES = 4_000
+_PARTITION_PAGES = 200
+_TRADED_PAGES = 1_000
 
 
 class Density:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from tasks.ticks.database import Server, one_line, runner_query, tick_queries
 from tasks.ticks.errors import DatabaseError, UnreadableRow
 from tasks.ticks.ranks import Ints
-from tasks.ticks.schema import MAX_LEVEL
+from tasks.ticks.schema import FIRST_TIME_US, LAST_TIME_US, MAX_LEVEL
 from tasks.ticks.ticks import TRADED, Ticks
 
 #: The server's word that the connection, not the query, is at fault (PostgreSQL's error code classes 08, 53, 57, 58).
@@ -118,7 +118,10 @@ def _array(table: pa.Table, name: str) -> npt.NDArray[Any]:
 
 
 def _times(table: pa.Table, name: str) -> Ints:
-    return _array(table, name)
+    times = _array(table, name)
+    if len(times) and not FIRST_TIME_US <= int(times.min()) <= int(times.max()) <= LAST_TIME_US:
+        raise UnreadableRow(f"a row has a {name} before the year 1 or after 9999, or at infinity")
+    return times
 
 
 def _markets(table: pa.Table, market_ids: Sequence[str]) -> Ints:

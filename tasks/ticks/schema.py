@@ -11,6 +11,8 @@ SIDES = ("BACK", "LAY")
 RECORD_TYPES = ("ladder", "traded")
 CHANGE_TYPE = "update"
 MAX_LEVEL = 7
+#: The times that can be written as text, years 1 to 9999, in microseconds since 1970.
+FIRST_TIME_US, LAST_TIME_US = -62_135_596_800_000_000, 253_402_300_799_999_999
 
 #: Rows of a Parquet row group, counted from row 0 of the file. Part of the file format: with another number the same
 #: ticks give other bytes. About 450 messages of a real market, so that a reader can skip to a minute or so.

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# The front door: makes the project's own Python environment on first use, then runs `python -m tasks`.
+# Needs bash, python3 (3.11 or later) and pip. ./run_pipeline.sh --help tells the rest.
+set -euo pipefail
+
+here=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
+# Where the environment is made; TICK_EXPORT_VENV moves it, for instance off a read-only checkout.
+venv=${TICK_EXPORT_VENV:-$here/.venv}
+python=$venv/bin/python
+# What the environment is made from: when this changes, it is brought up to date.
+wanted=$(cat -- "$here/setup.cfg" "$here/pyproject.toml" "$here/config/constraints.txt" | cksum)
+
+fail() { echo "error: $*" >&2; exit 40; }
+
+make_environment() {
+    base=$(command -v "${PYTHON:-python3}") || fail "no python3 found. Install Python 3.11 or later, or name one in PYTHON."
+    "$base" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+        fail "$base is $("$base" --version 2>&1), expected Python 3.11 or later. Name one in PYTHON=/path/to/python3."
+    echo "Making the Python environment in $venv (first use or new version, about a minute) ..." >&2
+    [[ -x $python ]] || "$base" -m venv --without-pip "$venv" || fail "cannot make a Python environment in $venv."
+    # pip from outside, into the environment: works where Debian has split ensurepip off
+    "$base" -m pip --python "$python" install --quiet --disable-pip-version-check \
+        --constraint "$here/config/constraints.txt" --editable "$here[test]" >&2 ||
+        fail "pip could not install what the pipeline needs (see above). Mend that and start again."
+    echo "$wanted" > "$venv/made-from"
+}
+
+if [[ $(cat -- "$venv/made-from" 2>/dev/null) != "$wanted" ]]; then
+    mkdir -p -- "$venv" || fail "cannot write to $venv. Name another folder in TICK_EXPORT_VENV."
+    exec 9> "$venv/lock"
+    if command -v flock > /dev/null; then flock 9; fi   # two first runs at once: the second waits
+    if [[ $(cat -- "$venv/made-from" 2>/dev/null) != "$wanted" ]]; then make_environment; fi
+    exec 9>&-
+fi
+
+exec "$python" -P -m tasks "$@"   # -P: a folder named tasks where the user stands shall not count

@@ -1,0 +1,281 @@
+"""ExportAll and its tasks, as a user runs them, on a real PostgreSQL."""
+
+import csv
+import hashlib
+import json
+import shutil
+import subprocess
+
+import duckdb
+import psycopg2
+import pytest
+
+from tests.conftest import Pipeline, Source, new_source
+
+FORMATS = ("parquet", "jsonl")
+
+
+def index_of(pipeline: Pipeline) -> dict[str, dict[str, str]]:
+    """Return the rows of index.csv by market id."""
+    with open(pipeline.output_dir / "index.csv", newline="") as file:
+        return {row["market_id"]: row for row in csv.DictReader(file)}
+
+
+def rows_in_database(source: Source, market_id: str) -> list[tuple]:
+    """Return a market's ticks in the order and with the values of the contract, by SQL alone."""
+    return source.query("""
+        SELECT to_char(received_time, 'YYYY-MM-DD HH24:MI:SS.US'), to_char(publish_time, 'YYYY-MM-DD HH24:MI:SS.US'), market_id, selection_id,
+               CASE side WHEN 'B' THEN 'BACK' ELSE 'LAY' END, price, size, NULL::float8, 'update', level::int, 'ladder', NULL::bool,
+               level::bigint
+          FROM stream_ingest.ladder_levels WHERE market_id = %s
+         UNION ALL
+        SELECT to_char(received_time, 'YYYY-MM-DD HH24:MI:SS.US'), to_char(publish_time, 'YYYY-MM-DD HH24:MI:SS.US'), market_id, selection_id,
+               NULL, price, size_traded, size_traded, 'update', NULL, 'traded', NULL,
+               dense_rank() OVER (PARTITION BY selection_id, publish_time ORDER BY price) - 1
+          FROM stream_ingest.traded_volume WHERE market_id = %s
+         ORDER BY 2, 11, 10, 4, 5, 6, 1, 7""", market_id, market_id)
+
+
+def rows_in_file(pipeline: Pipeline, market_id: str, format: str) -> list[tuple]:
+    """Return a market file's rows as DuckDB reads them."""
+    path = pipeline.market(market_id, format)
+    source = f"read_parquet('{path}', file_row_number=true)" if format == "parquet" else (
+        f"(SELECT *, row_number() OVER () AS file_row_number FROM read_json('{path}', format='newline_delimited', columns={{"
+        "received_at: 'TIMESTAMPTZ', publish_time: 'TIMESTAMPTZ', market_id: 'VARCHAR', selection_id: 'BIGINT', side: 'VARCHAR', "
+        "price: 'DOUBLE', size: 'DOUBLE', traded_volume: 'DOUBLE', change_type: 'VARCHAR', level: 'INT', record_type: 'VARCHAR', "
+        "in_play: 'BOOLEAN', sequence: 'BIGINT'}))")
+    return duckdb.execute(f"""
+        SET TimeZone = 'UTC';
+        SELECT strftime(received_at::timestamp, '%Y-%m-%d %H:%M:%S.%f'), strftime(publish_time::timestamp, '%Y-%m-%d %H:%M:%S.%f'),
+               market_id, selection_id, side, price, size, traded_volume, change_type, level, record_type, in_play, sequence
+          FROM {source} ORDER BY file_row_number""").fetchall()
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_row_is_there_and_a_second_run_writes_nothing(pipeline, small, format):
+    first = pipeline.run("ExportAll", "--format", format)
+    assert first.returncode == 0, first.stderr
+    assert sorted(path.name for path in (pipeline.output_dir / "markets").iterdir()) == sorted(
+        f"marketId={market}{end}" for market in ("1.101", "1.102", "1.103") for end in (f".{format}", "_metadata.json"))
+    for market_id in ("1.101", "1.102", "1.103"):
+        assert rows_in_file(pipeline, market_id, format) == rows_in_database(small, market_id)
+    index = index_of(pipeline)
+    assert list(index) == ["1.101", "1.102", "1.103"]
+    assert sum(int(row["total_tick_records"]) for row in index.values()) == small.ticks()
+    assert index["1.101"] | {"file_size_bytes": "", "checksum": ""} == {
+        "market_id": "1.101", "event_id": "30", "first_tick_timestamp": "2026-02-05T10:00:00.123000Z",
+        "last_tick_timestamp": "2026-02-05T12:00:00.123000Z", "total_tick_records": "42", "total_messages": "3",
+        "file_path": f"markets/marketId=1.101.{format}", "file_size_bytes": "", "checksum": ""}
+    for row in index.values():
+        content = (pipeline.output_dir / row["file_path"]).read_bytes()
+        assert row["checksum"] == hashlib.sha256(content).hexdigest() and int(row["file_size_bytes"]) == len(content)
+    before = pipeline.stamps()
+    second = pipeline.run("ExportAll", "--format", format)
+    assert second.returncode == 0 and "Nothing to do" in second.stderr
+    assert pipeline.stamps() == before
+
+
+def test_metadata_and_report(pipeline):
+    assert pipeline.run("ExportAll").returncode == 0
+    metadata = json.loads((pipeline.output_dir / "markets" / "marketId=1.101_metadata.json").read_text())
+    assert list(metadata.items()) == [
+        ("marketId", "1.101"), ("eventId", "30"), ("eventTypeId", None), ("marketName", "A v B"), ("marketType", "MATCH_ODDS_FT"),
+        ("marketStartTime", "2026-02-05T12:00:00.000000Z"), ("marketStatus", "CLOSED"), ("inPlay", True), ("numberOfRunners", 2),
+        ("runners", [{"selectionId": 1, "runnerName": "One", "handicap": None}, {"selectionId": 2, "runnerName": "Two", "handicap": None}])]
+    report = (pipeline.output_dir / "execution_report.txt").read_text()
+    for line in ("Markets: 3", "Total tick records: 67", "Total messages (distinct publish_time): 7", "Markets new: 3", "Markets failed: 0",
+                 "Period: 2026-02-05T10:00:00.123000Z to 2026-02-06T02:30:00.000000Z"):
+        assert line in report.splitlines(), report
+
+
+def test_workers_and_bare_luigi_give_the_same_bytes(pipeline, small):
+    assert pipeline.run("ExportAll").returncode == 0
+    for number, arguments in enumerate([{"luigi": False}, {"luigi": True}]):
+        other = Pipeline(pipeline.output_dir.parent / f"other{number}", small.environment)
+        result = other.run("ExportAll", "--workers", "2", **arguments)
+        assert result.returncode == 0, result.stderr
+        assert other.files() == pipeline.files()
+
+
+def test_markets_without_ticks_get_an_empty_file_on_demand(pipeline):
+    assert pipeline.run("ExportAll", "--include-markets-without-ticks").returncode == 0
+    row = index_of(pipeline)["1.104"]
+    assert (row["total_tick_records"], row["total_messages"], row["first_tick_timestamp"], row["event_id"]) == ("0", "0", "", "30")
+    assert duckdb.execute(f"SELECT count(*) FROM '{pipeline.market('1.104')}'").fetchone() == (0,)
+    before = pipeline.stamps()
+    assert "Nothing to do" in pipeline.run("ExportAll", "--include-markets-without-ticks").stderr
+    assert "Nothing to do" in pipeline.run("ExportAll").stderr
+    assert pipeline.stamps() == before
+
+
+def test_an_empty_file_fills_when_ticks_come(pipeline, small):
+    assert pipeline.run("ExportAll", "--include-markets-without-ticks").returncode == 0
+    small.message("1.104", "2026-02-06 10:00+00")
+    assert pipeline.run("ExportAll").returncode == 0
+    assert index_of(pipeline)["1.104"]["total_tick_records"] == "7"
+
+
+def test_metadata_can_be_left_out(pipeline):
+    assert pipeline.run("ExportAll", "--export-metadata", "false").returncode == 0
+    assert not list((pipeline.output_dir / "markets").glob("*.json"))
+    assert index_of(pipeline)["1.101"]["event_id"] == "30"
+    assert pipeline.run("ExportAll").returncode == 0
+    assert len(list((pipeline.output_dir / "markets").glob("*.json"))) == 3
+
+
+def test_one_market_alone_and_an_unknown_one(pipeline):
+    assert pipeline.run("ExportMarket", "--market-id", "1.102").returncode == 0
+    assert [path.name for path in (pipeline.output_dir / "markets").iterdir()] == ["marketId=1.102.parquet"]
+    unknown = pipeline.run("ExportMarket", "--market-id", "1.999")
+    assert unknown.returncode == 20 and "1.999 has no ticks" in unknown.stderr
+    assert pipeline.run("BuildIndex").returncode == 0
+    assert list(index_of(pipeline)) == ["1.101", "1.102", "1.103"]
+
+
+def test_a_market_without_row_in_markets_is_exported(pipeline, small):
+    small.message("1.200", "2026-02-05 10:00+00")
+    assert pipeline.run("ExportAll").returncode == 0
+    assert index_of(pipeline)["1.200"]["event_id"] == ""
+    metadata = json.loads((pipeline.output_dir / "markets" / "marketId=1.200_metadata.json").read_text())
+    assert metadata == {"marketId": "1.200", "eventId": None, "eventTypeId": None, "marketName": None, "marketType": None,
+                        "marketStartTime": None, "marketStatus": None, "inPlay": None, "numberOfRunners": 0, "runners": []}
+
+
+HOSTILE = ("../../etc/x", "1.2'; DROP TABLE", "", "1.2\n3", "１.２", "%s", "/tmp/x", "1.2.parquet")
+
+
+def test_hostile_market_ids_are_reported_and_harm_nothing(pipeline, small):
+    for market_id in HOSTILE:
+        small.message(market_id, "2026-02-05 10:00+00")
+    result = pipeline.run("ExportAll")
+    assert result.returncode == 30, result.stderr
+    assert "Traceback" not in result.stderr
+    assert list(index_of(pipeline)) == ["1.101", "1.102", "1.103"]
+    assert len(list((pipeline.output_dir / "markets").glob("*_metadata.json"))) == 3
+    report = (pipeline.output_dir / "execution_report.txt").read_text()
+    assert f"Markets failed: {len(HOSTILE)}" in report
+    for market_id in HOSTILE:
+        assert repr(market_id) in report
+    assert [path.name for path in pipeline.output_dir.parent.iterdir()] == [pipeline.output_dir.name]
+    assert small.ticks() == 67 + 7 * len(HOSTILE)
+
+
+@pytest.mark.parametrize("damage, word", [
+    ("UPDATE stream_ingest.ladder_levels SET received_time = 'infinity' WHERE market_id = '1.102'", "received_time"),
+    ("UPDATE stream_ingest.ladder_levels SET selection_id = 9223372036854775807 WHERE market_id = '1.102' AND level = 0", "bigint"),
+])
+def test_a_market_that_cannot_be_read_stops_no_other(pipeline, small, damage, word):
+    small.query(damage)
+    result = pipeline.run("ExportAll")
+    assert result.returncode == 30 and "Traceback" not in result.stderr
+    assert list(index_of(pipeline)) == ["1.101", "1.103"]
+    assert "'1.102'" in (pipeline.output_dir / "execution_report.txt").read_text()
+    single = pipeline.run("ExportMarket", "--market-id", "1.102")
+    assert single.returncode == 30 and "1.102" in single.stderr and "Traceback" not in single.stderr
+
+
+def test_a_row_without_constraints_is_refused_not_bent(server, tmp_path):
+    source = new_source(server)
+    source.query("DROP TABLE stream_ingest.ladder_levels")
+    source.query("CREATE TABLE stream_ingest.ladder_levels (market_id varchar(32), selection_id bigint, side char(1), level smallint, "
+                 "price float8, size float8, publish_time timestamptz, received_time timestamptz)")
+    values = {"1.1": ("B", 0, 2.0), "1.2": ("X", 0, 2.0), "1.3": ("B", 9, 2.0), "1.4": ("B", 0, None), "1.5": ("L", -1, 2.0)}
+    for market_id, (side, level, price) in values.items():
+        source.query("INSERT INTO stream_ingest.ladder_levels VALUES (%s, 1, %s, %s, %s, 5, '2026-02-05 10:00+00', '2026-02-05 10:00+00')",
+                     market_id, side, level, price)
+    pipeline = Pipeline(tmp_path / "out", source.environment)
+    result = pipeline.run("ExportAll")
+    assert result.returncode == 30
+    assert list(index_of(pipeline)) == ["1.1"]
+    report = (pipeline.output_dir / "execution_report.txt").read_text()
+    assert "Markets failed: 4" in report and "level 9" in report and "level -1" in report
+
+
+def test_a_role_with_select_alone_is_enough(pipeline, small, server):
+    server.create_role(f"reader_{small.name}", "secret-of-reader")
+    small.query(f"GRANT USAGE ON SCHEMA stream_ingest TO reader_{small.name}; GRANT SELECT ON ALL TABLES IN SCHEMA stream_ingest, public "
+                f"TO reader_{small.name}")
+    result = pipeline.run("ExportAll", POSTGRES_USER=f"reader_{small.name}", POSTGRES_PASSWORD="secret-of-reader")
+    assert result.returncode == 0, result.stderr
+    assert "secret-of-reader" not in result.stderr + result.stdout
+    with pytest.raises(psycopg2.Error):
+        small.query(f"SET ROLE reader_{small.name}; DELETE FROM public.markets")
+
+
+@pytest.mark.parametrize("luigi", [False, True])
+def test_mistakes_get_one_line_and_an_exit_code(pipeline, small, luigi):
+    cases = [
+        (("ExportAll", "--format", "xml"), {}, 2, "--format is 'xml', expected parquet or jsonl"),
+        (("ExportMarket", "--market-id", "../x"), {}, 2, "expected a Betfair market id"),
+        (("ExportAll", "--export-metadata", "maybe"), {}, 2, "expected true or false"),
+        (("ExportAll",), {"POSTGRES_PASSWORD": "geheim-und-falsch"}, 35, "password authentication failed"),
+        (("ExportAll",), {"POSTGRES_DB": "nowhere"}, 35, 'database "nowhere" does not exist'),
+        (("ExportAll",), {"POSTGRES_DB": "postgres"}, 35, "has no table public.events"),
+        (("ExportAll",), {"POSTGRES_PORT": "1"}, 35, "No connection"),
+        (("ExportAll",), {"POSTGRES_PORT": "many"}, 35, "POSTGRES_PORT is 'many'"),
+    ]
+    for arguments, environment, code, text in cases:
+        result = pipeline.run(*arguments, luigi=luigi, **environment)
+        assert result.returncode == code, (arguments, result.stderr)
+        errors = [line for line in result.stderr.splitlines() if "error" in line.lower()]
+        assert len(errors) == 1 and text in errors[0], (arguments, result.stderr)
+        assert "Traceback" not in result.stderr and "geheim" not in result.stderr
+        assert not pipeline.output_dir.exists()
+
+
+def test_an_unknown_task_or_option_is_wrong_usage(pipeline):
+    assert pipeline.run("ExportEverything").returncode == 2
+    assert pipeline.run("ExportAll", "--colour", "red").returncode == 2
+
+
+def test_an_unwritable_directory(small, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    pipeline = Pipeline(tmp_path / "file" / "out", small.environment)
+    result = subprocess.run(pipeline.command("ExportAll"), env=pipeline.full_environment(), cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 30 and "Cannot write to" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_the_other_format_and_another_database_are_refused(pipeline, server):
+    assert pipeline.run("ExportAll").returncode == 0
+    before = pipeline.stamps()
+    other_format = pipeline.run("ExportAll", "--format", "jsonl")
+    assert other_format.returncode == 2 and "one directory has one format" in other_format.stderr
+    other = new_source(server)
+    other.partition("2026-02-05")
+    other.market("1.900")
+    other.message("1.900", "2026-02-05 10:00+00")
+    refused = pipeline.run("ExportAll", **other.environment)
+    assert refused.returncode == 2 and "knows none of them" in refused.stderr
+    assert pipeline.stamps() == before
+    assert pipeline.run("ExportAll", "--allow-other-database", **other.environment).returncode == 0
+    assert list(index_of(pipeline)) == ["1.101", "1.102", "1.103", "1.900"]
+
+
+def test_resume_is_accepted_and_help_explains(pipeline):
+    result = pipeline.run("ExportAll", "--resume")
+    assert result.returncode == 0 and "--resume is not needed" in result.stderr
+    for arguments in ((), ("--help",)):
+        command = pipeline.command(*arguments)[:4 + len(arguments)]
+        overview = subprocess.run(command, capture_output=True, text=True, env=pipeline.full_environment())
+        assert overview.returncode == 0 and "ExportMarket" in overview.stdout and "exit codes" in overview.stdout
+    options = pipeline.run("ExportMarket", "--help")
+    assert options.returncode == 0 and "--refresh" in options.stdout and "--market-id" in options.stdout
+
+
+def test_a_misspelt_key_in_the_configuration_is_an_error(pipeline, tmp_path):
+    for text, word in (("[tick_export]\nsettle_minute = 3\n", "settle_minute"), ("[retcodes]\nnot_run = 3\n", "retcodes")):
+        (tmp_path / "mine.cfg").write_text(text)
+        for luigi in (False, True):
+            result = pipeline.run("ExportAll", luigi=luigi, LUIGI_CONFIG_PATH=str(tmp_path / "mine.cfg"))
+            assert result.returncode == 2 and word in result.stderr and "Traceback" not in result.stderr
+
+
+def test_an_export_offline_gets_its_index_back(pipeline):
+    assert pipeline.run("ExportAll").returncode == 0
+    before = pipeline.files()
+    copy = Pipeline(pipeline.output_dir.parent / "copy", {"POSTGRES_PORT": "1"})
+    shutil.copytree(pipeline.output_dir, copy.output_dir)
+    (copy.output_dir / "index.csv").unlink()
+    result = copy.run("BuildIndex", "--offline")
+    assert result.returncode == 0, result.stderr
+    assert copy.files() == before
