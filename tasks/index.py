@@ -49,7 +49,7 @@ class BuildIndex(AllMarketsTask):
         layout.output_dir.mkdir(parents=True, exist_ok=True)
         disk = disks.look_at_disk(layout, disks.list_files(layout))
         rows = disks.index_rows(layout, disk, plan.stored.events)
-        text = report.execution_report(layout, rows, plan.stored, disk, Journal(layout.journal_dir), time.time() - run.STARTED_S)
+        text = report.execution_report(layout, rows, plan.stored, disk, Journal(layout.journal_dir), time.time() - plan.started_s)
         for line in text.splitlines():
             _log.info("%s", line)
         with replacing(layout.execution_report) as file:

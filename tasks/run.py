@@ -51,6 +51,7 @@ class Plan:
     groups: dict[int, tuple[str, ...]]
     job: Job
     progress: Progress
+    started_s: float
 
     @property
     def layout(self) -> Layout:
@@ -119,6 +120,7 @@ def plan(layout: Layout, include_markets_without_ticks: bool = False, market_id:
          allow_other_database: bool = False) -> Plan:
     """Find out what is to be exported: of one market, or of all."""
     settings = tick_export()
+    started_s = time.time()
     with determining(), Database(server()) as database:
         claim(layout)
         stats = disks.list_files(layout)
@@ -134,10 +136,10 @@ def plan(layout: Layout, include_markets_without_ticks: bool = False, market_id:
         if refresh and market_id in stats:
             pending.setdefault(market_id, Pending(market_id, "asked for", stat=stats[market_id]))
         density = Density.sampled(database, pending) if pending else Density()
-    return _arranged(layout, stored, disk, pending, density)
+    return _arranged(layout, stored, disk, pending, density, started_s)
 
 
-def _arranged(layout: Layout, stored: Stored, disk: OnDisk, pending: dict[str, Pending], density: Density) -> Plan:
+def _arranged(layout: Layout, stored: Stored, disk: OnDisk, pending: dict[str, Pending], density: Density, started_s: float) -> Plan:
     rows = {market_id: density.rows(market_id) for market_id in pending}
     large = sorted((market_id for market_id in rows if rows[market_id] > LARGE_ROWS), key=lambda market_id: -rows[market_id])
     groups: dict[int, list[str]] = {}
@@ -150,7 +152,7 @@ def _arranged(layout: Layout, stored: Stored, disk: OnDisk, pending: dict[str, P
     _log.info("%d markets in the database, %d market files, %d to export (%d large ones, the others in %d groups).",
               len(stored.ladder), len(disk.files), len(pending), len(large), len(groups))
     return Plan(stored, disk, pending, tuple(large), {number: tuple(names) for number, names in groups.items()},
-                Job(Server.from_environment(), layout, density, promised, progress.count), progress)
+                Job(Server.from_environment(), layout, density, promised, progress.count), progress, started_s)
 
 
 @functools.cache
@@ -159,4 +161,4 @@ def plan_offline(layout: Layout) -> Plan:
     with determining():
         claim(layout)
         disk = disks.look_at_disk(layout, disks.list_files(layout))
-    return _arranged(layout, Stored({}, frozenset(), {}, {}, []), disk, {}, Density())
+    return _arranged(layout, Stored({}, frozenset(), {}, {}, []), disk, {}, Density(), time.time())

@@ -101,16 +101,18 @@ def plan_markets(recording: Recording) -> Markets:
     field = 8 + np.floor(7 * noise(recording.seed, "field", event)).astype(np.int64)
     runners = np.where(kind >= WIN, field, np.array([3, 2, 3, 0, 0])[kind])
     ticks = _ticks(recording, has_ticks=number % 16 != 7)
-    messages = np.where(ticks > 0, np.maximum(1, np.rint(ticks / (_ROWS_PER_LEVEL * recording.levels * runners))), 0)
+    ends_suspended = number % 10 == 4
+    messages = np.rint(ticks / (_ROWS_PER_LEVEL * recording.levels * runners)).astype(np.int64)
+    messages = np.where(ticks > 0, np.maximum(messages, np.where(ends_suspended, 2, 1)), 0)
     runner_price, is_winner = _plan_runners(recording.seed, kind, runners)
     few = 0.25 + 0.7 * noise(recording.seed, "fill", number)
     return Markets(
         events=_plan_events(recording, int(event.max()) + 1),
         market_id=250_000_000 + (number * 48_271 + 12_345) % 999_983,  # a prime: no two alike, and not in order of time
-        event=event, kind=kind, runners=runners, messages=messages.astype(np.int64),
+        event=event, kind=kind, runners=runners, messages=messages,
         fill=np.maximum(few, np.minimum(0.9, np.log10(ticks + 1) / 6)),
         is_traded=(number % 5 != 3) | (ticks > recording.ticks / 20),
-        ends_suspended=(number % 10 == 4) & (messages > 1),
+        ends_suspended=ends_suspended,
         selection_id=_selection_ids(event, kind, runners), runner_price=runner_price, is_winner=is_winner)
 
 
@@ -132,7 +134,7 @@ def _plan_events(recording: Recording, count: int) -> Events:
     latest = recording.end_ms - 3 * _HOUR_MS
     earliest = recording.start_ms + 2 * _HOUR_MS
     start = (earliest + share * (latest - earliest)).astype(np.int64) // (5 * _MINUTE_MS) * (5 * _MINUTE_MS)
-    lead = between(1, 72, noise(seed, "lead", number)) * _HOUR_MS
+    lead = between(8, 72, noise(seed, "lead", number)) * _HOUR_MS
     end = start + np.where(is_race, _RACE_MS, _MATCH_MS)
 
     goal, nth = number[:, None], np.arange(_GOALS)[None, :]

@@ -72,6 +72,23 @@ _SAMPLE = """
      GROUP BY 1, 2
 """
 
+#: The runners of markets with a row in [lower, upper), in two index probes each.
+_RUNNERS_BETWEEN = """
+    SELECT wanted.market_id, runner.selection_id
+      FROM unnest(%(ids)s::text[]) AS wanted(market_id)
+     CROSS JOIN LATERAL (""" + _RUNNERS + """) AS runner
+     CROSS JOIN LATERAL (SELECT FROM {table} AS tick
+                          WHERE tick.market_id = wanted.market_id AND tick.selection_id = runner.selection_id
+                            AND tick.publish_time >= %(lower)s::timestamptz AND tick.publish_time < %(upper)s::timestamptz LIMIT 1) AS found
+     WHERE runner.publish_time >= %(lower)s::timestamptz
+"""
+
+#: Never run, only planned: the plan names the tables that can hold rows of [lower, upper).
+_BETWEEN = """
+    EXPLAIN (VERBOSE, COSTS OFF, FORMAT JSON) SELECT FROM {table}
+     WHERE publish_time >= %(lower)s::timestamptz AND publish_time < %(upper)s::timestamptz
+"""
+
 _MARKETS = "SELECT market_id, event_id FROM public.markets"
 
 _METADATA = """
@@ -229,6 +246,23 @@ class Database:
         rows = self._query(sql.SQL(_SAMPLE).format(table=table.identifier), {"percent": percent, "bucket_s": bucket_s})
         return [(market_id, start, count * 100.0 / percent) for market_id, start, count in rows]
 
+    def tables_between(self, name: str, lower_us: int, upper_us: int) -> list[Table]:
+        """Return those of the tables of stream_ingest.<name> that can hold rows of [lower_us, upper_us)."""
+        statement = sql.SQL(_BETWEEN).format(table=sql.Identifier(_SCHEMA, name))
+        waiting = [node["Plan"] for node in self._query(statement, _bounds(lower_us, upper_us))[0][0]]
+        planned = set()
+        while waiting:
+            node = waiting.pop()
+            planned.add((node.get("Schema"), node.get("Relation Name")))
+            waiting += node.get("Plans", [])
+        return [table for table in self.tables(name) if (table.schema, table.name) in planned]
+
+    def runners_between(self, table: Table, market_ids: Sequence[str], lower_us: int, upper_us: int) -> list[tuple[str, int]]:
+        """Return market and selection id of the runners of those markets that have rows of [lower_us, upper_us) in a table."""
+        statement = sql.SQL(_RUNNERS_BETWEEN).format(table=table.identifier)
+        return [(market_id, selection_id) for market_id, selection_id in
+                self._query(statement, {"ids": list(market_ids)} | _bounds(lower_us, upper_us))]
+
     def events(self) -> dict[str, str]:
         """Return the event id of every market in public.markets."""
         return dict(self._query(_MARKETS))
@@ -269,6 +303,10 @@ def runner_query(market_id: str) -> str:
 def _literal(value: object) -> sql.SQL:
     """Return a value quoted for SQL. The tick statements hold numbers, times and checked market ids, nothing else."""
     return sql.SQL(psycopg2.extensions.adapt(value).getquoted().decode())
+
+
+def _bounds(lower_us: int, upper_us: int) -> dict[str, str]:
+    return {"lower": _timestamp(lower_us), "upper": _timestamp(upper_us)}
 
 
 def _timestamp(microseconds: int) -> str:

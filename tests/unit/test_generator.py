@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import datetime
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -66,10 +67,10 @@ def filled(server: PostgresServer, name: str, recording: Recording, *cuts: datet
     return connection
 
 
-def query(connection: "psycopg2.extensions.connection", statement: str) -> list[tuple]:
+def query(connection: "psycopg2.extensions.connection", statement: str) -> list[tuple[Any, ...]]:
     with connection, connection.cursor() as cursor:
         cursor.execute(statement)
-        return cursor.fetchall()
+        return list(cursor.fetchall())
 
 
 def rows_of(books: Books, messages: Ints) -> list[pa.Table]:
@@ -124,8 +125,9 @@ def test_prices_and_sizes(made: Made) -> None:
 
 
 def test_best_prices_of_each_side(made: Made) -> None:
-    twins = made.ladder.groupby(["market_id", "publish_time"]).received_time.transform("nunique") > 1
-    books = made.ladder[~twins].sort_values(["market_id", "publish_time", "selection_id", "side", "level"])
+    of = made.books.messages
+    twins = pd.to_datetime(of.publish_time[of.is_twin], unit="ms", utc=True)
+    books = made.ladder[~made.ladder.publish_time.isin(twins)].sort_values(["market_id", "publish_time", "selection_id", "side", "level"])
     levels = books.groupby(["market_id", "selection_id", "side", "publish_time"])["level"].agg(["min", "max", "count"])
     assert (levels["min"] == 0).all() and (levels["count"] == levels["max"] + 1).all()
     assert (levels["count"] <= 8).all() and (levels["count"] == 8).any() and (levels["count"] < 8).any()

@@ -1,0 +1,132 @@
+"""Ticks out of the market files of an export, as its index lists them."""
+
+import concurrent.futures
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from tasks.ticks import flat_csv, metadata, span
+from tasks.ticks.consolidation_report import Inputs
+from tasks.ticks.disk import list_files
+from tasks.ticks.errors import DamagedFile, ExportError
+from tasks.ticks.flat_csv import Description
+from tasks.ticks.index import IndexRow
+from tasks.ticks.layout import Layout
+from tasks.ticks.span import Span
+from tasks.ticks.ticks import Ticks
+
+_SMALL_BATCH_ROWS = 131_072
+
+
+class NotAnExport(ExportError):
+    """The output directory does not hold what its index promises."""
+
+
+def metadata_checksum(layout: Layout, market_id: str) -> str:
+    """Return the SHA-256 of a market's metadata file, "-" where there is none."""
+    try:
+        return hashlib.sha256(layout.metadata_file(market_id).read_bytes()).hexdigest()
+    except FileNotFoundError:
+        return "-"
+
+
+def inputs(layout: Layout, rows: Iterable[IndexRow]) -> dict[str, Inputs]:
+    """Return what the rows of markets would be made of now."""
+    return {row.market_id: Inputs(row.facts.checksum, metadata_checksum(layout, row.market_id)) for row in rows}
+
+
+def with_ticks(layout: Layout, rows: Mapping[str, IndexRow], wanted: Span) -> dict[str, IndexRow]:
+    """Return those rows of an index, sorted by market id, whose market file has ticks in a span.
+
+    A file is opened only where the index leaves it open: where its ticks begin before the span and end after it.
+    """
+    found = {}
+    for market_id, row in sorted(rows.items()):
+        share = wanted.share(row.facts)
+        certain = any(tick is not None and wanted.holds(tick) for tick in (row.facts.first_tick, row.facts.last_tick))
+        if share and (certain or next(span.read(layout.market_file(market_id), 0, wanted, 1), None) is not None):
+            found[market_id] = row
+    return found
+
+
+def refuse_unindexed(layout: Layout, rows: Mapping[str, IndexRow]) -> None:
+    """Raise NotAnExport where index.csv and the market files in the directory are not of the same markets."""
+    present = list_files(layout).keys()
+    for market_ids, problem in ((present - rows.keys(), "lies there, but index.csv does not know it"),
+                                (rows.keys() - present, "is missing, but index.csv has it")):
+        if market_ids:
+            name = layout.market_file(min(market_ids)).relative_to(layout.output_dir)
+            raise NotAnExport(f"{layout.output_dir}: {name} {problem} ({len(market_ids)} such files). Restore what is missing, or make "
+                              "the index anew: BuildIndex --offline.")
+
+
+class ExportSource:
+    """The ticks of a span out of market files. rows: what the index says of the markets, sorted by market id.
+
+    read: ticks read of each market so far.
+    """
+
+    def __init__(self, layout: Layout, rows: Mapping[str, IndexRow], wanted: Span) -> None:
+        self._layout = layout
+        self._rows = list(rows.values())
+        self._span = wanted
+        self._paths = [layout.market_file(row.market_id) for row in self._rows]
+        self._stats = [os.stat(path) for path in self._paths]
+        self.read = np.zeros(len(self._rows), np.int64)
+        self.market_ids = [row.market_id for row in self._rows]
+        self.markets = [self._describe(row) for row in self._rows]
+
+    @property
+    def expected_rows(self) -> Sequence[float]:
+        """About how many rows each market has."""
+        return [row.facts.tick_records * self._span.share(row.facts) for row in self._rows]
+
+    @property
+    def inputs(self) -> dict[str, Inputs]:
+        """What each market's rows are made of."""
+        return inputs(self._layout, self._rows)
+
+    def _describe(self, row: IndexRow) -> Description:
+        path = self._layout.metadata_file(row.market_id)
+        try:
+            known = metadata.parse(path.read_bytes())
+        except FileNotFoundError:
+            return flat_csv.describe(row.market_id, row.event_id, None)
+        if known is None:
+            raise NotAnExport(f"{path}: is no metadata file of ours. Delete it and run BuildMetadata.")
+        return flat_csv.describe(row.market_id, row.event_id, known)
+
+    def verify(self) -> None:
+        """Raise DamagedFile where a market file is not the one that the index speaks of."""
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            for path, row, checksum in zip(self._paths, self._rows, pool.map(_checksum, self._paths)):
+                if checksum != row.facts.checksum:
+                    raise DamagedFile(f"{path}: its SHA-256 is {checksum[:16]}…, index.csv says {row.facts.checksum[:16]}…. Restore the file, "
+                                      "or run ExportAll with the database to mend it.")
+
+    def stream(self, market: int, batch_rows: int) -> Iterator[Ticks]:
+        """Yield the ticks of a market in ascending order of publish_time, about so many at once."""
+        for ticks in span.read(self._paths[market], market, self._span, batch_rows):
+            self.read[market] += len(ticks)
+            yield ticks
+
+    def together(self, markets: Sequence[int]) -> Iterator[Ticks]:
+        """Yield all ticks of several markets, market by market."""
+        for market in markets:
+            yield from self.stream(market, _SMALL_BATCH_ROWS)
+
+    def reconcile(self) -> None:
+        """Raise DamagedFile where a market had more or fewer ticks than the index says, or its file has changed meanwhile."""
+        for row, path, stat, read in zip(self._rows, self._paths, self._stats, self.read.tolist()):
+            now = os.stat(path)
+            if (now.st_ino, now.st_mtime_ns, now.st_size) != (stat.st_ino, stat.st_mtime_ns, stat.st_size):
+                raise DamagedFile(f"{path}: another run has changed it meanwhile. Start again.")
+            if self._span.share(row.facts) == 1 and read != row.facts.tick_records:
+                raise DamagedFile(f"{path}: has {read} ticks, index.csv says {row.facts.tick_records}. Run ExportAll with the database.")
+
+
+def _checksum(path: os.PathLike[str]) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,119 @@
+"""Kills, crashes, full disks, two at once: nothing is lost, nothing half done stands under a final name."""
+
+import resource
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tasks.demo.load import load
+from tasks.demo.recording import Recording
+from tasks.demo.server import PostgresServer
+from tests.conftest import Pipeline, new_source
+
+
+@pytest.fixture(scope="module")
+def recorded(server):
+    """A source with the generator's rows: large enough that a kill finds work under way."""
+    source = new_source(server)
+    load(Recording(ticks=200_000, markets=60, days=2), server.conninfo(source.name))
+    return source
+
+
+@pytest.fixture(scope="module")
+def undisturbed(recorded, tmp_path_factory):
+    """The files of a run that nothing disturbed."""
+    pipeline = Pipeline(tmp_path_factory.mktemp("undisturbed") / "out", recorded.environment)
+    result = pipeline.run("ExportAll")
+    assert result.returncode == 0, result.stderr
+    return pipeline.files()
+
+
+@pytest.mark.parametrize("format", ["parquet", "jsonl"])
+def test_killed_again_and_again_it_ends_like_an_undisturbed_run(recorded, undisturbed, tmp_path, format):
+    pipeline = Pipeline(tmp_path / "out", recorded.environment)
+    if format == "jsonl":
+        other = Pipeline(tmp_path / "undisturbed", recorded.environment)
+        assert other.run("ExportAll", "--format", "jsonl").returncode == 0
+        undisturbed = other.files()
+    seen: dict[str, bytes] = {}
+    for attempt in range(6):
+        process = pipeline.start("ExportAll", "--workers", "2", "--format", format)
+        known = len(seen)
+        while process.poll() is None and len(list(pipeline.output_dir.glob("markets/marketId=*"))) <= known + 12 * attempt:
+            time.sleep(0.01)
+        for victim in (process.pid,):
+            if process.poll() is None:
+                subprocess.run(["pkill", "-KILL", "-s", str(victim)], check=False)
+        process.wait()
+        process.stderr.close()
+        files = pipeline.files()
+        for name, content in files.items():
+            if name.startswith("markets/"):
+                assert content == undisturbed[name], f"{name} after kill {attempt}"
+        assert seen.items() <= {name: content for name, content in files.items()}.items(), "a finished file was lost"
+        seen = {name: content for name, content in files.items() if name.startswith("markets/")}
+    last = pipeline.run("ExportAll", "--format", format)
+    assert last.returncode == 0, last.stderr
+    assert pipeline.files() == undisturbed
+    assert not [path for path in pipeline.output_dir.rglob("*.tmp")], "leftovers of killed processes"
+
+
+def test_ten_at_once_one_works_and_nine_exit_10(recorded, undisturbed, tmp_path):
+    pipeline = Pipeline(tmp_path / "out", recorded.environment)
+    processes = [pipeline.start("ExportAll") for _ in range(10)]
+    errors = [process.communicate()[1] for process in processes]
+    assert sorted(process.returncode for process in processes) == [0] + [10] * 9, errors
+    assert sum("Another run works in" in error for error in errors) == 9
+    assert pipeline.files() == undisturbed
+
+
+def test_ctrl_c_leaves_all_in_order(recorded, undisturbed, tmp_path):
+    pipeline = Pipeline(tmp_path / "out", recorded.environment)
+    process = pipeline.start("ExportAll", "--workers", "2")
+    while not list(pipeline.output_dir.glob("markets/*.parquet")):
+        time.sleep(0.01)
+    subprocess.run(["pkill", "-INT", "-s", str(process.pid)], check=False)
+    error = process.communicate()[1]
+    assert process.returncode in (130, 30), error
+    for name, content in pipeline.files().items():
+        if name.startswith("markets/"):
+            assert content == undisturbed[name]
+    assert not list(pipeline.output_dir.rglob("*.tmp"))
+    assert pipeline.run("ExportAll").returncode == 0
+    assert pipeline.files() == undisturbed
+
+
+def test_a_full_disk_fails_in_one_line_and_the_next_run_carries_on(recorded, undisturbed, tmp_path):
+    pipeline = Pipeline(tmp_path / "out", recorded.environment)
+
+    def small_disk():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+
+    result = subprocess.run(pipeline.command("ExportAll"), env=pipeline.full_environment(), cwd=tmp_path, capture_output=True, text=True,
+                            preexec_fn=small_disk)
+    assert result.returncode == 30 and "Traceback" not in result.stderr, result.stderr
+    assert "File too large" in result.stderr
+    assert not list(pipeline.output_dir.rglob("*.tmp"))
+    assert pipeline.run("ExportAll").returncode == 0
+    assert pipeline.files() == undisturbed
+
+
+def test_a_server_killed_under_way_fails_the_run_and_the_next_one_carries_on(tmp_path):
+    with PostgresServer() as server:
+        source = new_source(server)
+        load(Recording(ticks=600_000, markets=40, days=2), server.conninfo(source.name))
+        pipeline = Pipeline(tmp_path / "out", source.environment)
+        process = pipeline.start("ExportAll")
+        while not list(pipeline.output_dir.glob("markets/*.parquet")):
+            time.sleep(0.01)
+        server.kill()
+        error = process.communicate()[1]
+        assert process.returncode in (30, 35) and "Traceback" not in error, error
+        server.start()
+        assert pipeline.run("ExportAll").returncode == 0
+        undisturbed = Pipeline(tmp_path / "undisturbed", source.environment)
+        assert undisturbed.run("ExportAll").returncode == 0
+        assert pipeline.files() == undisturbed.files()
