@@ -70,8 +70,8 @@ class Books:
         """The highest possible BACK price of each state, as a position on the price ladder; LAY begins one above."""
         seed, markets, messages = self.recording.seed, self.markets, self.messages
         (runner, number), message = self._states, self._state_message
-        calm = np.sqrt(markets.messages[markets.runner_market[runner]])
-        move = noise(seed, "move", runner, number) / np.minimum(0.5, 4 / calm)
+        busy = np.sqrt(markets.messages[markets.runner_market[runner]])  # more messages, but fewer of them move the price
+        move = noise(seed, "move", runner, number) / np.minimum(0.5, 4 / busy)
         step = np.where(move < 0.5, 1, np.where(move < 1, -1, 0)) * np.where(messages.is_in_play[message], 2, 1)
         wander = np.abs((running_sum(step, runner) + _WANDER) % (4 * _WANDER) - 2 * _WANDER) - _WANDER
         begin = markets.runner_price[runner]

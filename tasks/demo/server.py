@@ -27,7 +27,7 @@ _SETTINGS = {"fsync": "off", "full_page_writes": "off", "wal_level": "minimal",
 #: Anyone who can open our directory is us; whoever comes by TCP needs a password.
 _ACCESS = "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
 
-#: Reads until its input ends, which happens when our process ends, however it ends: then the server goes, and its files.
+#: Waits for a line, or for its input to end, as it does when our process ends, however: then the server goes, and its files.
 #: PR_SET_PDEATHSIG would end the server with the *thread* that started it, and Linux alone knows it.
 _GUARD = """
 read -r _
@@ -76,9 +76,7 @@ class PostgresServer:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-        assert self._guard.stdin
-        self._guard.stdin.close()
-        self._guard.wait()
+        self._guard.communicate(b"\n")  # not only the end of input: a process forked from ours may hold it open
 
     @property
     def _log(self) -> Path:
