@@ -32,8 +32,8 @@ class BuildMetadata(AllMarketsTask):
         layout.markets_dir.mkdir(parents=True, exist_ok=True)
         written = 0
         with Database(run.server()) as database:
-            for written, _ in enumerate(metadata.write(layout, metadata.changes(database, layout, self._market_ids())), 1):
-                if written % 1000 == 0:
-                    self.say(f"{written:,} metadata files written")
+            for count in metadata.write(layout, metadata.changes(database, layout, self._market_ids())):
+                written += count
+                self.say(f"{written:,} metadata files written")
         _log.info("%d metadata files written.", written)
         self.say(f"{written:,} metadata files written", 100)

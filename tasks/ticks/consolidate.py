@@ -18,7 +18,7 @@ from tasks.ticks import flat_csv
 from tasks.ticks.consolidation_report import Inputs, Part, Published, Totals, render
 from tasks.ticks.errors import ExportError
 from tasks.ticks.flat_csv import Description
-from tasks.ticks.publish import NewFile, flush_directory, replacing
+from tasks.ticks.publish import NewFile, flush_all_to_disk, flush_directory, replacing
 from tasks.ticks.slices import Source, slices
 from tasks.ticks.span import Span
 from tasks.ticks.ticks import Ticks
@@ -110,6 +110,7 @@ def consolidate(wanted: Consolidation, source: TickSource) -> Totals:
             published = Published(csv.path.name, stat.st_size, stat.st_mtime_ns // 1000, csv.checksum, dict(source.inputs),
                                   [Part(part.path.name, part.size_bytes, part.checksum) for part in parts])
             text = render(published, totals, len(source.market_ids), wanted.day, wanted.span, wanted.notes, time.monotonic() - started_s)
+            flush_all_to_disk((*parts, csv))
             with replacing(wanted.report) as report:
                 report.write(text.encode())
             for file in (*parts, csv):

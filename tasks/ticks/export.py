@@ -17,7 +17,7 @@ from tasks.ticks.errors import DamagedFile, UnreadableRow
 from tasks.ticks.files import FileFacts, MarketWriter
 from tasks.ticks.journal import Failed, Journal, Written
 from tasks.ticks.layout import Layout
-from tasks.ticks.publish import flush_directory
+from tasks.ticks.publish import flush_all_to_disk, flush_directory
 from tasks.ticks.reader import Rows, TickReader, TooManyRows, read_market
 from tasks.ticks.refresh import OlderTicks, merged
 from tasks.ticks.survey import Pending
@@ -169,6 +169,7 @@ def _write_markets(job: Job, read: _Read) -> list[Failed]:
             writer.write(ticks[edges[position]:edges[position + 1]])
             finished.append((market, writer, *writer.finish(read.snapshot_us)))
         job.progress(0, len(ticks))
+        flush_all_to_disk(writer.file for _, writer, _, _ in finished)
         for market, writer, facts, stat in finished:
             failures += _publish(job, market, writer, facts, stat)
     flush_directory(job.layout.markets_dir)
@@ -199,7 +200,9 @@ def _write_market(job: Job, read: _Read, reads: Iterator[_Read]) -> list[Failed]
             raise damage
         if failed is not None:
             return [Failed(market.market_id, str(failed))]
-        failures = _publish(job, market, writer, *writer.finish(read.snapshot_us))
+        facts, stat = writer.finish(read.snapshot_us)
+        writer.file.flush_to_disk()
+        failures = _publish(job, market, writer, facts, stat)
     flush_directory(job.layout.markets_dir)
     return failures
 
@@ -243,7 +246,7 @@ def _publish(job: Job, market: Pending, writer: MarketWriter, facts: FileFacts, 
         change = "new" if market.stat is None or market.damaged else "refreshed"
         Journal(job.layout.journal_dir).written(Written(
             market.market_id, change, stat.st_size, stat.st_mtime_ns, stat.st_ino, facts))
-        writer.publish()
+        writer.file.publish()
         job.progress(1, 0)
     elif not lost:
         return [Failed(market.market_id, "its ticks are gone from the database, and no file holds them")]

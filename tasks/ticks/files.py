@@ -64,15 +64,15 @@ class TickCounter:
 class MarketWriter:
     """Writes one market file from ticks that come in file order, cut between publish times only.
 
-    finish() must have put it on disk before publish(). Parquet row groups are cut at fixed row counts, so the bytes
+    finish() ends the file; file is what is then flushed to disk and published. Parquet row groups are cut at fixed row counts, so the bytes
     depend on the ticks alone, not on how they were handed over.
     """
 
     def __init__(self, path: Path, market_id: str) -> None:
         self._market_id = market_id
-        self._file = NewFile(path)
+        self.file = NewFile(path)
         self._counter = TickCounter()
-        self._parquet = _open_parquet(self._file) if path.suffix == ".parquet" else None
+        self._parquet = _open_parquet(self.file) if path.suffix == ".parquet" else None
         self._waiting: list[Ticks] = []
         self._waiting_sequence: list[np.ndarray] = []
         self._waiting_rows = 0
@@ -83,7 +83,7 @@ class MarketWriter:
         sequence = ticks.sequence()
         if self._parquet is None:
             for lines in jsonl.render(ticks, self._market_id, sequence):
-                self._file.write(lines)
+                self.file.write(lines)
             return
         self._waiting.append(ticks)
         self._waiting_sequence.append(sequence)
@@ -102,16 +102,12 @@ class MarketWriter:
         self._waiting_rows -= rows
 
     def finish(self, modified_us: int) -> tuple[FileFacts, os.stat_result]:
-        """Put the whole file on disk, dated modified_us; return its facts and what stat says of it."""
+        """End the file, dated modified_us; return its facts and what stat says of it."""
         if self._parquet is not None:
             self._write_row_groups(self._waiting_rows)
             self._parquet.close()
-        stat = self._file.finish(modified_us)
-        return self._counter.facts(self._file.size_bytes, self._file.checksum), stat
-
-    def publish(self) -> None:
-        """Give the finished file its final name."""
-        self._file.publish()
+        stat = self.file.finish(modified_us)
+        return self._counter.facts(self.file.size_bytes, self.file.checksum), stat
 
     def __enter__(self) -> Self:
         return self
@@ -121,7 +117,7 @@ class MarketWriter:
             with contextlib.suppress(OSError, pa.ArrowException):
                 self._parquet.close()
             self._parquet.is_open = False
-        self._file.__exit__(kind, error, trace)
+        self.file.__exit__(kind, error, trace)
 
 
 def _open_parquet(file: NewFile) -> pq.ParquetWriter:

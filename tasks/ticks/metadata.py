@@ -1,5 +1,7 @@
 """Metadata JSON of a market: what the database says of it, and what it no longer knows."""
 
+import contextlib
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -7,9 +9,10 @@ from typing import Any
 from tasks.ticks import text
 from tasks.ticks.database import Database
 from tasks.ticks.layout import Layout
-from tasks.ticks.publish import flush_directory, replacing
+from tasks.ticks.publish import NewFile, flush_all_to_disk, flush_directory
 
 _BATCH = 2_000
+_FILES_AT_ONCE = 500
 Metadata = dict[str, Any]
 
 
@@ -79,11 +82,19 @@ def changes(database: Database, layout: Layout, market_ids: Sequence[str]) -> It
                     yield row[0], wanted
 
 
-def write(layout: Layout, files: Iterable[tuple[str, bytes]]) -> Iterator[str]:
-    """Write metadata files; yield the market id of each as it is done."""
-    for market_id, content in files:
-        with replacing(layout.metadata_file(market_id), flush=False) as file:
-            file.write(content)
-        yield market_id
-    if layout.markets_dir.exists():
+def write(layout: Layout, files: Iterable[tuple[str, bytes]]) -> Iterator[int]:
+    """Write metadata files, many together; yield how many were written each time."""
+    contents = iter(files)
+    while batch := list(itertools.islice(contents, _FILES_AT_ONCE)):
+        with contextlib.ExitStack() as unpublished:
+            written = []
+            for market_id, content in batch:
+                file = unpublished.enter_context(NewFile(layout.metadata_file(market_id)))
+                file.write(content)
+                file.finish()
+                written.append(file)
+            flush_all_to_disk(written)
+            for file in written:
+                file.publish()
         flush_directory(layout.markets_dir)
+        yield len(batch)

@@ -1,12 +1,13 @@
 """Files that appear under their final name only when they are whole."""
 
+import concurrent.futures
 import contextlib
 import hashlib
 import os
 import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,6 +15,7 @@ from typing import Any, Self
 _HOST = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname()) or "host"
 _LEFTOVER = re.compile(r"\..+\.(?P<host>[A-Za-z0-9-]+)\.(?P<pid>[0-9]+)\.tmp", re.DOTALL)
 _DAY_S = 86_400
+_FLUSHES_AT_ONCE = 32
 
 
 def process_name() -> str:
@@ -24,8 +26,8 @@ def process_name() -> str:
 class NewFile:
     """A binary file being written beside its final place and hashed on the way.
 
-    finish() puts it on disk, publish() gives it its name. Left without publish(), it is removed. pyarrow can write
-    into it.
+    finish() ends it, flush_to_disk() makes it last, publish() gives it its name. Left without publish(), it is removed.
+    pyarrow can write into it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -57,20 +59,23 @@ class NewFile:
         return self._sha256.hexdigest()
 
     def finish(self, modified_us: int | None = None) -> os.stat_result:
-        """Flush the whole file to disk, still under its temporary name, and return what stat says of it.
+        """End the file, still under its temporary name, and return what stat says of it.
 
         modified_us: the modification time it shall have, microseconds since 1970 (now if None).
         """
         self._file.flush()
         if modified_us is not None:
             os.utime(self._file.fileno(), ns=(modified_us * 1000, modified_us * 1000))
-        os.fsync(self._file.fileno())
         stat = os.fstat(self._file.fileno())
         self._file.close()
         return stat
 
+    def flush_to_disk(self) -> None:
+        """Wait until the finished file is on disk."""
+        _flush_to_disk(self._temporary)
+
     def publish(self) -> None:
-        """Give the finished file its name, in place of any file that has it. flush_directory makes that last."""
+        """Give the file that is on disk its name, in place of any file that has it. flush_directory makes that last."""
         os.replace(self._temporary, self.path)
 
     def __enter__(self) -> Self:
@@ -84,22 +89,33 @@ class NewFile:
 
 
 @contextlib.contextmanager
-def replacing(path: Path, flush: bool = True, modified_us: int | None = None) -> Iterator[NewFile]:
+def replacing(path: Path, modified_us: int | None = None) -> Iterator[NewFile]:
     """Open a file that takes the place of path when the block ends without an error.
 
-    flush: flush the directory too (who replaces many files does it once); modified_us: as NewFile.finish has it.
+    modified_us: as NewFile.finish has it.
     """
     with NewFile(path) as file:
         yield file
         file.finish(modified_us)
+        file.flush_to_disk()
         file.publish()
-    if flush:
-        flush_directory(path.parent)
+    flush_directory(path.parent)
+
+
+def flush_all_to_disk(files: Iterable[NewFile]) -> None:
+    """Wait until all these finished files are on disk: together, since the disk writes many at the price of a few."""
+    with concurrent.futures.ThreadPoolExecutor(_FLUSHES_AT_ONCE, "flush") as pool:
+        for _ in pool.map(NewFile.flush_to_disk, files):
+            pass
 
 
 def flush_directory(directory: Path) -> None:
     """Flush a directory's names to disk, so that a rename outlives a power cut."""
-    descriptor = os.open(directory, os.O_RDONLY)
+    _flush_to_disk(directory)
+
+
+def _flush_to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

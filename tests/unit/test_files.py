@@ -36,7 +36,8 @@ def write(path: Path, ticks: Ticks, cuts: tuple[int, ...] = ()) -> files.FileFac
         for start, stop in zip(edges, edges[1:]):
             writer.write(ticks[start:stop])
         facts, _ = writer.finish(0)
-        writer.publish()
+        writer.file.flush_to_disk()
+        writer.file.publish()
     return facts
 
 
