@@ -7,13 +7,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import dotenv
+import luigi.interface
+from luigi.cmdline_parser import CmdlineParser
 from luigi.retcodes import run_with_retcodes
 from luigi.task_register import Register
 
 import tasks
+from tasks import run
 from tasks.configuration import ROOT
 from tasks.logs import DEBUG_VARIABLE
-from tasks.parameters import EXIT_USAGE, stop
+from tasks.parameters import EXIT_ALREADY_RUNNING, EXIT_NOT_RUN, EXIT_USAGE, stop
 
 HELP = """\
 Exports every Betfair tick that a recorder has stored in PostgreSQL into files.
@@ -61,11 +64,25 @@ def main(arguments: Sequence[str]) -> None:
         rest.remove("--resume")
         print("--resume is not needed: every run goes on from the files that are there.", file=sys.stderr)
     _read_env_file(ROOT / ".env")
+    luigi_arguments = ["--module", "tasks", command, *rest]
     try:
-        run_with_retcodes(["--module", "tasks", command, *rest])
+        run_with_retcodes(luigi_arguments)
     except KeyboardInterrupt:
         print("Interrupted. What is finished stays; the next run goes on from there.", file=sys.stderr)
         sys.exit(130)
+    except SystemExit as end:
+        if end.code in (EXIT_ALREADY_RUNNING, EXIT_NOT_RUN) and _done_by_others(luigi_arguments):
+            sys.exit(0)
+        raise
+
+
+def _done_by_others(luigi_arguments: list[str]) -> bool:
+    """Tell whether the task that was asked for is complete after all: Luigi calls a run not run whose work others did."""
+    with CmdlineParser.global_instance(luigi_arguments) as parser:
+        if luigi.interface.core().local_scheduler:
+            return False
+        run.look_again()
+        return bool(parser.get_task_obj().complete())
 
 
 def _read_env_file(path: Path) -> None:

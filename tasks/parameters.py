@@ -10,6 +10,8 @@ import luigi
 from tasks.ticks.layout import FORMATS, is_market_id
 
 EXIT_USAGE = 2
+EXIT_ALREADY_RUNNING = 10
+EXIT_NOT_RUN = 25
 EXIT_FAILED = 30
 EXIT_UNDETERMINED = 35
 

@@ -162,3 +162,9 @@ def plan_offline(layout: Layout) -> Plan:
         claim(layout)
         disk = disks.look_at_disk(layout, disks.list_files(layout))
     return _arranged(layout, Stored({}, frozenset(), {}, {}, []), disk, {}, Density(), time.time())
+
+
+def look_again() -> None:
+    """Forget what was found out: the next question is answered from database and disk as they are then."""
+    plan.cache_clear()
+    plan_offline.cache_clear()
