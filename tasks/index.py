@@ -39,6 +39,8 @@ class BuildIndex(AllMarketsTask):
         plan = self.plan()
         if plan.any_open(tuple(plan.pending)) or plan.stored.refused:
             return False
+        if not plan.pending:
+            return disks.is_indexed(plan.disk, plan.stored.events)
         with run.determining():
             disk = disks.look_at_disk(self.layout, disks.list_files(self.layout))
         return disks.is_indexed(disk, plan.stored.events)

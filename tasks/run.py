@@ -111,8 +111,8 @@ def claim(layout: Layout) -> None:
         _locks.append(lock)
         Journal(layout.journal_dir).forget_before(STARTED_S)
     for directory in (layout.output_dir, layout.markets_dir):
-        for name in remove_leftovers(directory):
-            _log.info("Removed %s, left behind by a process that was killed.", directory / name)
+        if removed := remove_leftovers(directory):
+            _log.info("Removed what a killed process had left in %s: %d files (%s ...).", directory, len(removed), removed[0])
 
 
 @functools.cache

@@ -11,12 +11,12 @@ from tasks.ticks.errors import DamagedFile, UsageError
 from tasks.ticks.files import FileFacts
 from tasks.ticks.index import IndexRow
 from tasks.ticks.journal import Journal
-from tasks.ticks.layout import FORMATS, Layout
-from tasks.ticks.publish import replacing
+from tasks.ticks.layout import MARKET_FILE, Layout
+from tasks.ticks.publish import FileStat, replacing
 
 _log = logging.getLogger("tick_export.disk")
 
-Stats = dict[str, os.stat_result]
+Stats = dict[str, FileStat]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,16 +39,15 @@ class OnDisk:
 def list_files(layout: Layout) -> Stats:
     """Return what stat says of each market file. Raises UsageError where the directory holds the other format."""
     stats: Stats = {}
-    others = {other: Layout(layout.output_dir, other) for other in FORMATS if other != layout.format}
     with contextlib.suppress(FileNotFoundError), os.scandir(layout.markets_dir) as entries:
         for entry in entries:
-            market_id = layout.market_id_of(entry.name)
-            if market_id is not None:
-                stats[market_id] = entry.stat()
-            for other, other_layout in others.items():
-                if other_layout.market_id_of(entry.name) is not None:
-                    raise UsageError(f"{layout.output_dir} holds {other} market files ({entry.name}), asked for {layout.format}: "
-                                     f"one directory has one format. Use --format {other} or another --output-dir.")
+            market_file = MARKET_FILE.fullmatch(entry.name)
+            if market_file is None:
+                continue
+            if market_file["format"] != layout.format:
+                raise UsageError(f"{layout.output_dir} holds {market_file['format']} market files ({entry.name}), asked for {layout.format}: "
+                                 f"one directory has one format. Use --format {market_file['format']} or another --output-dir.")
+            stats[market_file["market_id"]] = FileStat.of(entry.stat())
     return stats
 
 

@@ -1,6 +1,5 @@
 """Markets out of the database into their files: small ones many at a time, large ones slice by slice."""
 
-import concurrent.futures
 import contextlib
 import dataclasses
 import logging
@@ -17,7 +16,8 @@ from tasks.ticks.errors import DamagedFile, UnreadableRow
 from tasks.ticks.files import FileFacts, MarketWriter
 from tasks.ticks.journal import Failed, Journal, Written
 from tasks.ticks.layout import Layout
-from tasks.ticks.publish import flush_all_to_disk, flush_directory
+from tasks.ticks.prefetch import prefetched
+from tasks.ticks.publish import FileStat, flush_all_to_disk, flush_directory
 from tasks.ticks.reader import Rows, TickReader, TooManyRows, read_market
 from tasks.ticks.refresh import OlderTicks, merged
 from tasks.ticks.survey import Pending
@@ -65,7 +65,7 @@ def export(job: Job, markets: Iterable[Pending]) -> list[Failed]:
     with TickReader(job.server) as reader:
         while todo:
             again: list[Pending] = []
-            reads = _prefetched(_reads(job, reader, todo))
+            reads = prefetched(_reads(job, reader, todo))
             for read in reads:
                 if read.error is not None:
                     failures.append(Failed(read.markets[0].market_id, str(read.error)))
@@ -81,16 +81,6 @@ def export(job: Job, markets: Iterable[Pending]) -> list[Failed]:
         Journal(job.layout.journal_dir).failed(failure)
         _log.error("Market %s failed: %s", failure.market_id, failure.reason)
     return failures
-
-
-def _prefetched(items: Iterator[_Read]) -> Iterator[_Read]:
-    """Yield the items, each next one being made in a thread while its predecessor is used."""
-    end = object()
-    with concurrent.futures.ThreadPoolExecutor(1, "reader") as pool:
-        waiting = pool.submit(next, items, end)
-        while (item := waiting.result()) is not end:
-            waiting = pool.submit(next, items, end)
-            yield item  # type: ignore[misc]
 
 
 def _reads(job: Job, reader: TickReader, markets: Sequence[Pending]) -> Iterator[_Read]:
@@ -238,7 +228,7 @@ def _set_aside(path: Path) -> Path:
     return aside
 
 
-def _publish(job: Job, market: Pending, writer: MarketWriter, facts: FileFacts, stat: os.stat_result) -> list[Failed]:
+def _publish(job: Job, market: Pending, writer: MarketWriter, facts: FileFacts, stat: FileStat) -> list[Failed]:
     """Give a finished file its name, unless it would hide that ticks are gone."""
     promised = job.promised.get(market.market_id)
     lost = promised is not None and facts.tick_records < promised.tick_records

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from tasks.ticks import jsonl
 from tasks.ticks.errors import DamagedFile
-from tasks.ticks.publish import NewFile
+from tasks.ticks.publish import FileStat, NewFile
 from tasks.ticks.schema import ROW_GROUP_ROWS, SCHEMA
 from tasks.ticks.ticks import Ticks
 
@@ -101,7 +101,7 @@ class MarketWriter:
         self._waiting, self._waiting_sequence = [ticks[rows:]], [sequence[rows:]]
         self._waiting_rows -= rows
 
-    def finish(self, modified_us: int) -> tuple[FileFacts, os.stat_result]:
+    def finish(self, modified_us: int) -> tuple[FileFacts, FileStat]:
         """End the file, dated modified_us; return its facts and what stat says of it."""
         if self._parquet is not None:
             self._write_row_groups(self._waiting_rows)

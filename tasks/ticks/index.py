@@ -40,20 +40,16 @@ def read(path: Path) -> dict[str, IndexRow]:
         raise UnreadableIndex(f"{path}: {error}") from None
     if tuple(table.columns) != COLUMNS:
         raise UnreadableIndex(f"{path}: has columns {', '.join(table.columns)}, expected {', '.join(COLUMNS)}")
-    rows = {}
+    columns = [table[name].tolist() for name in COLUMNS]
+    if len(set(columns[0])) != len(columns[0]):
+        raise UnreadableIndex(f"{path}: two rows of one market")
     try:
-        for market_id, event_id, first, last, records, messages, file_path, size, checksum in table.itertuples(index=False):
-            facts = FileFacts(_time(first), _time(last), int(records), int(messages), int(size), checksum)
-            if market_id in rows:
-                raise UnreadableIndex(f"{path}: two rows of market {market_id}")
-            rows[market_id] = IndexRow(market_id, event_id, file_path, facts)
+        first, last = (text.parse_times(columns[number]) for number in (2, 3))
+        return {market_id: IndexRow(market_id, event_id, file_path, FileFacts(begin, end, int(ticks), int(messages), int(size), checksum))
+                for market_id, event_id, begin, end, ticks, messages, file_path, size, checksum
+                in zip(columns[0], columns[1], first, last, *columns[4:], strict=True)}
     except ValueError as error:
         raise UnreadableIndex(f"{path}: {error}") from None
-    return rows
-
-
-def _time(value: str) -> int | None:
-    return text.parse_time(value) if value else None
 
 
 def render(rows: dict[str, IndexRow]) -> bytes:

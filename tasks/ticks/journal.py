@@ -7,12 +7,11 @@ without losing anything but the time to read a file again.
 import contextlib
 import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from tasks.ticks.files import FileFacts
-from tasks.ticks.publish import process_name
+from tasks.ticks.publish import FileStat, process_name
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -26,7 +25,7 @@ class Written:
     inode: int
     facts: FileFacts
 
-    def is_of(self, stat: os.stat_result) -> bool:
+    def is_of(self, stat: FileStat) -> bool:
         """Tell whether stat is of the file that this record speaks of."""
         return (self.size_bytes, self.modified_ns, self.inode) == (stat.st_size, stat.st_mtime_ns, stat.st_ino)
 

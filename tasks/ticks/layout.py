@@ -7,6 +7,8 @@ from pathlib import Path
 
 FORMATS = ("parquet", "jsonl")
 MARKET_ID = re.compile(r"[0-9]+\.[0-9]+")
+#: The name of a market file in either format.
+MARKET_FILE = re.compile(rf"marketId=(?P<market_id>{MARKET_ID.pattern})\.(?P<format>{'|'.join(FORMATS)})")
 
 
 def is_market_id(text: str) -> bool:
@@ -34,9 +36,14 @@ class Layout:
 
     def metadata_file(self, market_id: str) -> Path:
         """data_exports/tick_export/markets/marketId=1.200806927_metadata.json"""
+        return self.markets_dir / self.metadata_name(market_id)
+
+    @staticmethod
+    def metadata_name(market_id: str) -> str:
+        """marketId=1.200806927_metadata.json"""
         if not is_market_id(market_id):
             raise ValueError(f"{market_id!r} is no market id and must not become a file name")
-        return self.markets_dir / f"marketId={market_id}_metadata.json"
+        return f"marketId={market_id}_metadata.json"
 
     @property
     def index(self) -> Path:

@@ -9,11 +9,13 @@ from typing import Any
 from tasks.ticks import text
 from tasks.ticks.database import Database
 from tasks.ticks.layout import Layout
+from tasks.ticks.prefetch import prefetched
 from tasks.ticks.publish import NewFile, flush_all_to_disk, flush_directory
 
 _BATCH = 2_000
 _FILES_AT_ONCE = 500
 Metadata = dict[str, Any]
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def from_row(row: tuple[Any, ...]) -> Metadata:
@@ -50,8 +52,10 @@ def merged(now: Metadata, before: Metadata | None) -> Metadata:
 
 
 def render(metadata: Metadata) -> bytes:
-    """Return the content of a metadata file."""
-    return (json.dumps(metadata, ensure_ascii=False, indent=2) + "\n").encode()
+    """Return the content of a metadata file: one key a line, one runner a line."""
+    lines = [f"  {_encode(key)}: {_encode(value)},\n" for key, value in metadata.items() if key != "runners"]
+    runners = ",\n".join(f"    {_encode(runner)}" for runner in metadata["runners"])
+    return ("{\n" + "".join(lines) + '  "runners": [' + (f"\n{runners}\n  " if runners else "") + "]\n}\n").encode()
 
 
 def parse(content: bytes) -> Metadata | None:
@@ -68,18 +72,25 @@ def parse(content: bytes) -> Metadata | None:
 
 def changes(database: Database, layout: Layout, market_ids: Sequence[str]) -> Iterator[tuple[str, bytes]]:
     """Yield market id and content of each metadata file that is not yet as it should be."""
-    for start in range(0, len(market_ids), _BATCH):
-        for row in database.metadata(market_ids[start:start + _BATCH]):
+    directory = layout.markets_dir
+    batches = (market_ids[start:start + _BATCH] for start in range(0, len(market_ids), _BATCH))
+    for rows in prefetched(database.metadata(batch) for batch in batches):
+        for row in rows:
             now = from_row(row)
-            try:
-                content = layout.metadata_file(row[0]).read_bytes()
-            except FileNotFoundError:
-                content = b""
+            content = _content(f"{directory}/{layout.metadata_name(row[0])}")
             wanted = render(now)
             if wanted != content:
                 wanted = render(merged(now, parse(content)))
                 if wanted != content:
                     yield row[0], wanted
+
+
+def _content(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return b""
 
 
 def write(layout: Layout, files: Iterable[tuple[str, bytes]]) -> Iterator[int]:

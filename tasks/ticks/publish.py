@@ -10,12 +10,26 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 _HOST = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname()) or "host"
 _LEFTOVER = re.compile(r"\..+\.(?P<host>[A-Za-z0-9-]+)\.(?P<pid>[0-9]+)\.tmp", re.DOTALL)
 _DAY_S = 86_400
 _FLUSHES_AT_ONCE = 32
+
+
+class FileStat(NamedTuple):
+    """What tells a file from another, by the names of os.stat_result, at a tenth of its memory."""
+
+    st_size: int
+    st_mtime_ns: int
+    st_ctime_ns: int
+    st_ino: int
+
+    @staticmethod
+    def of(stat: os.stat_result) -> "FileStat":
+        """Return what counts of a stat."""
+        return FileStat(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
 
 
 def process_name() -> str:
@@ -58,7 +72,7 @@ class NewFile:
         """The SHA-256 of what has been written, in hex."""
         return self._sha256.hexdigest()
 
-    def finish(self, modified_us: int | None = None) -> os.stat_result:
+    def finish(self, modified_us: int | None = None) -> FileStat:
         """End the file, still under its temporary name, and return what stat says of it.
 
         modified_us: the modification time it shall have, microseconds since 1970 (now if None).
@@ -66,7 +80,7 @@ class NewFile:
         self._file.flush()
         if modified_us is not None:
             os.utime(self._file.fileno(), ns=(modified_us * 1000, modified_us * 1000))
-        stat = os.fstat(self._file.fileno())
+        stat = FileStat.of(os.fstat(self._file.fileno()))
         self._file.close()
         return stat
 

@@ -1,13 +1,13 @@
 """What the database has and the disk has not: found out for all markets at once."""
 
 import dataclasses
-import os
 from collections.abc import Collection, Iterable, Iterator
 
 from tasks.ticks.database import LADDER, TRADED, Database
 from tasks.ticks.disk import OnDisk
 from tasks.ticks.errors import UsageError
 from tasks.ticks.layout import Layout, is_market_id
+from tasks.ticks.publish import FileStat
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Pending:
     market_id: str
     why: str
     empty: bool = False
-    stat: os.stat_result | None = None
+    stat: FileStat | None = None
     damaged: str | None = None
 
 

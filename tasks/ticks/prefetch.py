@@ -1,0 +1,17 @@
+"""Making the next item while the last one is used."""
+
+import concurrent.futures
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+
+def prefetched(items: Iterable[Item]) -> Iterator[Item]:
+    """Yield the items, each next one being made in a thread while its predecessor is used."""
+    source, end = iter(items), object()
+    with concurrent.futures.ThreadPoolExecutor(1, "prefetch") as pool:
+        waiting = pool.submit(next, source, end)
+        while (item := waiting.result()) is not end:
+            waiting = pool.submit(next, source, end)
+            yield item  # type: ignore[misc]
