@@ -1,11 +1,15 @@
 """The tasks, by the names that `luigi --module tasks NAME` knows them by."""
 
 from tasks.configuration import load_configuration
+from tasks.consolidate import ConsolidateAll, ConsolidateDay, ConsolidateDayDirect
 from tasks.export import ExportMarket, ExportMarkets
 from tasks.index import BuildIndex, ExportAll
 from tasks.metadata import BuildMetadata
 
 load_configuration()
 
-PUBLIC = ("ExportAll", "ExportMarket", "BuildIndex", "BuildMetadata")
-__all__ = [*PUBLIC, "ExportMarkets"]
+__all__ = ["BuildIndex", "BuildMetadata", "ConsolidateAll", "ConsolidateDay", "ConsolidateDayDirect", "ExportAll", "ExportMarket",
+           "ExportMarkets"]
+
+#: The tasks that a user asks for, in the order in which the overview lists them.
+PUBLIC = ("ExportAll", "ExportMarket", "BuildIndex", "BuildMetadata", "ConsolidateDay", "ConsolidateAll", "ConsolidateDayDirect")

@@ -17,10 +17,11 @@ from tasks.index import BuildIndex, SomeMarketsFailed
 from tasks.metadata import BuildMetadata
 from tasks.parameters import EXIT_USAGE, DayParameter, PositiveParameter, stop
 from tasks.progress import Progress
-from tasks.ticks import consolidation_report, export_source, report
+from tasks.ticks import consolidation_report
 from tasks.ticks import disk as disks
-from tasks.ticks.consolidate import Consolidation, TickSource, Totals, consolidate
-from tasks.ticks.consolidation_report import PARTIAL, Published
+from tasks.ticks import export_source, report
+from tasks.ticks.consolidate import Consolidation, TickSource, consolidate
+from tasks.ticks.consolidation_report import PARTIAL, Published, Totals
 from tasks.ticks.database import Database
 from tasks.ticks.database_source import DatabaseSource, Runners, UnreadableMarket, runners_between
 from tasks.ticks.export_source import ExportSource
@@ -48,7 +49,7 @@ class RowProgress(Progress):
     @property
     def text(self) -> str:
         """The state in words: 1,200,000 of about 2,400,000 rows, 8 slices, 900,000 rows/s, about 00:01 left."""
-        _, rows, _, expected, _ = self._numbers
+        rows, expected = self._numbers[1], self._numbers[3]
         rate = rows / max(time.monotonic() - self._started, 1e-3)
         left = f", about {tqdm.format_interval(max(expected - rows, 0) / rate)} left" if rate else ""
         return f"{rows:,.0f} of about {max(expected, rows):,.0f} rows, {self._slices:,} slices, {rate:,.0f} rows/s{left}"
@@ -58,7 +59,7 @@ class _Consolidate(ExportTask):
     """What the three consolidations share."""
 
     chunk_rows = PositiveParameter(
-        "--chunk-rows", default=1_500_000, significant=False, description="rows that are sorted and made text at a time; bounds the memory")
+        option="--chunk-rows", default=1_500_000, significant=False, description="rows sorted and made text at a time; bounds the memory")
 
     def consolidate(self, wanted: Consolidation, source: TickSource) -> Totals:
         """Write CSV and report, showing progress."""
@@ -117,8 +118,10 @@ class ConsolidateDay(_OneDay, OfDay):
         """Return index and metadata of the day's markets, and with them the exports that are missing."""
         if not self.rows_before and (self.offline or not self.plan().stored.newest):
             where = "in index.csv" if self.offline else "in the database, nor in a market file"
-            return StoredTicks(missing=f"There are no ticks on {self.date} (UTC) {where}. Check --date: the recorder was down, or nobody has "
-                                       "exported the day before the platform dropped it.", exist=False)
+            return StoredTicks(
+                when=str(self.date), exist=False,
+                missing=f"There are no ticks on {self.date} (UTC) {where}. Check --date: the recorder was down, or nobody has exported the "
+                        "day before the platform dropped it.")
         return [] if self.offline else [self.clone(IndexDay), self.clone(BuildDayMetadata)]
 
     @functools.cached_property
@@ -159,7 +162,8 @@ class ConsolidateAll(_Consolidate, AllMarketsTask):
     partition_by_month = luigi.BoolParameter(
         default=False, description="write a file for each month too, if the CSV is larger than --partition-threshold-gb")
     partition_threshold_gb = PositiveParameter(
-        "--partition-threshold-gb", kind=float, default=8.0, significant=False, description="size in GB above which months get files")
+        option="--partition-threshold-gb", kind=float, default=8.0, significant=False,
+        description="size in GB above which months get files")
 
     @property
     def layout(self) -> Layout:
@@ -172,7 +176,7 @@ class ConsolidateAll(_Consolidate, AllMarketsTask):
             rows = _index_offline(self.layout) if self.offline else {}
         if not any(row.facts.tick_records for row in rows.values()) and (self.offline or not (
                 self.plan().stored.ladder or any(facts.tick_records for facts in self.plan().disk.facts.values()))):
-            return StoredTicks(missing="There are no ticks at all. Check POSTGRES_DB and --output-dir.", exist=False)
+            return StoredTicks(when="ever", exist=False, missing="There are no ticks at all. Check POSTGRES_DB and --output-dir.")
         return [] if self.offline else [self.clone(BuildIndex), self.clone(BuildMetadata)]
 
     def output(self) -> list[luigi.LocalTarget]:
@@ -213,8 +217,9 @@ class ConsolidateDayDirect(_OneDay):
     def requires(self) -> Any:
         """Return the day's ticks in the database."""
         return StoredTicks(
-            missing=f"The database has no ticks on {self.date} (UTC). Check --date and POSTGRES_DB. If the platform has dropped that day, an "
-                    "export made before may still have it: try ConsolidateDay.",
+            when=str(self.date),
+            missing=f"The database has no ticks on {self.date} (UTC). Check --date and POSTGRES_DB. If the platform has dropped that day, "
+                    "an export made before may still have it: try ConsolidateDay.",
             exist=bool(_runners(self.date).selections))
 
     def complete(self) -> bool:
@@ -279,3 +284,9 @@ def _raise_failed(failed: dict[str, str]) -> None:
     if failed:
         named = "; ".join(f"{market_id!r}: {reason}" for market_id, reason in sorted(failed.items())[:3])
         raise SomeMarketsFailed(f"{len(failed)} markets failed, all others are in the CSV ({named}{' …' if len(failed) > 3 else ''}).")
+
+
+@ConsolidateDay.event_handler(luigi.Event.DEPENDENCY_PRESENT)  # type: ignore[untyped-decorator]
+@ConsolidateAll.event_handler(luigi.Event.DEPENDENCY_PRESENT)  # type: ignore[untyped-decorator]
+def _say_unchanged(task: ConsolidateDay | ConsolidateAll) -> None:
+    _log.info("Nothing to do: %s is what the market files make.", task.output()[0].path)

@@ -20,7 +20,8 @@ _log = logging.getLogger("tick_export.day")
 class StoredTicks(luigi.ExternalTask):  # type: ignore[misc]
     """The ticks that a consolidation is asked for, in the database or in market files."""
 
-    missing = luigi.Parameter(description="what to say if there are none")
+    when = luigi.Parameter(description="UTC day, or ever")
+    missing = luigi.Parameter(significant=False, visibility=ParameterVisibility.PRIVATE, description="what to say if there are none")
     exist = luigi.BoolParameter(significant=False, visibility=ParameterVisibility.PRIVATE)
 
     def complete(self) -> bool:

@@ -120,8 +120,9 @@ class ExportMarkets(_Export):
         self.export()
 
 
-def pending_exports(task: AllMarketsTask) -> list[luigi.Task]:
-    """Return the tasks that export what is missing or out of date, large markets first."""
+def pending_exports(task: AllMarketsTask, one: type[ExportMarket] = ExportMarket,
+                    many: type[ExportMarkets] = ExportMarkets) -> list[luigi.Task]:
+    """Return the tasks, of two classes, that export what is missing or out of date, large markets first."""
     plan = task.plan()
-    large = [task.clone(ExportMarket, market_id=market_id, in_bulk=True) for market_id in plan.large]
-    return large + [task.clone(ExportMarkets, group=group) for group in sorted(plan.groups)]
+    large = [task.clone(one, market_id=market_id, in_bulk=True) for market_id in plan.large]
+    return large + [task.clone(many, group=group) for group in sorted(plan.groups)]

@@ -35,6 +35,12 @@ class _Checked(luigi.Parameter):  # type: ignore[misc]
         except (ValueError, KeyError, luigi.parameter.ParameterException):
             stop(f"{self.option} is {value!r}, expected {self.expected}.", EXIT_USAGE)
 
+    def has_task_value(self, task_name: str, param_name: str) -> bool:
+        """Tell whether the option has a value; stop with one line where it has none and needs one."""
+        if not super().has_task_value(task_name, param_name):
+            stop(f"{task_name} needs {self.option}, {self.expected}.", EXIT_USAGE)
+        return True
+
     def parse_text(self, value: str) -> Any:
         """Return the value, raise ValueError where the text is none."""
         return value
@@ -85,6 +91,26 @@ class DayParameter(_Checked):
     def normalize(self, value: datetime.date | str) -> datetime.date:
         """Return the day, also for a text."""
         return self.parse(value) if isinstance(value, str) else value
+
+
+class PositiveParameter(_Checked):
+    """A number above 0, of the kind given."""
+
+    def __init__(self, option: str, kind: type[int] | type[float] = int, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.option, self._kind = option, kind
+        self.expected = "a whole number above 0" if kind is int else "a number above 0"
+
+    def parse_text(self, value: str) -> int | float:
+        """Return the number."""
+        number = self._kind(value)
+        if not 0 < number < float("inf"):
+            raise ValueError(value)
+        return number
+
+    def serialize(self, value: float) -> str:
+        """Return the option's text."""
+        return str(value)
 
 
 class SwitchParameter(luigi.BoolParameter):  # type: ignore[misc]

@@ -2,13 +2,13 @@
 
 import contextlib
 import dataclasses
+import datetime
 import functools
 import logging
 import os
 import time
 import zlib
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import filelock
 import luigi.interface
@@ -19,6 +19,7 @@ from tasks.settings import tick_export
 from tasks.ticks import disk as disks
 from tasks.ticks import survey
 from tasks.ticks.database import Database, Server
+from tasks.ticks.database_source import runners_between
 from tasks.ticks.density import Density
 from tasks.ticks.disk import OnDisk
 from tasks.ticks.errors import DatabaseError, UsageError
@@ -26,6 +27,7 @@ from tasks.ticks.export import Job
 from tasks.ticks.journal import Journal
 from tasks.ticks.layout import Layout
 from tasks.ticks.publish import remove_leftovers
+from tasks.ticks.span import Span
 from tasks.ticks.survey import Pending, Stored
 
 _log = logging.getLogger("tick_export.run")
@@ -135,6 +137,25 @@ def plan(layout: Layout, include_markets_without_ticks: bool = False, market_id:
         pending = {market.market_id: market for market in survey.pending(stored, disk, settings.settle_us, wanted)}
         if refresh and market_id in stats:
             pending.setdefault(market_id, Pending(market_id, "asked for", stat=stats[market_id]))
+        density = Density.sampled(database, pending) if pending else Density()
+    return _arranged(layout, stored, disk, pending, density, started_s)
+
+
+@functools.cache
+def plan_day(layout: Layout, date: datetime.date, allow_other_database: bool = False) -> Plan:
+    """Find out what is to be exported of the markets with ticks on a UTC day. stored speaks of these markets alone."""
+    settings = tick_export()
+    started_s = time.time()
+    with determining(), Database(server()) as database:
+        claim(layout)
+        stats = disks.list_files(layout)
+        runners = runners_between(database, Span.of_day(date))
+        stored = survey.ask_database(database, list(runners.selections), stats, time.time_ns() // 1000 - settings.warn_partition_us)
+        stored = dataclasses.replace(stored, refused=runners.refused)
+        disk = disks.look_at_disk(layout, stats)
+        if not allow_other_database:
+            survey.refuse_other_database(stored, disk, layout, str(database.server))
+        pending = {market.market_id: market for market in survey.pending(stored, disk, settings.settle_us, runners.selections)}
         density = Density.sampled(database, pending) if pending else Density()
     return _arranged(layout, stored, disk, pending, density, started_s)
 

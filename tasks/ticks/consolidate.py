@@ -37,11 +37,19 @@ class DiskTooFull(ExportError):
 
 
 class TickSource(Source, Protocol):
-    """A source that knows its markets. read: ticks read of each market so far."""
+    """A source that knows its markets."""
 
-    read: npt.NDArray[np.int64]
-    market_ids: Sequence[str]
-    markets: Sequence[Description]
+    @property
+    def market_ids(self) -> Sequence[str]:
+        """The markets' ids, sorted."""
+
+    @property
+    def markets(self) -> Sequence[Description]:
+        """What metadata says of each market."""
+
+    @property
+    def read(self) -> npt.NDArray[np.int64]:
+        """Ticks read of each market so far."""
 
     def verify(self) -> None:
         """Raise an ExportError where the source is not what it should be."""
@@ -137,16 +145,21 @@ def _write(wanted: Consolidation, source: TickSource, csv: NewFile) -> tuple[Tot
     totals = Totals(np.zeros(len(source.market_ids), np.int64))
     months: list[tuple[str, int]] = []
     workers = len(os.sched_getaffinity(0))
-    rows = max(1, min(SLICE_ROWS, wanted.chunk_rows // (workers + 1)))
+    rows = max(1, min(SLICE_ROWS, wanted.chunk_rows // (workers + 2)))
     waiting: collections.deque[concurrent.futures.Future[_Slice]] = collections.deque()
 
-    def write_next() -> None:
-        done = waiting.popleft().result()
+    def write(made: concurrent.futures.Future[_Slice]) -> _Slice:
+        done = made.result()
         month = str(np.datetime64(done.first_us, "us").astype("datetime64[M]"))
         if not months or months[-1][0] != month:
             months.append((month, csv.size_bytes))
         for lines in done.lines:
             csv.write(lines)
+        done.lines.clear()
+        return done
+
+    def count_next() -> None:
+        done = waiting.popleft().result()
         totals.market_rows[:len(done.market_rows)] += done.market_rows
         totals.slices += 1
         totals.rows += done.rows
@@ -156,13 +169,13 @@ def _write(wanted: Consolidation, source: TickSource, csv: NewFile) -> tuple[Tot
         totals.last_us = done.last_us
         wanted.progress(done.rows + done.duplicates)
 
-    with concurrent.futures.ThreadPoolExecutor(workers, "slice") as pool:
+    with concurrent.futures.ThreadPoolExecutor(workers, "slice") as makers, concurrent.futures.ThreadPoolExecutor(1, "csv") as writer:
         for ticks in slices(source, rows, wanted.edges, wanted.csv.parent):
-            waiting.append(pool.submit(_made, ticks, source.markets))
+            waiting.append(writer.submit(write, makers.submit(_made, ticks, source.markets)))
             if len(waiting) > workers:
-                write_next()
+                count_next()
         while waiting:
-            write_next()
+            count_next()
     return totals, months
 
 

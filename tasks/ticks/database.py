@@ -26,7 +26,8 @@ _REQUIRED = ("public.events", "public.markets", "public.runners", "stream_ingest
              "stream_ingest.traded_volume", "stream_ingest.market_lifecycle_events")
 
 #: Each session reads only, sees one snapshot a transaction, and does not compile queries that are not worth it.
-_SESSION = "-c default_transaction_read_only=on -c default_transaction_isolation=repeatable\\ read -c jit=off -c max_parallel_workers_per_gather=0 -c TimeZone=UTC -c extra_float_digits=1"
+_SESSION = ("-c default_transaction_read_only=on -c default_transaction_isolation=repeatable\\ read -c jit=off "
+            "-c max_parallel_workers_per_gather=0 -c TimeZone=UTC -c extra_float_digits=1")
 
 #: Microseconds since 1970; a time at infinity becomes the largest integer, so that only its own market fails.
 _MICROSECONDS = "CASE WHEN NOT isfinite({0}) THEN 9223372036854775807 ELSE round(extract(epoch FROM {0}) * 1000000)::int8 END"
@@ -295,15 +296,15 @@ class Database:
 
     def sums(self, name: str, until_us: Mapping[str, int]) -> Iterator[tuple[str, int, Sums]]:
         """Yield market id, day since 1970 and sums of the rows of stream_ingest.<name>, of each market up to a publish_time."""
-        size, backs, levels = {LADDER: ("size", "count(*) FILTER (WHERE side = 'B')", "sum(level)"), TRADED: ("size_traded", "0", "0")}[name]
+        size, backs, levels = ("size", "count(*) FILTER (WHERE side = 'B')", "sum(level)") if name == LADDER else ("size_traded", "0", "0")
         statement = sql.SQL(_SUMS).format(
             table=sql.Identifier(_SCHEMA, name), size=sql.SQL(size), backs=sql.SQL(backs), levels=sql.SQL(levels),
             finite_price=sql.SQL(_FINITE.format("price")), finite_size=sql.SQL(_FINITE.format(size)))
         until = [_timestamp(moment) for moment in until_us.values()]
         for market_id, day, rows, publish, delay, selection, back_rows, level, price, total, not_finite in self._query(
                 statement, {"ids": list(until_us), "until": until}):
-            yield market_id, day, Sums(rows, publish // _MICROSECOND, (delay or _MICROSECOND * 0) // _MICROSECOND, int(selection), back_rows,
-                                       int(level), price or decimal.Decimal(0), total or decimal.Decimal(0), not_finite)
+            yield market_id, day, Sums(rows, publish // _MICROSECOND, (delay or datetime.timedelta()) // _MICROSECOND, int(selection),
+                                       back_rows, int(level), price or decimal.Decimal(0), total or decimal.Decimal(0), not_finite)
 
     def ladder_ranges(self) -> list[tuple[int, int]] | None:
         """Return the times that partitions of ladder_levels are for, [from, to) in microseconds since 1970, without catch-alls.

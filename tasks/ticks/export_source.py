@@ -1,26 +1,29 @@
 """Ticks out of the market files of an export, as its index lists them."""
 
 import concurrent.futures
+import contextlib
+import dataclasses
+import functools
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from tasks.ticks import flat_csv, metadata, span
+from tasks.ticks import flat_csv, index, metadata, span
 from tasks.ticks.consolidation_report import Inputs
 from tasks.ticks.disk import list_files
-from tasks.ticks.errors import DamagedFile, ExportError
+from tasks.ticks.errors import DamagedFile, UsageError
 from tasks.ticks.flat_csv import Description
 from tasks.ticks.index import IndexRow
-from tasks.ticks.layout import Layout
+from tasks.ticks.layout import FORMATS, Layout
 from tasks.ticks.span import Span
 from tasks.ticks.ticks import Ticks
 
 _SMALL_BATCH_ROWS = 131_072
 
 
-class NotAnExport(ExportError):
+class NotAnExport(UsageError):
     """The output directory does not hold what its index promises."""
 
 
@@ -30,6 +33,27 @@ def metadata_checksum(layout: Layout, market_id: str) -> str:
         return hashlib.sha256(layout.metadata_file(market_id).read_bytes()).hexdigest()
     except FileNotFoundError:
         return "-"
+
+
+def as_it_lies(layout: Layout) -> Layout:
+    """Return the layout in the format that the market files have; unchanged where there are none."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(layout.markets_dir) as entries:
+        for entry in entries:
+            for name in FORMATS:
+                other = dataclasses.replace(layout, format=name)
+                if other.market_id_of(entry.name) is not None:
+                    return other
+    return layout
+
+
+def indexed(layout: Layout) -> dict[str, IndexRow]:
+    """Return the rows of index.csv. Raises NotAnExport where there is none or it cannot be read."""
+    if not layout.index.exists():
+        raise NotAnExport(f"{layout.output_dir} is no export: it has no index.csv. Check --output-dir.")
+    try:
+        return index.read(layout.index)
+    except index.UnreadableIndex as error:
+        raise NotAnExport(f"{error}. Make the index anew: BuildIndex --offline.") from None
 
 
 def inputs(layout: Layout, rows: Iterable[IndexRow]) -> dict[str, Inputs]:
@@ -46,7 +70,7 @@ def with_ticks(layout: Layout, rows: Mapping[str, IndexRow], wanted: Span) -> di
     for market_id, row in sorted(rows.items()):
         share = wanted.share(row.facts)
         certain = any(tick is not None and wanted.holds(tick) for tick in (row.facts.first_tick, row.facts.last_tick))
-        if share and (certain or next(span.read(layout.market_file(market_id), 0, wanted, 1), None) is not None):
+        if share and (certain or next(span.read(layout.market_file(market_id), 0, wanted, _SMALL_BATCH_ROWS), None) is not None):
             found[market_id] = row
     return found
 
@@ -78,10 +102,10 @@ class ExportSource:
         self.market_ids = [row.market_id for row in self._rows]
         self.markets = [self._describe(row) for row in self._rows]
 
-    @property
+    @functools.cached_property
     def expected_rows(self) -> Sequence[float]:
         """About how many rows each market has."""
-        return [row.facts.tick_records * self._span.share(row.facts) for row in self._rows]
+        return [span.estimate_rows(path, row.facts, self._span) for path, row in zip(self._paths, self._rows)]
 
     @property
     def inputs(self) -> dict[str, Inputs]:
@@ -103,8 +127,8 @@ class ExportSource:
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             for path, row, checksum in zip(self._paths, self._rows, pool.map(_checksum, self._paths)):
                 if checksum != row.facts.checksum:
-                    raise DamagedFile(f"{path}: its SHA-256 is {checksum[:16]}…, index.csv says {row.facts.checksum[:16]}…. Restore the file, "
-                                      "or run ExportAll with the database to mend it.")
+                    raise DamagedFile(f"{path}: its SHA-256 is {checksum[:16]}…, index.csv says {row.facts.checksum[:16]}…. Restore the "
+                                      "file, or run ExportAll with the database to mend it.")
 
     def stream(self, market: int, batch_rows: int) -> Iterator[Ticks]:
         """Yield the ticks of a market in ascending order of publish_time, about so many at once."""

@@ -83,13 +83,14 @@ def read(path: Path) -> Iterator[pa.RecordBatch]:
             if not cut:
                 rest += block
                 continue
-            yield _parse(rest + block[:cut], path)
+            yield parse(rest + block[:cut], path)
             rest = block[cut:]
         if rest:
             raise DamagedFile(f"{path}: the last line is cut short")
 
 
-def _parse(lines: bytes, path: Path) -> pa.RecordBatch:
+def parse(lines: bytes, path: Path) -> pa.RecordBatch:
+    """Return the rows of whole lines; path is for the error's text. Raises DamagedFile as read() does."""
     try:
         if b'"NaN"' in lines or b'Infinity"' in lines:
             table = pa.Table.from_pylist([_with_numbers(json.loads(line)) for line in lines.splitlines()], _PLAIN_SCHEMA)

@@ -73,6 +73,20 @@ class Layout:
         """data_exports/tick_export/consolidation_report_2022_07_11.txt"""
         return self.output_dir / f"consolidation_report_{date:%Y_%m_%d}.txt"
 
+    @property
+    def full_csv(self) -> Path:
+        """data_exports/tick_export/consolidated_ticks.csv"""
+        return self.output_dir / "consolidated_ticks.csv"
+
+    @property
+    def full_report(self) -> Path:
+        """data_exports/tick_export/consolidation_report.txt"""
+        return self.output_dir / "consolidation_report.txt"
+
+    def month_csv(self, month: str) -> Path:
+        """data_exports/tick_export/consolidated_ticks_2022_07.csv, of 2022-07"""
+        return self.output_dir / f"consolidated_ticks_{month.replace('-', '_')}.csv"
+
     def market_id_of(self, name: str) -> str | None:
         """Return the market id of a market file's name, None for any other name."""
         if not (name.startswith("marketId=") and name.endswith(f".{self.format}")):

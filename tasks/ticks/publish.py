@@ -40,7 +40,7 @@ def process_name() -> str:
 class NewFile:
     """A binary file being written beside its final place and hashed on the way.
 
-    finish() ends it, flush_to_disk() makes it last, publish() gives it its name. Left without publish(), it is removed.
+    temporary is its path until then. finish() ends it, flush_to_disk() makes it last, publish() gives it its name. Left without publish(), it is removed.
     pyarrow can write into it.
     """
 
@@ -48,8 +48,8 @@ class NewFile:
         self.path = path
         self.size_bytes = 0
         self._sha256 = hashlib.sha256()
-        self._temporary = path.with_name(f".{path.name}.{process_name()}.tmp")
-        self._file = open(self._temporary, "wb")
+        self.temporary = path.with_name(f".{path.name}.{process_name()}.tmp")
+        self._file = open(self.temporary, "wb")
 
     def write(self, data: Any) -> int:
         """Append bytes or an Arrow buffer; return how many bytes."""
@@ -86,11 +86,11 @@ class NewFile:
 
     def flush_to_disk(self) -> None:
         """Wait until the finished file is on disk."""
-        _flush_to_disk(self._temporary)
+        _flush_to_disk(self.temporary)
 
     def publish(self) -> None:
         """Give the file that is on disk its name, in place of any file that has it. flush_directory makes that last."""
-        os.replace(self._temporary, self.path)
+        os.replace(self.temporary, self.path)
 
     def __enter__(self) -> Self:
         return self
@@ -99,7 +99,7 @@ class NewFile:
         with contextlib.suppress(OSError):  # on a full disk the last flush fails again: the file goes all the same
             self._file.close()
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._temporary)
+            os.unlink(self.temporary)
 
 
 @contextlib.contextmanager

@@ -146,12 +146,13 @@ def _traded_ticks(table: pa.Table, market_ids: Sequence[str]) -> Ticks:
 
 
 def read_market(reader: TickReader, market_id: str, selection_ids: Sequence[int] | None, bounds_us: Sequence[int],
-                limit: int) -> Iterator[tuple[Ticks, int | None]]:
-    """Yield a market's ticks in slices of ascending, disjoint publish_time, each with its exclusive upper bound.
+                limit: int, lower_us: int | None = None, upper_us: int | None = None) -> Iterator[tuple[Ticks, int | None]]:
+    """Yield a market's ticks of [lower_us, upper_us) in slices of ascending, disjoint publish_time, each with its exclusive
+    upper bound.
 
-    bounds_us says where to cut; a slice with more than limit rows of a table is cut further. The last bound is None.
+    bounds_us says where to cut; a slice with more than limit rows of a table is cut further. The last bound is upper_us.
     """
-    edges: list[int | None] = [None, *bounds_us, None]
+    edges: list[int | None] = [lower_us, *bounds_us, upper_us]
     waiting = [Rows((market_id,), lower, upper) for lower, upper in zip(edges, edges[1:])][::-1]
     while waiting:
         rows = waiting.pop()

@@ -1,5 +1,7 @@
 """execution_report.txt: what an export is, what the run did, and what needs attention."""
 
+from collections.abc import Iterable
+
 from tasks.ticks.disk import OnDisk
 from tasks.ticks.index import IndexRow
 from tasks.ticks.journal import Journal
@@ -8,11 +10,15 @@ from tasks.ticks.survey import Stored
 from tasks.ticks.text import time_text
 
 
+def refused(market_ids: Iterable[str]) -> dict[str, str]:
+    """Return what is wrong with market ids that are none."""
+    return {market_id: "no Betfair market id (digits, a dot, digits), so it cannot name a file. Correct or delete its rows."
+            for market_id in market_ids}
+
+
 def failures(stored: Stored, journal: Journal) -> dict[str, str]:
     """Return why each market failed in this run."""
-    refused = {market_id: "no Betfair market id (digits, a dot, digits), so it cannot name a file. Correct or delete its rows."
-               for market_id in stored.refused}
-    return refused | journal.all_failed()
+    return refused(stored.refused) | journal.all_failed()
 
 
 def unsaved(stored: Stored, rows: dict[str, IndexRow]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import heapq
+import itertools
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -17,8 +18,9 @@ from tasks.ticks.ticks import Ticks
 LARGE_ROWS = 131_072
 #: Streams that are read side by side, each of which holds a few MB; further large markets are read like small ones.
 MAX_STREAMS = 24
-#: Rows that a run is made of, and those that all streams together hold read ahead.
+#: Rows that a run is made of; runs that stay in memory, before others wait on disk; rows that all streams read ahead.
 RUN_ROWS = 1_000_000
+MEMORY_RUNS = 3
 _AHEAD_ROWS = 1_000_000
 _LEAST_BATCH_ROWS = 4_096
 _MOST_BATCH_ROWS = 65_536
@@ -56,16 +58,15 @@ def _streams(source: Source, directory: Path, stack: contextlib.ExitStack) -> li
     by_size = sorted(range(len(expected)), key=lambda market: -expected[market])
     large = [market for market in by_size[:MAX_STREAMS] if expected[market] >= LARGE_ROWS]
     runs = _runs(source.together(sorted(set(by_size) - set(large))))
-    merged = [[run] for run in (next(runs, None), next(runs, None)) if run is not None]
-    if len(merged) == 2:  # more than memory should hold
+    merged = [iter([run]) for run in itertools.islice(runs, MEMORY_RUNS)]
+    further = next(runs, None)
+    if further is not None:
         spill = stack.enter_context(Spill(directory))
-        for run in merged:
-            spill.add(run.pop())
-        for further in runs:
-            spill.add(further)
-        merged = spill.runs()
+        for run in itertools.chain([further], runs):
+            spill.add(run)
+        merged += spill.runs()
     batch_rows = min(max(_AHEAD_ROWS // max(len(large), 1), _LEAST_BATCH_ROWS), _MOST_BATCH_ROWS)
-    return [source.stream(market, batch_rows) for market in large] + [iter(run) for run in merged]
+    return [source.stream(market, batch_rows) for market in large] + merged
 
 
 def _runs(parts: Iterable[Ticks]) -> Iterator[Ticks]:
@@ -175,8 +176,8 @@ def _divided(parts: Sequence[Ticks], rows: int, edges: Ints) -> Iterator[Ticks]:
     if not parts:
         return
     times = np.sort(np.concatenate([part.publish_time for part in parts]), kind="stable")
-    starts = _starts(times, rows)
-    bounds = np.union1d(times[starts], edges[(edges > times[0]) & (edges <= times[-1])])
+    starts = np.union1d(_starts(times, rows), np.searchsorted(times, edges))
+    bounds = times[starts[(starts > 0) & (starts < len(times))].astype(np.int64)]
     cuts = [[0, *np.searchsorted(part.publish_time, bounds).tolist(), len(part)] for part in parts]
     for number in range(len(bounds) + 1):
         yield Ticks.concatenate([part[cut[number]:cut[number + 1]] for part, cut in zip(parts, cuts)])

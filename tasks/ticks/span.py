@@ -1,5 +1,6 @@
 """A span of time, half open, and the part of a market file that lies in it."""
 
+import contextlib
 import dataclasses
 import datetime
 import json
@@ -69,14 +70,32 @@ def read(path: Path, market: int, span: Span, batch_rows: int) -> Iterator[Ticks
             yield ticks[start:end]
 
 
+def estimate_rows(path: Path, facts: FileFacts, span: Span) -> float:
+    """Return about how many ticks of a market file lie in a span, without reading them; of Parquet at most so many do."""
+    if span.share(facts) in (0, 1):
+        return facts.tick_records * span.share(facts)
+    if path.suffix == ".jsonl":
+        with open(path, "rb") as file:
+            return facts.tick_records * (_line_from(file, span.upper_us) - _line_from(file, span.lower_us)) / max(facts.size_bytes, 1)
+    with _readable(path), pq.ParquetFile(path) as file:
+        groups = (file.metadata.row_group(number) for number in range(file.num_row_groups))
+        return float(sum(group.num_rows for group in groups if _overlaps(group, span)))
+
+
 def _parquet(path: Path, span: Span, batch_rows: int) -> Iterator[pa.RecordBatch]:
+    with _readable(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+        if not file.schema_arrow.equals(SCHEMA):
+            raise DamagedFile(f"{path}: its columns are not those of a tick")
+        groups = [number for number in range(file.num_row_groups) if _overlaps(file.metadata.row_group(number), span)]
+        if groups:
+            yield from file.iter_batches(batch_rows, row_groups=groups, columns=_COLUMNS, use_threads=False)
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn Arrow's errors into DamagedFile."""
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            if not file.schema_arrow.equals(SCHEMA):
-                raise DamagedFile(f"{path}: its columns are not those of a tick")
-            groups = [number for number in range(file.num_row_groups) if _overlaps(file.metadata.row_group(number), span)]
-            if groups:
-                yield from file.iter_batches(batch_rows, row_groups=groups, columns=_COLUMNS, use_threads=False)
+        yield
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError) as error:

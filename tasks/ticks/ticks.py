@@ -142,9 +142,11 @@ class Ticks:
             return column.to_numpy(zero_copy_only=False)
 
         side = batch.column("side")
-        if side.type != pa.string():
-            side = side.cast(pa.string())
-        code = pa.compute.fill_null(pa.compute.index_in(side, value_set=pa.array(SIDES)), TRADED)
+        if isinstance(side, pa.DictionaryArray):  # look up the few distinct sides, not each row's
+            code = pa.compute.index_in(side.dictionary.cast(pa.string()), value_set=pa.array(SIDES)).take(side.indices)
+        else:
+            code = pa.compute.index_in(side, value_set=pa.array(SIDES))
+        code = pa.compute.fill_null(code, TRADED)
         return Ticks(
             market=np.full(batch.num_rows, market, np.int64),
             publish_time=values("publish_time"),
