@@ -38,7 +38,7 @@ common options:
   --offline                   take the export as it lies on disk, without a database
   --debug                     show a traceback for every error
 
-Options are read from left to right; .env beside run_pipeline.sh gives POSTGRES_HOST, POSTGRES_PORT, POSTGRES_DB, POSTGRES_USER and
+.env beside run_pipeline.sh gives POSTGRES_HOST, POSTGRES_PORT, POSTGRES_DB, POSTGRES_USER and
 POSTGRES_PASSWORD (see config/env.example); the environment wins over it.
 
 exit codes: 0 all done, 2 wrong usage, 10 another run works in the directory, 20 the data asked for is not there, 25 not run,
