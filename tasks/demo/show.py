@@ -67,7 +67,8 @@ def _show(layout: Layout) -> None:
     with pd.option_context("display.width", 140, "display.max_columns", 20, "display.max_colwidth", 28):
         index = pd.read_csv(layout.index, dtype={"market_id": str, "event_id": str})
         print(f"\n{layout.index}, {len(index)} rows:")
-        print(index[["market_id", "event_id", "first_tick_timestamp", "total_tick_records", "file_size_bytes", "checksum"]].head(4).to_string(index=False))
+        shown = ["market_id", "event_id", "first_tick_timestamp", "total_tick_records", "file_size_bytes", "checksum"]
+        print(index[shown].head(4).to_string(index=False))
         largest = index.loc[index["total_tick_records"].idxmax()]
         path = layout.output_dir / largest["file_path"]
         ticks = pq.read_table(path).to_pandas()

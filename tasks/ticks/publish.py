@@ -40,8 +40,8 @@ def process_name() -> str:
 class NewFile:
     """A binary file being written beside its final place and hashed on the way.
 
-    temporary is its path until then. finish() ends it, flush_to_disk() makes it last, publish() gives it its name. Left without publish(), it is removed.
-    pyarrow can write into it.
+    finish() ends it, flush_to_disk() makes it last, publish() gives it its name; until then its path is temporary. Left
+    without publish(), it is removed. pyarrow can write into it.
     """
 
     def __init__(self, path: Path) -> None:

@@ -16,7 +16,7 @@ def test_floats_read_back_as_the_same_double(value):
     written = text.floats(np.array([value])).to_pylist()[0]
     if math.isfinite(value):
         assert struct.pack("d", float(written)) == struct.pack("d", value)
-        digits = [len(repr(value).split("e")[0].strip("-").replace(".", "").strip("0")), len(written.split("e")[0].strip("-").replace(".", "").strip("0"))]
+        digits = [len(number.split("e")[0].strip("-").replace(".", "").strip("0")) for number in (repr(value), written)]
         assert digits[1] <= digits[0], "shortest"
     else:
         assert written == {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(value)]

@@ -1,0 +1,48 @@
+"""The house: what the documents say exists, the layers hold, the linters are content."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import tasks
+from tests.conftest import ROOT
+
+README = (ROOT / "README.md").read_text()
+
+
+def test_flake8_is_content():
+    result = subprocess.run([sys.executable, "-m", "flake8", "tasks", "tests"], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_tick_layer_knows_no_luigi():
+    result = subprocess.run([Path(sys.executable).with_name("lint-imports"), "--config", "setup.cfg"], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_readme_names_every_task_and_every_command_in_it_exists():
+    named = set(re.findall(r"run_pipeline\.sh (\w+)", README))
+    assert named <= {*tasks.PUBLIC, "demo", "test"}
+    for task in tasks.PUBLIC:
+        assert f"`{task}" in README, task
+
+
+def test_every_option_in_the_readme_exists():
+    help_text = subprocess.run([sys.executable, "-m", "tasks", "ConsolidateAll", "--help-all"], cwd=ROOT, capture_output=True, text=True).stdout
+    for option in set(re.findall(r"`(--[a-z-]+)", README)) - {"--resume", "--debug"}:
+        name = option.removeprefix("--")
+        assert re.search(rf"-{name}\b|{option}\b", help_text), option
+
+
+def test_every_link_in_the_documents_leads_somewhere():
+    for document in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", document.read_text()):
+            assert (document.parent / target).exists(), (document, target)
+
+
+def test_every_key_in_luigi_cfg_is_explained():
+    lines = (ROOT / "luigi.cfg").read_text().splitlines()
+    for before, line in zip(lines, lines[1:]):
+        if re.match(r"\w+ *=", line) and not re.match(r"(?:not_run|missing_data|task_failed|scheduling_error|unhandled_exception) *=", line):
+            assert before.startswith("#"), line
