@@ -14,7 +14,7 @@ from tasks.ticks import text
 from tasks.ticks.errors import DamagedFile
 from tasks.ticks.ranks import Ints
 from tasks.ticks.schema import CHANGE_TYPE, COLUMNS, SCHEMA, TEXT
-from tasks.ticks.ticks import LAY, TRADED, Ticks
+from tasks.ticks.ticks import TRADED, Ticks
 
 #: Rows rendered at once; a line has about 280 bytes.
 _RENDER_ROWS = 131_072
@@ -32,9 +32,9 @@ def render(ticks: Ticks, market_id: str, sequence: Ints) -> Iterator[pa.Buffer]:
 
 def _render(ticks: Ticks, market_id: str, sequence: Ints) -> pa.Buffer:
     traded = ticks.side == TRADED
+    # in the order of BACK, LAY, TRADED
     side = pa.DictionaryArray.from_arrays(
         ticks.side.astype(np.int32), [',"side":"BACK","price":', ',"side":"LAY","price":', ',"side":null,"price":'])
-    assert LAY == 1 and TRADED == 2, "the order of the texts above"
     size = text.floats(ticks.size)
     number = _json_numbers(size)
     count = len(number)

@@ -166,6 +166,3 @@ def read_market(reader: TickReader, market_id: str, selection_ids: Sequence[int]
             else:
                 middle = max(int(np.median(error.times)), first + 1)
                 waiting += [Rows((market_id,), middle, rows.upper_us), Rows((market_id,), rows.lower_us, middle)]
-
-
-__all__ = ["Rows", "TickReader", "TooManyRows", "read_market"]

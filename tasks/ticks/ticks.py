@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tasks.ticks.ranks import Ints, ascending_order, dense_rank, pack
-from tasks.ticks.schema import CHANGE_TYPE, RECORD_TYPES, SCHEMA, SIDES, TEXT, TIME
+from tasks.ticks.schema import CHANGE_TYPE, RECORD_TYPES, SCHEMA, SIDES, TIME
 
 BACK, LAY, TRADED = 0, 1, 2
 
@@ -97,10 +97,10 @@ class Ticks:
         selection and publish_time.
         """
         traded = self.side == TRADED
-        group_starts = np.ones(len(self), bool)
+        group_starts = np.zeros(len(self), bool)
+        group_starts[:1] = True
         for column in (self.market, self.publish_time, self.selection_id, traded):
-            changed = column[1:] != column[:-1]
-            group_starts[1:] = changed if column is self.market else group_starts[1:] | changed
+            group_starts[1:] |= column[1:] != column[:-1]
         price_starts = group_starts.copy()
         nan = np.isnan(self.price)
         price_starts[1:] |= (self.price[1:] != self.price[:-1]) & ~(nan[1:] & nan[:-1])
@@ -157,6 +157,3 @@ class Ticks:
             price=values("price"),
             size=values("size"),
         )
-
-
-__all__ = ["BACK", "LAY", "TRADED", "TEXT", "Ticks"]
