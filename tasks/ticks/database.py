@@ -2,10 +2,8 @@
 
 import dataclasses
 import datetime
-import decimal
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, LiteralString
 
 import psycopg2
@@ -13,13 +11,10 @@ import psycopg2.extensions
 from psycopg2 import sql
 
 from tasks.ticks.errors import DatabaseError
-from tasks.ticks.sums import Sums
 
 LADDER = "ladder_levels"
 TRADED = "traded_volume"
 
-_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-_MICROSECOND = datetime.timedelta(microseconds=1)
 
 _SCHEMA = "stream_ingest"
 _REQUIRED = ("public.events", "public.markets", "public.runners", "stream_ingest.ladder_levels",
@@ -97,28 +92,6 @@ _BETWEEN = """
     EXPLAIN (VERBOSE, COSTS OFF, FORMAT JSON) SELECT FROM {table}
      WHERE publish_time >= %(lower)s::timestamptz AND publish_time < %(upper)s::timestamptz
 """
-
-#: What the rows of markets up to a time each add up to, by UTC day: exact, so doubles by their shortest decimals.
-_SUMS = """
-    SELECT market_id, (extract(epoch FROM day) / 86400)::int8, count(*), sum(publish_time - day),
-           sum(CASE WHEN isfinite(received_time) THEN received_time - publish_time END), sum(selection_id), {backs}, {levels},
-           sum(CASE WHEN {finite_price} THEN price::text::numeric END), sum(CASE WHEN {finite_size} THEN {size}::text::numeric END),
-           count(*) FILTER (WHERE NOT {finite_price}) + count(*) FILTER (WHERE NOT {finite_size})
-      FROM (SELECT tick.*, date_trunc('day', publish_time) AS day
-              FROM unnest(%(ids)s::varchar[], %(until)s::timestamptz[]) AS wanted(market, until)
-              JOIN {table} AS tick ON tick.market_id = wanted.market AND tick.publish_time <= wanted.until) AS tick
-     GROUP BY market_id, day
-"""
-_FINITE = "({0} > '-Infinity' AND {0} < 'Infinity')"
-
-#: The bounds of the partitions of ladder_levels as PostgreSQL writes them; one null where it is not partitioned.
-_RANGES = """
-    SELECT pg_get_expr(c.relpartbound, c.oid)
-      FROM (SELECT relid FROM pg_partition_tree('stream_ingest.ladder_levels') WHERE isleaf
-             UNION SELECT 'stream_ingest.ladder_levels'::regclass) AS leaf(oid)
-      JOIN pg_class c ON c.oid = leaf.oid AND c.relkind = 'r'
-"""
-_RANGE = re.compile(r"FOR VALUES FROM \('([^']+)'\) TO \('([^']+)'\)")
 
 _MARKETS = "SELECT market_id, event_id FROM public.markets"
 
@@ -293,30 +266,6 @@ class Database:
         statement = sql.SQL(_RUNNERS_BETWEEN).format(table=table.identifier)
         return [(market_id, selection_id) for market_id, selection_id in
                 self._query(statement, {"ids": list(market_ids)} | _bounds(lower_us, upper_us))]
-
-    def sums(self, name: str, until_us: Mapping[str, int]) -> Iterator[tuple[str, int, Sums]]:
-        """Yield market id, day since 1970 and sums of the rows of stream_ingest.<name>, of each market up to a publish_time."""
-        size, backs, levels = ("size", "count(*) FILTER (WHERE side = 'B')", "sum(level)") if name == LADDER else ("size_traded", "0", "0")
-        statement = sql.SQL(_SUMS).format(
-            table=sql.Identifier(_SCHEMA, name), size=sql.SQL(size), backs=sql.SQL(backs), levels=sql.SQL(levels),
-            finite_price=sql.SQL(_FINITE.format("price")), finite_size=sql.SQL(_FINITE.format(size)))
-        until = [_timestamp(moment) for moment in until_us.values()]
-        for market_id, day, rows, publish, delay, selection, back_rows, level, price, total, not_finite in self._query(
-                statement, {"ids": list(until_us), "until": until}):
-            yield market_id, day, Sums(rows, publish // _MICROSECOND, (delay or datetime.timedelta()) // _MICROSECOND, int(selection),
-                                       back_rows, int(level), price or decimal.Decimal(0), total or decimal.Decimal(0), not_finite)
-
-    def ladder_ranges(self) -> list[tuple[int, int]] | None:
-        """Return the times that partitions of ladder_levels are for, [from, to) in microseconds since 1970, without catch-alls.
-
-        None where the table is not partitioned.
-        """
-        bounds = [bound for bound, in self._query(_RANGES)]
-        if None in bounds:
-            return None
-        ranges = [match.groups() for match in map(_RANGE.fullmatch, bounds) if match]
-        return [((datetime.datetime.fromisoformat(lower) - _EPOCH) // _MICROSECOND,
-                 (datetime.datetime.fromisoformat(upper) - _EPOCH) // _MICROSECOND) for lower, upper in sorted(ranges)]
 
     def events(self) -> dict[str, str]:
         """Return the event id of every market in public.markets."""
