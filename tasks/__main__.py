@@ -2,9 +2,11 @@
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import dotenv
 import luigi.interface
@@ -64,6 +66,7 @@ def main(arguments: Sequence[str]) -> None:
         rest.remove("--resume")
         print("--resume is not needed: every run goes on from the files that are there.", file=sys.stderr)
     _read_env_file(ROOT / ".env")
+    _make_sure_of_interrupts()
     luigi_arguments = ["--module", "tasks", command, *rest]
     try:
         run_with_retcodes(luigi_arguments)
@@ -74,6 +77,18 @@ def main(arguments: Sequence[str]) -> None:
         if end.code in (EXIT_ALREADY_RUNNING, EXIT_NOT_RUN) and _done_by_others(luigi_arguments):
             sys.exit(0)
         raise
+
+
+def _make_sure_of_interrupts() -> None:
+    """Raise a KeyboardInterrupt again that struck where Python cannot raise it, as in the hooks around a fork."""
+    def raise_again(unraisable: Any) -> None:
+        if isinstance(unraisable.exc_value, KeyboardInterrupt):
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+        else:
+            sys.__unraisablehook__(unraisable)
+
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    sys.unraisablehook = raise_again
 
 
 def _done_by_others(luigi_arguments: list[str]) -> bool:

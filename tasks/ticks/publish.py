@@ -12,9 +12,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+import psutil
+
 _HOST = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname()) or "host"
 _LEFTOVER = re.compile(r"\..+\.(?P<host>[A-Za-z0-9-]+)\.(?P<pid>[0-9]+)\.tmp", re.DOTALL)
 _DAY_S = 86_400
+_CLOCK_SLACK_S = 60.0  # start times of processes are kept relative to a boot time of whole seconds
 _FLUSHES_AT_ONCE = 32
 
 
@@ -150,15 +153,17 @@ def remove_leftovers(directory: Path) -> list[str]:
 
 
 def _is_abandoned(host: str, pid: int, entry: os.DirEntry[str]) -> bool:
-    with contextlib.suppress(FileNotFoundError):
-        if time.time() - entry.stat(follow_symlinks=False).st_ctime > _DAY_S:
-            return True
-    if host != _HOST:
-        return False
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
+        changed_s = entry.stat(follow_symlinks=False).st_ctime
+    except FileNotFoundError:
         return False
-    return False
+    return time.time() - changed_s > _DAY_S or host == _HOST and not _is_alive(pid, changed_s)
+
+
+def _is_alive(pid: int, at_s: float) -> bool:
+    """Tell whether the process that had this id at a time still works: not dead, not a zombie, not a later one with its id."""
+    try:
+        process = psutil.Process(pid)
+        return bool(process.status() != psutil.STATUS_ZOMBIE and process.create_time() < at_s + _CLOCK_SLACK_S)
+    except psutil.Error:
+        return psutil.pid_exists(pid)

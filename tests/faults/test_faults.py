@@ -1,15 +1,21 @@
 """Kills, crashes, full disks, two at once: nothing is lost, nothing half done stands under a final name."""
 
+import contextlib
+import os
 import resource
 import signal
 import subprocess
+import sys
 import time
+import unittest.mock
 
+import psutil
 import pytest
 
 from tasks.demo.load import load
 from tasks.demo.recording import Recording
 from tasks.demo.server import PostgresServer
+from tasks.ticks.publish import process_name, remove_leftovers
 from tests.conftest import Pipeline, new_source
 
 
@@ -30,6 +36,23 @@ def undisturbed(recorded, tmp_path_factory):
     return pipeline.files()
 
 
+def kill_session(process):
+    """Kill a run with all its worker processes, also one that is being forked meanwhile; return when none works any more."""
+    while alive := [other for other in psutil.process_iter() if works_in(other, process.pid)]:
+        for other in alive:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                other.kill()
+        time.sleep(0.01)
+    process.wait()
+
+
+def works_in(process, session):
+    try:
+        return os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        return False
+
+
 @pytest.mark.parametrize("format", ["parquet", "jsonl"])
 def test_killed_again_and_again_it_ends_like_an_undisturbed_run(recorded, undisturbed, tmp_path, format):
     pipeline = Pipeline(tmp_path / "out", recorded.environment)
@@ -43,10 +66,7 @@ def test_killed_again_and_again_it_ends_like_an_undisturbed_run(recorded, undist
         known = len(seen)
         while process.poll() is None and len(list(pipeline.output_dir.glob("markets/marketId=*"))) <= known + 12 * attempt:
             time.sleep(0.01)
-        for victim in (process.pid,):
-            if process.poll() is None:
-                subprocess.run(["pkill", "-KILL", "-s", str(victim)], check=False)
-        process.wait()
+        kill_session(process)
         process.stderr.close()
         files = pipeline.files()
         for name, content in files.items():
@@ -83,6 +103,37 @@ def test_ctrl_c_leaves_all_in_order(recorded, undisturbed, tmp_path):
     assert not list(pipeline.output_dir.rglob("*.tmp"))
     assert pipeline.run("ExportAll").returncode == 0
     assert pipeline.files() == undisturbed
+
+
+def test_an_interrupt_that_strikes_while_python_forks_is_not_lost():
+    program = """
+import os, time, tasks.__main__
+tasks.__main__._make_sure_of_interrupts()
+def interrupted():
+    raise KeyboardInterrupt
+os.register_at_fork(after_in_parent=interrupted)
+if os.fork() == 0:
+    os._exit(0)
+try:
+    time.sleep(3600)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (result.stdout, result.stderr) == ("interrupted\n", "")
+
+
+def test_what_a_zombie_and_a_process_of_another_time_left_is_removed(tmp_path):
+    zombie = subprocess.Popen(["true"])
+    while psutil.Process(zombie.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    for number, pid in enumerate((zombie.pid, os.getpid(), os.getpid())):
+        (tmp_path / f".{number}.{process_name().removesuffix(str(os.getpid()))}{pid}.tmp").touch()
+    assert [name.split(".")[1] for name in remove_leftovers(tmp_path)] == ["0"]
+    zombie.wait()
+    assert len(list(tmp_path.iterdir())) == 2
+    with unittest.mock.patch.object(psutil.Process, "create_time", return_value=time.time() + 3600):
+        assert len(remove_leftovers(tmp_path)) == 2
 
 
 def test_a_full_disk_fails_in_one_line_and_the_next_run_carries_on(recorded, undisturbed, tmp_path):
