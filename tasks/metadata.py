@@ -4,8 +4,8 @@ import logging
 
 from tasks import run
 from tasks.base import AllMarketsTask
-from tasks.ticks import metadata
 from tasks.ticks.database import Database
+from tasks.ticks.metadata import MetadataFiles
 
 _log = logging.getLogger("tick_export.metadata")
 
@@ -24,7 +24,7 @@ class BuildMetadata(AllMarketsTask):
             return True
         market_ids = self._market_ids()
         with run.determining(), Database(run.server()) as database:
-            return next(metadata.changes(database, self.layout, market_ids), None) is None
+            return MetadataFiles(database, self.layout, market_ids).are_current()
 
     def run(self) -> None:
         """Write what is missing or has changed."""
@@ -32,7 +32,7 @@ class BuildMetadata(AllMarketsTask):
         layout.markets_dir.mkdir(parents=True, exist_ok=True)
         written = 0
         with Database(run.server()) as database:
-            for count in metadata.write(layout, metadata.changes(database, layout, self._market_ids())):
+            for count in MetadataFiles(database, layout, self._market_ids()).write():
                 written += count
                 self.say(f"{written:,} metadata files written")
         _log.info("%d metadata files written.", written)

@@ -65,6 +65,11 @@ class Layout:
         """data_exports/tick_export/.journal: what was written since index.csv was made"""
         return self.output_dir / ".journal"
 
+    @property
+    def described(self) -> Path:
+        """data_exports/tick_export/.journal/metadata.arrow: from what the metadata files were made"""
+        return self.journal_dir / "metadata.arrow"
+
     def day_csv(self, date: datetime.date) -> Path:
         """data_exports/tick_export/consolidated_ticks_2022_07_11.csv"""
         return self.output_dir / f"consolidated_ticks_{date:%Y_%m_%d}.csv"

@@ -3,17 +3,20 @@
 import contextlib
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tasks.ticks import text
 from tasks.ticks.database import Database
+from tasks.ticks.described import Described
 from tasks.ticks.layout import Layout
 from tasks.ticks.prefetch import prefetched
-from tasks.ticks.publish import NewFile, flush_all_to_disk, flush_directory
+from tasks.ticks.publish import FileStat, NewFile, flush_all_to_disk, flush_directory
 
 _BATCH = 2_000
 _FILES_AT_ONCE = 500
+_EXAMPLE = ("1.1", "2", "name", "type", 0, "status", True, [3], ["runner"])
 Metadata = dict[str, Any]
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -70,42 +73,57 @@ def parse(content: bytes) -> Metadata | None:
     return None
 
 
-def changes(database: Database, layout: Layout, market_ids: Sequence[str]) -> Iterator[tuple[str, bytes]]:
-    """Yield market id and content of each metadata file that is not yet as it should be."""
-    directory = layout.markets_dir
-    batches = (market_ids[start:start + _BATCH] for start in range(0, len(market_ids), _BATCH))
-    for rows in prefetched(database.metadata(batch) for batch in batches):
-        for row in rows:
-            now = from_row(row)
-            content = _content(f"{directory}/{layout.metadata_name(row[0])}")
-            wanted = render(now)
-            if wanted != content:
-                wanted = render(merged(now, parse(content)))
+class MetadataFiles:
+    """The metadata files of some markets. One that was found to say what the database says is not read again."""
+
+    def __init__(self, database: Database, layout: Layout, market_ids: Sequence[str]) -> None:
+        self._database, self._layout, self._market_ids = database, layout, market_ids
+        self._described = Described(layout.described, rendering=render(from_row(_EXAMPLE)))
+
+    def are_current(self) -> bool:
+        """Tell whether every file says what the database says."""
+        if next(self._changes(), None) is not None:
+            return False
+        self._described.save()
+        return True
+
+    def write(self) -> Iterator[int]:
+        """Write the files that do not, many together; yield how many were written each time."""
+        changes = self._changes()
+        while batch := list(itertools.islice(changes, _FILES_AT_ONCE)):
+            with contextlib.ExitStack() as unpublished:
+                written = []
+                for row, content in batch:
+                    file = unpublished.enter_context(NewFile(self._layout.metadata_file(row[0])))
+                    file.write(content)
+                    file.finish()
+                    written.append(file)
+                flush_all_to_disk(written)
+                for (row, _), file in zip(batch, written, strict=True):
+                    file.publish()
+                    self._described.learn(row, FileStat.of(os.stat(file.path)))
+            flush_directory(self._layout.markets_dir)
+            yield len(batch)
+        self._described.save()
+
+    def _changes(self) -> Iterator[tuple[tuple[Any, ...], bytes]]:
+        """Yield the database's row and the new content of each file that is not as it should be."""
+        directory = self._layout.markets_dir
+        batches = (self._market_ids[start:start + _BATCH] for start in range(0, len(self._market_ids), _BATCH))
+        for rows in prefetched(self._database.metadata(batch) for batch in batches):
+            for row in rows:
+                path = f"{directory}/{self._layout.metadata_name(row[0])}"
+                try:
+                    stat = FileStat.of(os.stat(path))
+                except FileNotFoundError:
+                    yield row, render(from_row(row))
+                    continue
+                if self._described.is_current(row, stat):
+                    continue
+                with open(path, "rb") as file:
+                    content = file.read()
+                wanted = render(merged(from_row(row), parse(content)))
                 if wanted != content:
-                    yield row[0], wanted
-
-
-def _content(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except FileNotFoundError:
-        return b""
-
-
-def write(layout: Layout, files: Iterable[tuple[str, bytes]]) -> Iterator[int]:
-    """Write metadata files, many together; yield how many were written each time."""
-    contents = iter(files)
-    while batch := list(itertools.islice(contents, _FILES_AT_ONCE)):
-        with contextlib.ExitStack() as unpublished:
-            written = []
-            for market_id, content in batch:
-                file = unpublished.enter_context(NewFile(layout.metadata_file(market_id)))
-                file.write(content)
-                file.finish()
-                written.append(file)
-            flush_all_to_disk(written)
-            for file in written:
-                file.publish()
-        flush_directory(layout.markets_dir)
-        yield len(batch)
+                    yield row, wanted
+                else:
+                    self._described.learn(row, stat)

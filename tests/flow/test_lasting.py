@@ -233,3 +233,23 @@ def test_old_partitions_are_warned_of(pipeline, small):
     assert pipeline.run("ExportAll").returncode == 30
     report = (pipeline.output_dir / "execution_report.txt").read_text()
     assert "WARNING: 1 markets have ticks in old partitions" in report and "'1.102'" in report.split("WARNING")[1]
+
+
+def test_metadata_files_are_read_only_when_something_touched_them(pipeline, small):
+    assert pipeline.run("ExportAll").returncode == 0
+    path = pipeline.output_dir / "markets" / "marketId=1.101_metadata.json"
+    content = path.read_bytes()
+    known = pipeline.output_dir / ".journal" / "metadata.arrow"
+    for damage in (b"", content.replace(b"30", b"31"), content[:-9]):
+        path.write_bytes(damage)
+        result = pipeline.run("ExportAll")
+        assert result.returncode == 0 and "1 metadata files written" in result.stderr, result.stderr
+        assert path.read_bytes() == content
+    stamp = path.stat().st_mtime_ns
+    for lost in (b"", b"junk", known.read_bytes()[:100]):
+        known.write_bytes(lost)
+        assert "Nothing to do" in pipeline.run("ExportAll").stderr
+        assert path.stat().st_mtime_ns == stamp and len(known.read_bytes()) > 200
+    small.query("UPDATE public.runners SET runner_name = 'New' WHERE market_id = '1.101' AND selection_id = 2")
+    assert pipeline.run("ExportAll").returncode == 0
+    assert b'"New"' in path.read_bytes()
