@@ -1,5 +1,6 @@
 """One run: what its tasks share. Found out once, before the first task starts; worker processes inherit it by fork."""
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import datetime
@@ -129,8 +130,7 @@ def plan(layout: Layout, include_markets_without_ticks: bool = False, market_id:
         if market_id is not None:
             stats = {name: stat for name, stat in stats.items() if name == market_id}
         chosen = None if market_id is None else [market_id]
-        stored = survey.ask_database(database, chosen, stats, time.time_ns() // 1000 - settings.warn_partition_us)
-        disk = disks.look_at_disk(layout, stats)
+        stored, disk = _both(database, chosen, layout, stats)
         if not allow_other_database:
             survey.refuse_other_database(stored, disk, layout, str(database.server))
         wanted = survey.universe(stored, disk, include_markets_without_ticks) if chosen is None else chosen
@@ -150,14 +150,21 @@ def plan_day(layout: Layout, date: datetime.date, allow_other_database: bool = F
         claim(layout)
         stats = disks.list_files(layout)
         runners = runners_between(database, Span.of_day(date))
-        stored = survey.ask_database(database, list(runners.selections), stats, time.time_ns() // 1000 - settings.warn_partition_us)
+        stored, disk = _both(database, list(runners.selections), layout, stats)
         stored = dataclasses.replace(stored, refused=runners.refused)
-        disk = disks.look_at_disk(layout, stats)
         if not allow_other_database:
             survey.refuse_other_database(stored, disk, layout, str(database.server))
         pending = {market.market_id: market for market in survey.pending(stored, disk, settings.settle_us, runners.selections)}
         density = Density.sampled(database, pending) if pending else Density()
     return _arranged(layout, stored, disk, pending, density, started_s)
+
+
+def _both(database: Database, market_ids: list[str] | None, layout: Layout, stats: disks.Stats) -> tuple[Stored, OnDisk]:
+    """Ask the database and, while it works, look at the disk."""
+    drop_before_us = time.time_ns() // 1000 - tick_export().warn_partition_us
+    with concurrent.futures.ThreadPoolExecutor(1, "disk") as pool:
+        disk = pool.submit(disks.look_at_disk, layout, stats)
+        return survey.ask_database(database, market_ids, stats, drop_before_us), disk.result()
 
 
 def _arranged(layout: Layout, stored: Stored, disk: OnDisk, pending: dict[str, Pending], density: Density, started_s: float) -> Plan:

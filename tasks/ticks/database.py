@@ -70,7 +70,7 @@ _NEWEST = """
 _SAMPLE = """
     SELECT market_id, (floor(extract(epoch FROM publish_time) / %(bucket_s)s) * %(bucket_s)s)::int8, count(*)
       FROM {table} TABLESAMPLE SYSTEM (%(percent)s) REPEATABLE (0)
-     WHERE isfinite(publish_time)
+     WHERE isfinite(publish_time) AND (%(ids)s::text[] IS NULL OR market_id = ANY (%(ids)s::text[]))
      GROUP BY 1, 2
 """
 
@@ -103,10 +103,12 @@ _METADATA = """
            (SELECT in_play FROM stream_ingest.market_lifecycle_events l
              WHERE l.market_id = wanted.market_id AND in_play IS NOT NULL
              ORDER BY publish_time DESC, received_time DESC, status DESC NULLS LAST, in_play DESC LIMIT 1),
-           (SELECT array_agg(selection_id ORDER BY selection_id) FROM public.runners r WHERE r.market_id = wanted.market_id),
-           (SELECT array_agg(runner_name ORDER BY selection_id) FROM public.runners r WHERE r.market_id = wanted.market_id)
+           runner.ids, runner.names
       FROM unnest(%(ids)s::text[]) AS wanted(market_id)
       LEFT JOIN public.markets m ON m.market_id = wanted.market_id
+     CROSS JOIN LATERAL (
+         SELECT array_agg(selection_id ORDER BY selection_id) AS ids, array_agg(runner_name ORDER BY selection_id) AS names
+           FROM public.runners r WHERE r.market_id = wanted.market_id) AS runner
 """
 
 #: What a ladder row is, as few columns as possible: one integer holds selection, level and side. Multiplication, unlike
@@ -244,10 +246,10 @@ class Database:
         rows = self._query(sql.SQL(_NEWEST).format(table=table.identifier), {"ids": list(market_ids)})
         return dict(rows)
 
-    def sample(self, table: Table, pages: int, bucket_s: int) -> list[tuple[str, int, float]]:
-        """Estimate rows of each market and time bucket from about so many pages: (market id, bucket start in s, rows)."""
+    def sample(self, table: Table, pages: int, bucket_s: int, market_ids: Sequence[str] | None) -> list[tuple[str, int, float]]:
+        """Estimate rows of each market (all if None) and time bucket from about so many pages: (market id, bucket start in s, rows)."""
         percent = min(100.0, 100.0 * pages / max(table.pages, 1))
-        rows = self._query(sql.SQL(_SAMPLE).format(table=table.identifier), {"percent": percent, "bucket_s": bucket_s})
+        rows = self._query(sql.SQL(_SAMPLE).format(table=table.identifier), {"percent": percent, "bucket_s": bucket_s, "ids": market_ids})
         return [(market_id, start, count * 100.0 / percent) for market_id, start, count in rows]
 
     def tables_between(self, name: str, lower_us: int, upper_us: int) -> list[Table]:

@@ -55,4 +55,3 @@ class Described:
 
     def _source(self, row: tuple[Any, ...]) -> bytes:
         return hashlib.blake2b(repr(row).encode(), digest_size=16, key=self._rendering).digest()
-

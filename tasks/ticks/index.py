@@ -1,6 +1,7 @@
 """index.csv: what lies in markets/, one row a market file."""
 
 import dataclasses
+import functools
 import io
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pandas as pd
 
 from tasks.ticks import text
 from tasks.ticks.files import FileFacts
+from tasks.ticks.publish import FileStat
 
 COLUMNS = ("market_id", "event_id", "first_tick_timestamp", "last_tick_timestamp", "total_tick_records", "total_messages",
            "file_path", "file_size_bytes", "checksum")
@@ -33,9 +35,16 @@ def read(path: Path) -> dict[str, IndexRow]:
     Raises UnreadableIndex where its columns or values are not an index's.
     """
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+        return dict(_read(path, FileStat.of(path.stat())))
     except FileNotFoundError:
         return {}
+
+
+@functools.lru_cache(1)
+def _read(path: Path, stat: FileStat) -> dict[str, IndexRow]:
+    """Read the index as it is by stat; it is read again only when it has changed."""
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
     except (ValueError, pd.errors.ParserError) as error:
         raise UnreadableIndex(f"{path}: {error}") from None
     if tuple(table.columns) != COLUMNS:
@@ -54,11 +63,13 @@ def read(path: Path) -> dict[str, IndexRow]:
 
 def render(rows: dict[str, IndexRow]) -> bytes:
     """Return the content of index.csv, sorted by market_id."""
-    table = pd.DataFrame([
-        (row.market_id, row.event_id, *(("" if tick is None else text.time_text(tick)) for tick in (row.facts.first_tick, row.facts.last_tick)),
-         row.facts.tick_records, row.facts.messages, row.file_path, row.facts.size_bytes, row.facts.checksum)
-        for _, row in sorted(rows.items())
-    ], columns=list(COLUMNS))
+    ordered = [row for _, row in sorted(rows.items())]
+    facts = [row.facts for row in ordered]
+    table = pd.DataFrame(dict(zip(COLUMNS, (
+        [row.market_id for row in ordered], [row.event_id for row in ordered],
+        text.time_texts([fact.first_tick for fact in facts]), text.time_texts([fact.last_tick for fact in facts]),
+        [fact.tick_records for fact in facts], [fact.messages for fact in facts],
+        [row.file_path for row in ordered], [fact.size_bytes for fact in facts], [fact.checksum for fact in facts]), strict=True)))
     buffer = io.StringIO()
     table.to_csv(buffer, index=False, lineterminator="\n")
     return buffer.getvalue().encode()

@@ -1,7 +1,7 @@
 """Values as text, the same in JSONL, CSV, index and reports; each distinct value is written once, not each row."""
 
-import datetime
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -19,20 +19,30 @@ def time_text(microseconds: int) -> str:
     return str(np.datetime64(microseconds, "us")) + "Z"
 
 
+def time_texts(microseconds: Sequence[int | None]) -> list[str]:
+    """Return times as texts, an empty one for None."""
+    texts = np.datetime_as_string(np.array([moment or 0 for moment in microseconds], "datetime64[us]"), unit="us", timezone="UTC")
+    return ["" if moment is None else str(written) for moment, written in zip(microseconds, texts, strict=True)]
+
+
 def parse_time(text: str) -> int:
     """Return the microseconds since 1970 of a text that time_text has made; raise ValueError for any other."""
+    return int(np.datetime64(_checked(text)[:-1], "us").astype(np.int64))
+
+
+def parse_times(texts: Sequence[str]) -> list[int | None]:
+    """Return the microseconds since 1970 of texts that time_text has made, None for an empty one.
+
+    Raises ValueError for any other text.
+    """
+    moments = np.array([_checked(text)[:-1] if text else "NaT" for text in texts], "datetime64[us]").astype(np.int64).tolist()
+    return [moment if text else None for text, moment in zip(texts, moments, strict=True)]
+
+
+def _checked(text: str) -> str:
     if not _TIME.fullmatch(text):
         raise ValueError(f"{text!r} is no time like 2026-02-05T12:10:54.031000Z")
-    return int(np.datetime64(datetime.datetime.fromisoformat(text[:-1]), "us").astype(np.int64))
-
-
-def parse_times(texts: list[str]) -> list[int | None]:
-    """Return the microseconds since 1970 of many texts that time_text has made, None for an empty one.
-
-    Raises ValueError for any other text. A distinct text is parsed once.
-    """
-    known = {written: parse_time(written) if written else None for written in set(texts)}
-    return [known[written] for written in texts]
+    return text
 
 
 def times(microseconds: Ints) -> pa.DictionaryArray:
