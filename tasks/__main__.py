@@ -7,21 +7,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import dotenv
-import luigi.interface
-from luigi.cmdline_parser import CmdlineParser
-from luigi.retcodes import run_with_retcodes
 from luigi.task_register import Register
 
 import tasks
-from tasks import run
 from tasks.configuration import ROOT
 from tasks.logs import DEBUG_VARIABLE
-from tasks.parameters import EXIT_ALREADY_RUNNING, EXIT_NOT_RUN, EXIT_USAGE, stop
+from tasks.nightly import nightly
+from tasks.outcome import run_task
+from tasks.parameters import EXIT_USAGE, stop
 
 HELP = """\
 Exports every Betfair tick that a recorder has stored in PostgreSQL into files.
 
 usage: ./run_pipeline.sh TASK [options]      run a task; its options: ./run_pipeline.sh TASK --help
+       ./run_pipeline.sh nightly [options]   consolidate yesterday, and missed days: ./run_pipeline.sh nightly --help
        ./run_pipeline.sh demo                make a small database, export it to data_exports/demo, show what came out
        ./run_pipeline.sh test [options]      run the tests; options are pytest's
        ./run_pipeline.sh --help              this text
@@ -64,25 +63,7 @@ def main(arguments: Sequence[str]) -> None:
         rest.remove("--resume")
         print("--resume is not needed: every run goes on from the files that are there.", file=sys.stderr)
     _read_env_file(ROOT / ".env")
-    luigi_arguments = ["--module", "tasks", command, *rest]
-    try:
-        run_with_retcodes(luigi_arguments)
-    except KeyboardInterrupt:
-        print("Interrupted. What is finished stays; the next run goes on from there.", file=sys.stderr)
-        sys.exit(130)
-    except SystemExit as end:
-        if end.code in (EXIT_ALREADY_RUNNING, EXIT_NOT_RUN) and _done_by_others(luigi_arguments):
-            sys.exit(0)
-        raise
-
-
-def _done_by_others(luigi_arguments: list[str]) -> bool:
-    """Tell whether the task that was asked for is complete after all: Luigi calls a run not run whose work others did."""
-    with CmdlineParser.global_instance(luigi_arguments) as parser:
-        if luigi.interface.core().local_scheduler:
-            return False
-        run.look_again()
-        return bool(parser.get_task_obj().complete())
+    sys.exit(run_task(command, rest))
 
 
 def _read_env_file(path: Path) -> None:
@@ -96,6 +77,11 @@ def _summary(name: str) -> str:
     return (Register.get_task_cls(name).__doc__ or "").split(". ")[0].split("\n\n")[0].replace("\n", " ").replace("    ", "").rstrip(".")
 
 
+def _nightly(arguments: Sequence[str]) -> int:
+    _read_env_file(ROOT / ".env")
+    return nightly(arguments)
+
+
 def _demo(arguments: Sequence[str]) -> int:
     from tasks.demo.show import demo
     return demo(arguments)
@@ -106,7 +92,7 @@ def _test(arguments: Sequence[str]) -> int:
     return subprocess.call([sys.executable, "-m", "pytest", *arguments], cwd=ROOT)
 
 
-_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"demo": _demo, "test": _test}
+_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"nightly": _nightly, "demo": _demo, "test": _test}
 
 if __name__ == "__main__":
     logging.captureWarnings(True)

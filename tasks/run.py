@@ -188,4 +188,5 @@ def plan_offline(layout: Layout) -> Plan:
 def look_again() -> None:
     """Forget what was found out: the next question is answered from database and disk as they are then."""
     plan.cache_clear()
+    plan_day.cache_clear()
     plan_offline.cache_clear()
