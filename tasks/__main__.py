@@ -14,7 +14,7 @@ from tasks.configuration import ROOT
 from tasks.logs import DEBUG_VARIABLE
 from tasks.nightly import nightly
 from tasks.outcome import run_task
-from tasks.parameters import EXIT_USAGE, stop
+from tasks.parameters import EXIT_INTERRUPTED, EXIT_USAGE, stop
 
 HELP = """\
 Exports every Betfair tick that a recorder has stored in PostgreSQL into files.
@@ -54,16 +54,23 @@ def main(arguments: Sequence[str]) -> None:
     if not rest or rest[0] in ("--help", "-h", "help"):
         print(HELP.format(tasks="\n".join(f"  {name:<28}{_summary(name)}" for name in tasks.PUBLIC)), end="")
         return
-    command = rest.pop(0)
+    try:
+        sys.exit(_run(rest[0], rest[1:]))
+    except KeyboardInterrupt:
+        print("Interrupted. What is finished stays; the next run goes on from there.", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
+
+
+def _run(command: str, rest: list[str]) -> int:
     if command in _COMMANDS:
-        sys.exit(_COMMANDS[command](rest))
+        return _COMMANDS[command](rest)
     if command not in tasks.PUBLIC:
         stop(f"there is no task {command!r}. Tasks are {', '.join(tasks.PUBLIC)}; see ./run_pipeline.sh --help.", EXIT_USAGE)
     if "--resume" in rest:
         rest.remove("--resume")
         print("--resume is not needed: every run goes on from the files that are there.", file=sys.stderr)
     _read_env_file(ROOT / ".env")
-    sys.exit(run_task(command, rest))
+    return run_task(command, rest)
 
 
 def _read_env_file(path: Path) -> None:

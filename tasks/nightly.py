@@ -6,14 +6,13 @@ One after the other, because a market that goes on past midnight belongs to two 
 import argparse
 import datetime
 import logging
-import time
 from collections.abc import Sequence
 
 import luigi.interface
 
 from tasks import run
 from tasks.outcome import parsed, run_task
-from tasks.parameters import EXIT_ALREADY_RUNNING, EXIT_INTERRUPTED, EXIT_MISSING_DATA, EXIT_USAGE, stop
+from tasks.parameters import EXIT_ALREADY_RUNNING, EXIT_MISSING_DATA, EXIT_USAGE, stop
 from tasks.ticks import consolidation_report
 from tasks.ticks.database import Database
 from tasks.ticks.layout import Layout
@@ -22,7 +21,6 @@ _log = logging.getLogger("tick_export.nightly")
 
 _TASK = "ConsolidateDay"
 _MOST_DAYS = 366
-_WAIT_S = 2
 
 HELP = f"""\
 Consolidates yesterday (UTC): refreshes the market files of that day, their metadata and index.csv, and writes
@@ -72,12 +70,8 @@ def nightly(arguments: Sequence[str]) -> int:
         _log.info("%s (UTC)%s:", date, "" if date == yesterday else ", missed" if date in missed else ", once more")
         run.look_again()
         codes[date] = run_task(_TASK, [*options, "--date", str(date)])
-        while codes[date] == EXIT_ALREADY_RUNNING:  # other workers of the same luigid are at it: the next day has to wait for them
-            time.sleep(_WAIT_S)
-            run.look_again()
-            codes[date] = run_task(_TASK, [*options, "--date", str(date)])
-        if codes[date] in (EXIT_USAGE, EXIT_INTERRUPTED):
-            return codes[date]
+        if codes[date] == EXIT_USAGE:
+            return EXIT_USAGE
     _summarise(codes)
     return max(code for date, code in codes.items() if code != EXIT_MISSING_DATA or date != before or date in missed)
 
