@@ -1,5 +1,6 @@
 """What all tasks share: the common parameters."""
 
+import os
 import urllib.parse
 from pathlib import Path
 
@@ -7,8 +8,10 @@ import luigi
 from luigi.parameter import ParameterVisibility
 
 from tasks import run
+from tasks.logs import DEBUG_VARIABLE
 from tasks.parameters import FormatParameter, SwitchParameter
 from tasks.settings import tick_export
+from tasks.ticks.errors import ExportError
 from tasks.ticks.layout import Layout
 
 
@@ -36,6 +39,12 @@ class ExportTask(luigi.Task):  # type: ignore[misc]
     def result(self) -> Path:
         """What luigid links to when the task is done: its report, or else what it writes."""
         return self.layout.output_dir
+
+    def on_failure(self, exception: BaseException) -> str:
+        """Return what luigid and e-mails say of a failure: an expected one in its one line, a fault of ours with its traceback."""
+        if isinstance(exception, (ExportError, OSError)) and DEBUG_VARIABLE not in os.environ:
+            return str(exception)
+        return str(super().on_failure(exception))
 
     def say(self, message: str, percent: int | None = None) -> None:
         """Show status and progress of this task in luigid."""

@@ -201,7 +201,7 @@ class ConsolidateAll(_Consolidate, AllMarketsTask):
         """Tell whether the report names the checksums that all markets with ticks have now, and the CSV is there."""
         tasks = luigi.task.flatten(self.requires())
         published = consolidation_report.read(self.layout.full_report)
-        if published is None or not all(task.complete() for task in tasks):
+        if published is None or not self.offline and self.plan().any_failed() or not all(task.complete() for task in tasks):
             return False
         with run.determining():
             rows = _with_ticks(export_source.indexed(self.layout))

@@ -83,7 +83,7 @@ class ExportAll(AllMarketsTask):
 
     def complete(self) -> bool:
         """Tell whether everything is exported, indexed and described."""
-        return all(task.complete() for task in self.requires())
+        return not self.plan().any_failed() and all(task.complete() for task in self.requires())
 
     def run(self) -> None:
         """Fail, last of all, where markets failed."""

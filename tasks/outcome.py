@@ -18,7 +18,7 @@ from tasks.parameters import EXIT_ALREADY_RUNNING, EXIT_NOT_RUN
 _log = logging.getLogger("tick_export.outcome")
 
 _WAIT_S = 2
-_NOT_RUN_TRIES = 5
+_NOT_RUN_TRIES = 3
 
 
 def run_task(name: str, options: Sequence[str]) -> int:

@@ -66,6 +66,10 @@ class Plan:
         return any(market_id in self.pending and market_id not in failed and not self._is_written(market_id)
                    for market_id in market_ids)
 
+    def any_failed(self) -> bool:
+        """Tell whether a failure is recorded that nobody has reported yet: whoever is asked for all markets has to."""
+        return not self.pending.keys().isdisjoint(Journal(self.layout.journal_dir).all_failed())
+
     def _is_written(self, market_id: str) -> bool:
         before = self.pending[market_id].stat
         try:

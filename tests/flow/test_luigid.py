@@ -132,13 +132,20 @@ def test_luigid_shows_tasks_progress_messages_and_links_and_no_password(server, 
     source.query("UPDATE stream_ingest.ladder_levels SET received_time = 'infinity' WHERE market_id = %s",
                  source.query("SELECT max(market_id) FROM stream_ingest.ladder_levels")[0][0])
     other = Pipeline(tmp_path / "other", source.environment)
-    bad = other.run("ConsolidateAll", "--scheduler-url", luigid, "--debug")
+    plain = other.run("ConsolidateAll", "--scheduler-url", luigid)
+    failed = [task_id for task_id, task in answer(luigid, "task_list").items() if task["status"] == "FAILED"]
+    reason = answer(luigid, "fetch_error", task_id=failed[0])["error"]
+    assert plain.returncode == 30 and "1 markets failed" in reason and "Traceback" not in reason
+    again = other.run("ConsolidateAll", "--scheduler-url", luigid)
+    assert again.returncode == 25, "luigid tries a failed task again after a while; until then it is not done"
+    bad = Pipeline(tmp_path / "third", source.environment).run("ConsolidateAll", "--scheduler-url", luigid, "--debug")
     assert bad.returncode == 30, bad.stderr
     seen = json.dumps([answer(luigid, call) for call in ("task_list", "worker_list", "resource_list", "is_pause_enabled", "is_paused")])
     for task_id, task in answer(luigid, "task_list").items():
         seen += json.dumps([answer(luigid, call, task_id=task_id) for call in (
             "fetch_error", "dep_graph", "inverse_dep_graph", "get_task_status_message", "get_task_progress_percentage")])
-    assert "infinity" in seen, "the failure is there to see"
+    errors = [answer(luigid, "fetch_error", task_id=task_id)["error"] for task_id in answer(luigid, "task_list")]
+    assert [error for error in errors if "1 markets failed" in error and "infinity" in error], "the failure is there to see"
     wrong = other.run("ExportAll", "--scheduler-url", luigid, "--debug", POSTGRES_PASSWORD="not " + source.server.password)
     assert wrong.returncode == 35, wrong.stderr
     for text in (seen, good.stderr, bad.stderr, wrong.stderr, (tmp_path / "luigid.log").read_text()):
