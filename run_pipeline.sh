@@ -20,7 +20,7 @@ make_environment() {
     [[ -x $python ]] || "$base" -m venv --without-pip "$venv" || fail "cannot make a Python environment in $venv."
     # pip from outside, into the environment: works where Debian has split ensurepip off
     "$base" -m pip --python "$python" install --quiet --disable-pip-version-check \
-        --constraint "$here/config/constraints.txt" --editable "$here[test]" >&2 ||
+        --constraint "$here/config/constraints.txt" --editable "${here}[test]" >&2 ||
         fail "pip could not install what the pipeline needs (see above). Mend that and start again."
     echo "$wanted" > "$venv/made-from"
 }

@@ -9,21 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import dotenv
-import luigi.interface
-from luigi.cmdline_parser import CmdlineParser
-from luigi.retcodes import run_with_retcodes
 from luigi.task_register import Register
 
 import tasks
-from tasks import run
 from tasks.configuration import ROOT
 from tasks.logs import DEBUG_VARIABLE
-from tasks.parameters import EXIT_ALREADY_RUNNING, EXIT_NOT_RUN, EXIT_USAGE, stop
+from tasks.nightly import nightly
+from tasks.outcome import run_task
+from tasks.parameters import EXIT_INTERRUPTED, EXIT_USAGE, stop
 
 HELP = """\
 Exports every Betfair tick that a recorder has stored in PostgreSQL into files.
 
 usage: ./run_pipeline.sh TASK [options]      run a task; its options: ./run_pipeline.sh TASK --help
+       ./run_pipeline.sh nightly [options]   consolidate yesterday, and missed days: ./run_pipeline.sh nightly --help
        ./run_pipeline.sh demo                make a small database, export it to data_exports/demo, show what came out
        ./run_pipeline.sh test [options]      run the tests; options are pytest's
        ./run_pipeline.sh --help              this text
@@ -57,26 +56,24 @@ def main(arguments: Sequence[str]) -> None:
     if not rest or rest[0] in ("--help", "-h", "help"):
         print(HELP.format(tasks="\n".join(f"  {name:<28}{_summary(name)}" for name in tasks.PUBLIC)), end="")
         return
-    command = rest.pop(0)
+    _make_sure_of_interrupts()
+    try:
+        sys.exit(_run(rest[0], rest[1:]))
+    except KeyboardInterrupt:
+        print("Interrupted. What is finished stays; the next run goes on from there.", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
+
+
+def _run(command: str, rest: list[str]) -> int:
     if command in _COMMANDS:
-        sys.exit(_COMMANDS[command](rest))
+        return _COMMANDS[command](rest)
     if command not in tasks.PUBLIC:
         stop(f"there is no task {command!r}. Tasks are {', '.join(tasks.PUBLIC)}; see ./run_pipeline.sh --help.", EXIT_USAGE)
     if "--resume" in rest:
         rest.remove("--resume")
         print("--resume is not needed: every run goes on from the files that are there.", file=sys.stderr)
     _read_env_file(ROOT / ".env")
-    _make_sure_of_interrupts()
-    luigi_arguments = ["--module", "tasks", command, *rest]
-    try:
-        run_with_retcodes(luigi_arguments)
-    except KeyboardInterrupt:
-        print("Interrupted. What is finished stays; the next run goes on from there.", file=sys.stderr)
-        sys.exit(130)
-    except SystemExit as end:
-        if end.code in (EXIT_ALREADY_RUNNING, EXIT_NOT_RUN) and _done_by_others(luigi_arguments):
-            sys.exit(0)
-        raise
+    return run_task(command, rest)
 
 
 def _make_sure_of_interrupts() -> None:
@@ -91,15 +88,6 @@ def _make_sure_of_interrupts() -> None:
     sys.unraisablehook = raise_again
 
 
-def _done_by_others(luigi_arguments: list[str]) -> bool:
-    """Tell whether the task that was asked for is complete after all: Luigi calls a run not run whose work others did."""
-    with CmdlineParser.global_instance(luigi_arguments) as parser:
-        if luigi.interface.core().local_scheduler:
-            return False
-        run.look_again()
-        return bool(parser.get_task_obj().complete())
-
-
 def _read_env_file(path: Path) -> None:
     """Set the variables of .env that are not set yet. The file is data: nothing in it is executed or expanded."""
     for name, value in dotenv.dotenv_values(path, interpolate=False).items():
@@ -109,6 +97,11 @@ def _read_env_file(path: Path) -> None:
 
 def _summary(name: str) -> str:
     return (Register.get_task_cls(name).__doc__ or "").split(". ")[0].split("\n\n")[0].replace("\n", " ").replace("    ", "").rstrip(".")
+
+
+def _nightly(arguments: Sequence[str]) -> int:
+    _read_env_file(ROOT / ".env")
+    return nightly(arguments)
 
 
 def _demo(arguments: Sequence[str]) -> int:
@@ -121,7 +114,7 @@ def _test(arguments: Sequence[str]) -> int:
     return subprocess.call([sys.executable, "-m", "pytest", *arguments], cwd=ROOT)
 
 
-_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"demo": _demo, "test": _test}
+_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"nightly": _nightly, "demo": _demo, "test": _test}
 
 if __name__ == "__main__":
     logging.captureWarnings(True)

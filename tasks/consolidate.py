@@ -5,9 +5,11 @@ import datetime
 import functools
 import logging
 import time
+from pathlib import Path
 from typing import Any
 
 import luigi
+from luigi.parameter import ParameterVisibility
 from tqdm import tqdm
 
 from tasks import run
@@ -59,7 +61,8 @@ class _Consolidate(ExportTask):
     """What the three consolidations share."""
 
     chunk_rows = PositiveParameter(
-        option="--chunk-rows", default=1_500_000, significant=False, description="rows sorted and made text at a time; bounds the memory")
+        option="--chunk-rows", default=1_500_000, significant=False, visibility=ParameterVisibility.HIDDEN,
+        description="rows sorted and made text at a time; bounds the memory")
 
     def consolidate(self, wanted: Consolidation, source: TickSource) -> Totals:
         """Write CSV and report, showing progress."""
@@ -72,7 +75,7 @@ class _Consolidate(ExportTask):
         totals = consolidate(dataclasses.replace(wanted, chunk_rows=self.chunk_rows, progress=count), source)
         text = f"{wanted.csv.name}: {totals.rows:,} rows written, {totals.duplicates:,} duplicates removed"
         _log.info("%s.", text)
-        self.say(text, 100)
+        self.say_done(text)
         return totals
 
 
@@ -81,7 +84,8 @@ class _OneDay(_Consolidate):
 
     date = DayParameter(description="UTC day, such as 2024-01-15")
     allow_partial = luigi.BoolParameter(
-        default=False, significant=False, description="write a day that is not over yet; the report says so, and a later run rebuilds it")
+        default=False, significant=False, visibility=ParameterVisibility.HIDDEN,
+        description="write a day that is not over yet; the report says so, and a later run rebuilds it")
 
     @property
     def is_over(self) -> bool:
@@ -97,6 +101,11 @@ class _OneDay(_Consolidate):
     def output(self) -> list[luigi.LocalTarget]:
         """Return the day's CSV and report."""
         return [luigi.LocalTarget(str(path)) for path in (self.layout.day_csv(self.date), self.layout.day_report(self.date))]
+
+    @property
+    def result(self) -> Path:
+        """The day's report."""
+        return self.layout.day_report(self.date)
 
     def wanted(self, failed: dict[str, str]) -> Consolidation:
         """Return what is to be written. failed: why markets of the day are not in it, or not as they should be."""
@@ -183,11 +192,16 @@ class ConsolidateAll(_Consolidate, AllMarketsTask):
         """Return CSV and report."""
         return [luigi.LocalTarget(str(path)) for path in (self.layout.full_csv, self.layout.full_report)]
 
+    @property
+    def result(self) -> Path:
+        """The report."""
+        return self.layout.full_report
+
     def complete(self) -> bool:
         """Tell whether the report names the checksums that all markets with ticks have now, and the CSV is there."""
         tasks = luigi.task.flatten(self.requires())
         published = consolidation_report.read(self.layout.full_report)
-        if published is None or not all(task.complete() for task in tasks):
+        if published is None or not self.offline and self.plan().any_failed() or not all(task.complete() for task in tasks):
             return False
         with run.determining():
             rows = _with_ticks(export_source.indexed(self.layout))

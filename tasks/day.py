@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from pathlib import Path
 from typing import Any
 
 import luigi
@@ -71,6 +72,11 @@ class IndexDay(OfDay):
         """Return index.csv."""
         return luigi.LocalTarget(str(self.layout.index))
 
+    @property
+    def result(self) -> Path:
+        """index.csv"""
+        return self.layout.index
+
     def complete(self) -> bool:
         """Tell whether index.csv says what lies in the files of the day's markets."""
         plan = self.plan()
@@ -84,4 +90,6 @@ class IndexDay(OfDay):
         disk = disks.look_at_disk(layout, disks.list_files(layout))
         if disk.damaged and disk.index:  # an index with a newer time would vouch for them
             disk = dataclasses.replace(disk, seen_us=layout.index.stat().st_mtime_ns // 1000)
-        disks.publish_index(layout, disk, disk.index | disks.index_rows(layout, disk, self.plan().stored.events))
+        rows = disk.index | disks.index_rows(layout, disk, self.plan().stored.events)
+        disks.publish_index(layout, disk, rows)
+        self.say_done(f"index.csv: {len(rows):,} market files")

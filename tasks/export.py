@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from pathlib import Path
 from typing import Any
 
 import luigi
@@ -48,13 +49,28 @@ class _Export(AllMarketsTask):
     def export(self) -> list[Failed]:
         """Export the markets that wait; return those that failed."""
         plan = self.plan()
+        pending = [plan.pending[market_id] for market_id in self.market_ids() if market_id in plan.pending]
+        expected = sum(plan.job.density.rows(market.market_id) for market in pending)
+        done = read = 0
 
         def progress(markets: int, ticks: int) -> None:
+            nonlocal done, read
             plan.progress.count(markets, ticks)
-            self.say(plan.progress.text, plan.progress.percent)
+            done, read = done + markets, read + ticks
+            share = read / expected if expected else done / len(pending)
+            self.say(f"{done:,} of {len(pending):,} markets of this task, {read:,} ticks. All: {plan.progress.text}",
+                     int(100 * min(share, 0.99)))
 
         job: Job = dataclasses.replace(plan.job, progress=progress)
-        return export(job, [plan.pending[market_id] for market_id in self.market_ids() if market_id in plan.pending])
+        failures = export(job, pending)
+        self.say_done(f"Market files written: {len(pending) - len(failures):,}, ticks: {read:,}"
+                      + "".join(f"; {failed.market_id!r} failed: {failed.reason}" for failed in failures))
+        return failures
+
+    @property
+    def result(self) -> Path:
+        """Where the market files are."""
+        return self.layout.markets_dir
 
 
 class ExportMarket(_Export):
@@ -98,6 +114,11 @@ class ExportMarket(_Export):
     def output(self) -> luigi.LocalTarget:
         """Return the market file."""
         return luigi.LocalTarget(str(self.layout.market_file(self.market_id)))
+
+    @property
+    def result(self) -> Path:
+        """The market file."""
+        return self.layout.market_file(self.market_id)
 
     def run(self) -> None:
         """Export the market."""

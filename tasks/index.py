@@ -2,6 +2,7 @@
 
 import logging
 import time
+from pathlib import Path
 from typing import Any
 
 import luigi
@@ -34,6 +35,11 @@ class BuildIndex(AllMarketsTask):
         """Return index.csv."""
         return luigi.LocalTarget(str(self.layout.index))
 
+    @property
+    def result(self) -> Path:
+        """The execution report."""
+        return self.layout.execution_report
+
     def complete(self) -> bool:
         """Tell whether nothing waits to be exported and index.csv says exactly what lies in markets/."""
         plan = self.plan()
@@ -57,7 +63,7 @@ class BuildIndex(AllMarketsTask):
         with replacing(layout.execution_report) as file:
             file.write(text.encode())
         disks.publish_index(layout, disk, rows)
-        self.say(f"{len(rows):,} market files", 100)
+        self.say_done(f"index.csv: {len(rows):,} market files")
         if disk.damaged:
             raise SomeMarketsFailed("; ".join(disk.damaged.values()) + ". Run ExportAll with the database to mend them.")
 
@@ -70,15 +76,21 @@ class ExportAll(AllMarketsTask):
         tasks = [self.clone(BuildIndex)]
         return [*tasks, self.clone(BuildMetadata)] if self.export_metadata else tasks
 
+    @property
+    def result(self) -> Path:
+        """The execution report."""
+        return self.layout.execution_report
+
     def complete(self) -> bool:
         """Tell whether everything is exported, indexed and described."""
-        return all(task.complete() for task in self.requires())
+        return not self.plan().any_failed() and all(task.complete() for task in self.requires())
 
     def run(self) -> None:
         """Fail, last of all, where markets failed."""
         journal = Journal(self.layout.journal_dir)
         failed = report.failures(self.plan().stored, journal)
         journal.clear("failed")
+        self.say_done(f"Market files written: {len(self.plan().pending) - len(failed):,}, markets failed: {len(failed):,}")
         if failed:
             named = "; ".join(f"{market_id!r}: {reason}" for market_id, reason in sorted(failed.items())[:3])
             raise SomeMarketsFailed(f"{len(failed)} markets failed, all others are exported and indexed ({named}"

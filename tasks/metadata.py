@@ -36,4 +36,4 @@ class BuildMetadata(AllMarketsTask):
                 written += count
                 self.say(f"{written:,} metadata files written")
         _log.info("%d metadata files written.", written)
-        self.say(f"{written:,} metadata files written", 100)
+        self.say_done(f"{written:,} metadata files written")

@@ -11,9 +11,11 @@ from tasks.ticks.layout import FORMATS, is_market_id
 
 EXIT_USAGE = 2
 EXIT_ALREADY_RUNNING = 10
+EXIT_MISSING_DATA = 20
 EXIT_NOT_RUN = 25
 EXIT_FAILED = 30
 EXIT_UNDETERMINED = 35
+EXIT_INTERRUPTED = 130
 
 
 def stop(message: str, code: int) -> NoReturn:

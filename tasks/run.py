@@ -67,6 +67,10 @@ class Plan:
         return any(market_id in self.pending and market_id not in failed and not self._is_written(market_id)
                    for market_id in market_ids)
 
+    def any_failed(self) -> bool:
+        """Tell whether a failure is recorded that nobody has reported yet: whoever is asked for all markets has to."""
+        return not self.pending.keys().isdisjoint(Journal(self.layout.journal_dir).all_failed())
+
     def _is_written(self, market_id: str) -> bool:
         before = self.pending[market_id].stat
         try:
@@ -195,4 +199,5 @@ def plan_offline(layout: Layout) -> Plan:
 def look_again() -> None:
     """Forget what was found out: the next question is answered from database and disk as they are then."""
     plan.cache_clear()
+    plan_day.cache_clear()
     plan_offline.cache_clear()

@@ -13,6 +13,9 @@ class tick_export(luigi.Config):  # type: ignore[misc]  # noqa: N801  (the secti
     warn_partition_days = luigi.IntParameter(
         default=25, description="warn of ticks that no file holds in partitions older than this; the platform drops them at 30")
 
+    output_url = luigi.Parameter(
+        default="", description="where a web server shows the folder that the output directories are in, for luigid's links")
+
     @property
     def settle_us(self) -> int:
         """settle_minutes in microseconds."""

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow.parquet as pq
-from luigi.retcodes import run_with_retcodes
 
 from tasks.demo.load import create_schema, load
 from tasks.demo.recording import Recording
 from tasks.demo.server import PostgresServer, ServerError
+from tasks.outcome import run_task
 from tasks.parameters import EXIT_USAGE, stop
 from tasks.ticks.layout import Layout
 
@@ -38,20 +38,12 @@ def demo(arguments: Sequence[str]) -> int:
                   f"{summary.markets - summary.markets_without_ticks} markets on {len(summary.days)} days.\n\n"
                   f"$ luigi --module tasks ExportAll --output-dir {OUTPUT_DIR} --workers 2", flush=True)
             os.environ.update(server.environment(_DATABASE))
-            code = _export()
+            code = run_task("ExportAll", ["--output-dir", str(OUTPUT_DIR), "--workers", "2"])
     except ServerError as error:
         stop(str(error), 40)
     if not code:
         _show(Layout(OUTPUT_DIR))
     return code
-
-
-def _export() -> int:
-    try:
-        run_with_retcodes(["--module", "tasks", "ExportAll", "--output-dir", str(OUTPUT_DIR), "--workers", "2"])
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 def _show(layout: Layout) -> None:
