@@ -2,6 +2,7 @@
 
 import argparse
 import datetime
+import functools
 import os
 import signal
 import subprocess
@@ -82,9 +83,12 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _is_wanted(chosen: argparse.Namespace, name: str) -> bool:
+    return not chosen.only or any(word in name for word in chosen.only.split(","))
+
+
 def _selected(chosen: argparse.Namespace, contenders: list[Contender]) -> list[Contender]:
-    words = chosen.only.split(",") if chosen.only else [""]
-    kept = [contender for contender in contenders if any(word in contender.name for word in words)]
+    kept = [contender for contender in contenders if _is_wanted(chosen, contender.name)]
     if not kept:
         raise BenchError(f"--only {chosen.only} names none of: {', '.join(contender.name for contender in contenders)}.")
     return kept
@@ -109,7 +113,7 @@ def _export(chosen: argparse.Namespace, work: Path) -> str:
 
     def run(source: "Source") -> str:
         about = _about(chosen, source.what, postgresql=source.query("SHOW server_version")[0][0])
-        contenders = _selected(chosen, export.contenders(source))
+        contenders = _selected(chosen, export.contenders(source, functools.partial(_is_wanted, chosen)))
         expected = source.facts()
         rows = int(str(expected["rows"]))
         samples = run_in_turn(contenders, work, chosen.rounds, source.server_cpu(), export.need_bytes(rows))

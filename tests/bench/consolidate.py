@@ -48,7 +48,8 @@ def _peer_facts(directory: Path) -> dict[str, object]:
 
 def csv_facts(path: Path) -> dict[str, object]:
     """Return what a CSV holds: rows, sums, columns, and whether publish_time and market stand in order."""
-    columns = path.open().readline().strip().replace('"', "")
+    with path.open() as file:
+        columns = file.readline().strip().replace('"', "")
     types = {"market_id": "VARCHAR", "publish_time": "VARCHAR", "price": "DOUBLE", "size": "DOUBLE", "selection_id": "BIGINT",
              "sequence": "BIGINT", "level": "SMALLINT", "runner_name": "VARCHAR"}
     row = duckdb.execute(f"""

@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -19,8 +19,8 @@ PROCESSES = os.cpu_count() or 1
 LIMIT = "limit: psql COPY"
 
 
-def contenders(source: Source) -> list[Contender]:
-    """Return all contenders for an export of a source, each with as many processes as there are cores."""
+def contenders(source: Source, is_wanted: Callable[[str], bool]) -> list[Contender]:
+    """Return the contenders for an export of a source, each with as many processes as there are cores; of the peers, those that are wanted."""
     environment = dict(source.environment)
     libpq = {"PGHOST": source.server.host, "PGPORT": str(source.server.port), "PGUSER": source.server.user,
              "PGDATABASE": source.server.database, "PGPASSWORD": source.server.password}
@@ -44,8 +44,9 @@ def contenders(source: Source) -> list[Contender]:
     job = {"conninfo": source.server.conninfo(), "url": source.url, "processes": PROCESSES, "markets": [market for market, _ in markets]}
     for name, peer in PEERS.items():
         command = [sys.executable, "-m", "tests.bench.export_peers", name]
-        result.append(Contender(f"{name}{peer.cut}", [command], partial(parquet_facts, pattern="*.parquet"),
-                                {"BENCH_JOB": json.dumps(job)}, missing=_missing(peer.packages, name)))
+        if is_wanted(f"{name}{peer.cut}"):
+            result.append(Contender(f"{name}{peer.cut}", [command], partial(parquet_facts, pattern="*.parquet"),
+                                    {"BENCH_JOB": json.dumps(job)}, missing=_missing(peer.packages, name)))
     return result
 
 
