@@ -12,25 +12,31 @@ wanted=$(cat -- "$here/setup.cfg" "$here/pyproject.toml" "$here/config/constrain
 
 fail() { echo "error: $*" >&2; exit 40; }
 
+# make_environment STAMP EXTRAS: bring the environment up to date with these extras, and note it in the stamp.
 make_environment() {
     base=$(command -v "${PYTHON:-python3}") || fail "no python3 found. Install Python 3.11 or later, or name one in PYTHON."
     "$base" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
         fail "$base is $("$base" --version 2>&1), expected Python 3.11 or later. Name one in PYTHON=/path/to/python3."
-    echo "Making the Python environment in $venv (first use or new version, about a minute) ..." >&2
+    echo "Making the Python environment in $venv with [$2] (first use or new version, about a minute) ..." >&2
     [[ -x $python ]] || "$base" -m venv --without-pip "$venv" || fail "cannot make a Python environment in $venv."
     # pip from outside, into the environment: works where Debian has split ensurepip off
     "$base" -m pip --python "$python" install --quiet --disable-pip-version-check \
-        --constraint "$here/config/constraints.txt" --editable "${here}[test]" >&2 ||
+        --constraint "$here/config/constraints.txt" --editable "${here}[$2]" >&2 ||
         fail "pip could not install what the pipeline needs (see above). Mend that and start again."
-    echo "$wanted" > "$venv/made-from"
+    echo "$wanted" > "$venv/$1"
 }
 
-if [[ $(cat -- "$venv/made-from" 2>/dev/null) != "$wanted" ]]; then
+prepare() {
+    if [[ $(cat -- "$venv/$1" 2>/dev/null) == "$wanted" ]]; then return; fi
     mkdir -p -- "$venv" || fail "cannot write to $venv. Name another folder in TICK_EXPORT_VENV."
     exec 9> "$venv/lock"
     if command -v flock > /dev/null; then flock 9; fi   # two first runs at once: the second waits
-    if [[ $(cat -- "$venv/made-from" 2>/dev/null) != "$wanted" ]]; then make_environment; fi
+    if [[ $(cat -- "$venv/$1" 2>/dev/null) != "$wanted" ]]; then make_environment "$@"; fi
     exec 9>&-
-fi
+}
+
+prepare made-from test
+# The tools that the benchmark measures beside the pipeline are large: installed when it is first used.
+if [[ ${1:-} == bench && " $* " != *" --help "* && " $* " != *" -h "* ]]; then prepare made-from-bench bench; fi
 
 exec "$python" -P -m tasks "$@"   # -P: a folder named tasks where the user stands shall not count

@@ -25,6 +25,7 @@ usage: ./run_pipeline.sh TASK [options]      run a task; its options: ./run_pipe
        ./run_pipeline.sh nightly [options]   consolidate yesterday, and missed days: ./run_pipeline.sh nightly --help
        ./run_pipeline.sh demo                make a small database, export it to data_exports/demo, show what came out
        ./run_pipeline.sh test [options]      run the tests; options are pytest's
+       ./run_pipeline.sh bench GROUP         measure it beside other tools; GROUPs and options: ./run_pipeline.sh bench --help
        ./run_pipeline.sh --help              this text
 
 tasks:
@@ -114,7 +115,16 @@ def _test(arguments: Sequence[str]) -> int:
     return subprocess.call([sys.executable, "-m", "pytest", *arguments], cwd=ROOT)
 
 
-_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"nightly": _nightly, "demo": _demo, "test": _test}
+def _bench(arguments: Sequence[str]) -> int:
+    import importlib
+    if "--database" in arguments:
+        _read_env_file(ROOT / ".env")
+    sys.path.insert(0, str(ROOT))  # the benchmark lies in tests/, which is not installed
+    code: int = importlib.import_module("tests.bench.__main__").main(arguments)
+    return code
+
+
+_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"nightly": _nightly, "demo": _demo, "test": _test, "bench": _bench}
 
 if __name__ == "__main__":
     logging.captureWarnings(True)

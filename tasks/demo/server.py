@@ -132,6 +132,11 @@ class PostgresServer:
         return {"POSTGRES_HOST": self.host or str(self.socket_dir), "POSTGRES_PORT": str(self.port), "POSTGRES_DB": database,
                 "POSTGRES_USER": self.superuser, "POSTGRES_PASSWORD": self.password}
 
+    def program(self, name: str) -> Path | None:
+        """Return one of PostgreSQL's programs beside the server's own, such as `psql`; None if it is not there."""
+        path = self._programs / name
+        return path if path.is_file() else None
+
     def _execute(self, statement: str, *values: str) -> None:
         connection = self.connect()
         try:
