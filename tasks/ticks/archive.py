@@ -138,6 +138,8 @@ def make(archive: Archive, contents: Sequence[Member], progress: Progress, worke
         containers.write(archive.kind, file, [(member.name, member.path) for member in contents], fingerprint(contents), progress, workers)
         file.finish()
         file.flush_to_disk()
+        if _checksum(file.temporary) != file.checksum:
+            raise ArchiveFailed(f"{archive.path}: what is read back is not what was written. The disk may be faulty. Nothing was published.")
         _compare(archive, file.temporary, contents, progress)
         with replacing(archive.checksum_file) as checksum_file:
             checksum_file.write(_checksum_line(file.checksum, archive.path).encode())

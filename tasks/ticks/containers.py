@@ -121,7 +121,7 @@ def _compressing(kind: str, sink: Sink, cores: int) -> IO[bytes]:
     if kind == "tar.gz":
         return cast(IO[bytes], gzip_ng_threaded.open(sink, "wb", _DEFLATE_LEVEL, threads=cores, block_size=_PIECE_BYTES))
     options: dict[int, int] = {zstd.CompressionParameter.compression_level: _ZSTD_LEVEL, zstd.CompressionParameter.checksum_flag: 1,
-               zstd.CompressionParameter.nb_workers: cores}
+                               zstd.CompressionParameter.nb_workers: cores}
     return cast(IO[bytes], zstd.open(cast(IO[bytes], sink), "wb", options=options))
 
 

@@ -189,7 +189,6 @@ def other_columns(layout):
         path.write_bytes(b"".join(line.split(b',"sequence"')[0] + b"}\n" for line in path.read_bytes().splitlines()))
 
 
-META = f"markets/marketId={MARKET}_metadata.json"
 def linked(layout):
     """Move the market's file elsewhere and leave a link to it."""
     path = layout.market_file(MARKET)
@@ -238,6 +237,7 @@ def day_files(change_report=lambda text: text, change_csv=lambda content: conten
     return damage
 
 
+META = f"markets/marketId={MARKET}_metadata.json"
 DAY_CSV, DAY_REPORT = "consolidated_ticks_2026_02_05.csv", "consolidation_report_2026_02_05.txt"
 #: Damage, and what of its report must be there. {file} is the market file.
 DAMAGE = {
@@ -309,7 +309,6 @@ DAMAGE = {
     "a link to nothing": (dangling, "{file}: the file: found a symbolic link to nowhere"),
     "a directory in place of the file": (directory, "{file}: the file: found a directory"),
     "another way to write the rows": (other_rows, "{file}: "),
-    "NaN for a price": (set_to("price", float("nan"), -1), "{file}: "),
     "report: more markets than the index": (content(lambda data: data.replace(b"Markets: 3", b"Markets: 4"), "execution_report.txt"),
                                             "execution_report.txt: Markets: found 4, expected 3"),
     "report: emptied": (content(lambda data: b"", "execution_report.txt"), "execution_report.txt: Total tick records: found nothing"),
@@ -362,6 +361,7 @@ FORGED = {
     "a message left out": (lambda ticks: ticks[14:], "ladder rows of 2026-02-05: found 16, expected 24 (database)"),
     "a price": (changed("price", 0, 1.99), "ladder rows of 2026-02-05, sum of price"),
     "a size in its last bit": (changed("size", 0, np.nextafter(11.5, 12)), "sum of size"),
+    "NaN for a price": (changed("price", 0, np.nan), "ladder rows of 2026-02-05, sum of not_finite"),
     "a time": (changed("received_at", 3, 0), "sum of delay_us"),
     "two sizes that changed places": (swapped_sizes, "ladder rows of 2026-02-05, sum of mixed"),
     "a runner": (lambda ticks: dataclasses.replace(ticks, selection_id=ticks.selection_id + 1), "sum of selection_id"),
