@@ -1,15 +1,18 @@
 """The tasks, by the names that `luigi --module tasks NAME` knows them by."""
 
+from tasks.archive import Archive
 from tasks.configuration import load_configuration
 from tasks.consolidate import ConsolidateAll, ConsolidateDay, ConsolidateDayDirect
 from tasks.export import ExportMarket, ExportMarkets
 from tasks.index import BuildIndex, ExportAll
 from tasks.metadata import BuildMetadata
+from tasks.verify import VerifyExport
 
 load_configuration()
 
-__all__ = ["BuildIndex", "BuildMetadata", "ConsolidateAll", "ConsolidateDay", "ConsolidateDayDirect", "ExportAll", "ExportMarket",
-           "ExportMarkets"]
+__all__ = ["Archive", "BuildIndex", "BuildMetadata", "ConsolidateAll", "ConsolidateDay", "ConsolidateDayDirect", "ExportAll", "ExportMarket",
+           "ExportMarkets", "VerifyExport"]
 
 #: The tasks that a user asks for, in the order in which the overview lists them.
-PUBLIC = ("ExportAll", "ExportMarket", "BuildIndex", "BuildMetadata", "ConsolidateDay", "ConsolidateAll", "ConsolidateDayDirect")
+PUBLIC = ("ExportAll", "ExportMarket", "BuildIndex", "BuildMetadata", "ConsolidateDay", "ConsolidateAll", "ConsolidateDayDirect", "Archive",
+          "VerifyExport")

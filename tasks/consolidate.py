@@ -15,7 +15,7 @@ from tqdm import tqdm
 from tasks import run
 from tasks.base import AllMarketsTask, ExportTask
 from tasks.day import BuildDayMetadata, IndexDay, OfDay, StoredTicks
-from tasks.index import BuildIndex, SomeMarketsFailed
+from tasks.index import BuildIndex, raise_failed, take_failures
 from tasks.metadata import BuildMetadata
 from tasks.parameters import EXIT_USAGE, DayParameter, PositiveParameter, stop
 from tasks.progress import Progress
@@ -28,7 +28,6 @@ from tasks.ticks.database import Database
 from tasks.ticks.database_source import DatabaseSource, Runners, UnreadableMarket, runners_between
 from tasks.ticks.export_source import ExportSource
 from tasks.ticks.index import IndexRow
-from tasks.ticks.journal import Journal
 from tasks.ticks.layout import Layout
 from tasks.ticks.span import Span
 
@@ -158,11 +157,11 @@ class ConsolidateDay(_OneDay, OfDay):
     def run(self) -> None:
         """Write the day; fail, last of all, where markets of it could not be exported."""
         layout = self.layout
-        failed = {} if self.offline else _failures(self.plan())
+        failed = {} if self.offline else take_failures(self.plan())
         rows = export_source.with_ticks(layout, export_source.indexed(layout), Span.of_day(self.date))
         wanted = self.wanted(failed)
         self.consolidate(wanted, ExportSource(layout, rows, wanted.span))
-        _raise_failed(failed)
+        raise_failed(failed, "in the CSV")
 
 
 class ConsolidateAll(_Consolidate, AllMarketsTask):
@@ -212,7 +211,7 @@ class ConsolidateAll(_Consolidate, AllMarketsTask):
     def run(self) -> None:
         """Write the CSV; fail, last of all, where markets could not be exported."""
         layout = self.layout
-        failed = {} if self.offline else _failures(self.plan())
+        failed = {} if self.offline else take_failures(self.plan())
         rows = _with_ticks(export_source.indexed(layout))
         ticks = [tick for row in rows.values() for tick in (row.facts.first_tick, row.facts.last_tick) if tick is not None]
         wanted = Consolidation(
@@ -220,7 +219,7 @@ class ConsolidateAll(_Consolidate, AllMarketsTask):
             notes=[f"WARNING: market {market_id!r} is missing or not up to date: {reason}" for market_id, reason in sorted(failed.items())],
             part_bytes=self.partition_threshold_gb * 1e9 if self.partition_by_month else None, part_path=layout.month_csv)
         self.consolidate(wanted, ExportSource(layout, rows, wanted.span))
-        _raise_failed(failed)
+        raise_failed(failed, "in the CSV")
 
 
 class ConsolidateDayDirect(_OneDay):
@@ -258,7 +257,7 @@ class ConsolidateDayDirect(_OneDay):
             except UnreadableMarket as error:
                 _log.warning("%s. Beginning again without it.", error)
                 failed[error.market_id] = str(error)
-        _raise_failed(failed)
+        raise_failed(failed, "in the CSV")
 
 
 @functools.cache
@@ -284,20 +283,6 @@ def _is_current(layout: Layout, published: Published, rows: dict[str, IndexRow])
     """Tell whether a report names exactly the markets and checksums of now, and its files are there."""
     return (published.inputs == export_source.inputs(layout, rows.values())
             and consolidation_report.is_in_place(published, layout.output_dir))
-
-
-def _failures(plan: run.Plan) -> dict[str, str]:
-    """Return why markets could not be exported, and forget it."""
-    journal = Journal(plan.layout.journal_dir)
-    failed = report.failures(plan.stored, journal)
-    journal.clear("failed")
-    return failed
-
-
-def _raise_failed(failed: dict[str, str]) -> None:
-    if failed:
-        named = "; ".join(f"{market_id!r}: {reason}" for market_id, reason in sorted(failed.items())[:3])
-        raise SomeMarketsFailed(f"{len(failed)} markets failed, all others are in the CSV ({named}{' …' if len(failed) > 3 else ''}).")
 
 
 @ConsolidateDay.event_handler(luigi.Event.DEPENDENCY_PRESENT)  # type: ignore[untyped-decorator]

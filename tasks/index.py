@@ -24,6 +24,21 @@ class SomeMarketsFailed(ExportError):
     """All is done but for some markets."""
 
 
+def take_failures(plan: run.Plan) -> dict[str, str]:
+    """Return why markets could not be exported, and forget it."""
+    journal = Journal(plan.layout.journal_dir)
+    failed = report.failures(plan.stored, journal)
+    journal.clear("failed")
+    return failed
+
+
+def raise_failed(failed: dict[str, str], others: str) -> None:
+    """Raise SomeMarketsFailed where markets failed; others: what became of the rest."""
+    if failed:
+        named = "; ".join(f"{market_id!r}: {reason}" for market_id, reason in sorted(failed.items())[:3])
+        raise SomeMarketsFailed(f"{len(failed)} markets failed ({named}{' …' if len(failed) > 3 else ''}), all others are {others}.")
+
+
 class BuildIndex(AllMarketsTask):
     """Write index.csv, one row a market file with counts and checksum, and execution_report.txt."""
 
@@ -87,14 +102,10 @@ class ExportAll(AllMarketsTask):
 
     def run(self) -> None:
         """Fail, last of all, where markets failed."""
-        journal = Journal(self.layout.journal_dir)
-        failed = report.failures(self.plan().stored, journal)
-        journal.clear("failed")
-        self.say_done(f"Market files written: {len(self.plan().pending) - len(failed):,}, markets failed: {len(failed):,}")
-        if failed:
-            named = "; ".join(f"{market_id!r}: {reason}" for market_id, reason in sorted(failed.items())[:3])
-            raise SomeMarketsFailed(f"{len(failed)} markets failed, all others are exported and indexed ({named}"
-                                    f"{' …' if len(failed) > 3 else ''}). See {self.layout.execution_report}.")
+        plan = self.plan()
+        failed = take_failures(plan)
+        self.say_done(f"Market files written: {len(plan.pending) - len(failed):,}, markets failed: {len(failed):,}")
+        raise_failed(failed, f"exported and indexed. See {self.layout.execution_report}")
 
 
 @ExportAll.event_handler(luigi.Event.DEPENDENCY_PRESENT)  # type: ignore[untyped-decorator]

@@ -11,7 +11,8 @@ DEBUG_VARIABLE = "TICK_EXPORT_DEBUG"
 
 _CHATTER = ("Informed scheduler that task", "Done scheduling tasks", "Running Worker with")
 _WORKER = re.compile(r"\[pid (\d+)\] Worker Worker\(.*?\) (running|done|failed) +(\w+)\((.*)\)")
-_COMMON = re.compile(r"(?:output_dir|format|export_metadata|offline|allow_other_database|include_markets_without_ticks|refresh)=[^,]*(?:, )?")
+_COMMON = re.compile(r"(?<![a-z_])(?:output_dir|format|export_metadata|offline|allow_other_database|include_markets_without_ticks|refresh)="
+                     r"[^,]*(?:, )?")
 
 
 class Handler(logging.StreamHandler):  # type: ignore[type-arg]

@@ -210,7 +210,8 @@ class Database:
         """Close the connection."""
         self._connection.close()
 
-    def _query(self, statement: LiteralString | sql.Composable, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+    def query(self, statement: LiteralString | sql.Composable, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        """Return the rows of a statement, in a transaction of its own. Raises DatabaseError."""
         try:
             with self._connection.cursor() as cursor:
                 cursor.execute(statement, parameters)
@@ -221,41 +222,41 @@ class Database:
             raise DatabaseError(f"A query on {self.server} failed: {one_line(error)}.") from None
 
     def _require_schema(self) -> None:
-        rows = self._query("SELECT name FROM unnest(%(names)s::text[]) AS name WHERE to_regclass(name) IS NULL",
-                           {"names": list(_REQUIRED)})
+        rows = self.query("SELECT name FROM unnest(%(names)s::text[]) AS name WHERE to_regclass(name) IS NULL",
+                          {"names": list(_REQUIRED)})
         if rows:
             raise DatabaseError(f"Database {self.server} has no table {', '.join(name for name, in rows)}: it does not look like a "
                                 "netbet recorder's. Check POSTGRES_DB.")
-        rows = self._query("SELECT name FROM unnest(%(names)s::text[]) AS name WHERE NOT has_table_privilege(name, 'SELECT')",
-                           {"names": list(_REQUIRED)})
+        rows = self.query("SELECT name FROM unnest(%(names)s::text[]) AS name WHERE NOT has_table_privilege(name, 'SELECT')",
+                          {"names": list(_REQUIRED)})
         if rows:
             raise DatabaseError(f"User {self.server.user} may not read {', '.join(name for name, in rows)} in {self.server}. "
                                 "GRANT SELECT on them.")
 
     def tables(self, name: str) -> list[Table]:
         """Return the tables that hold the rows of stream_ingest.<name>: its leaf partitions, or itself."""
-        rows = self._query(_PARTITIONS, {"table": f"{_SCHEMA}.{name}"})
+        rows = self.query(_PARTITIONS, {"table": f"{_SCHEMA}.{name}"})
         return [Table(schema, relation, pages) for _, schema, relation, pages in rows]
 
     def market_ids(self, table: Table) -> list[str]:
         """Return every market id of the table, without scanning it."""
-        return [market_id for market_id, in self._query(sql.SQL(_MARKET_IDS).format(table=table.identifier))]
+        return [market_id for market_id, in self.query(sql.SQL(_MARKET_IDS).format(table=table.identifier))]
 
     def newest(self, table: Table, market_ids: Sequence[str]) -> dict[str, int]:
         """Return the newest publish_time of those markets that the table has, microseconds since 1970."""
-        rows = self._query(sql.SQL(_NEWEST).format(table=table.identifier), {"ids": list(market_ids)})
+        rows = self.query(sql.SQL(_NEWEST).format(table=table.identifier), {"ids": list(market_ids)})
         return dict(rows)
 
     def sample(self, table: Table, pages: int, bucket_s: int, market_ids: Sequence[str] | None) -> list[tuple[str, int, float]]:
         """Estimate rows of each market (all if None) and time bucket from about so many pages: (market id, bucket start in s, rows)."""
         percent = min(100.0, 100.0 * pages / max(table.pages, 1))
-        rows = self._query(sql.SQL(_SAMPLE).format(table=table.identifier), {"percent": percent, "bucket_s": bucket_s, "ids": market_ids})
+        rows = self.query(sql.SQL(_SAMPLE).format(table=table.identifier), {"percent": percent, "bucket_s": bucket_s, "ids": market_ids})
         return [(market_id, start, count * 100.0 / percent) for market_id, start, count in rows]
 
     def tables_between(self, name: str, lower_us: int, upper_us: int) -> list[Table]:
         """Return those of the tables of stream_ingest.<name> that can hold rows of [lower_us, upper_us)."""
         statement = sql.SQL(_BETWEEN).format(table=sql.Identifier(_SCHEMA, name))
-        waiting = [node["Plan"] for node in self._query(statement, _bounds(lower_us, upper_us))[0][0]]
+        waiting = [node["Plan"] for node in self.query(statement, _bounds(lower_us, upper_us))[0][0]]
         planned = set()
         while waiting:
             node = waiting.pop()
@@ -267,15 +268,15 @@ class Database:
         """Return market and selection id of the runners of those markets that have rows of [lower_us, upper_us) in a table."""
         statement = sql.SQL(_RUNNERS_BETWEEN).format(table=table.identifier)
         return [(market_id, selection_id) for market_id, selection_id in
-                self._query(statement, {"ids": list(market_ids)} | _bounds(lower_us, upper_us))]
+                self.query(statement, {"ids": list(market_ids)} | _bounds(lower_us, upper_us))]
 
     def events(self) -> dict[str, str]:
         """Return the event id of every market in public.markets."""
-        return dict(self._query(_MARKETS))
+        return dict(self.query(_MARKETS))
 
     def metadata(self, market_ids: Sequence[str]) -> list[tuple[Any, ...]]:
         """Return (market id, event id, name, type, start in µs, status, in play, selection ids, runner names) of each market."""
-        return self._query(_METADATA, {"ids": list(market_ids)})
+        return self.query(_METADATA, {"ids": list(market_ids)})
 
 
 def tick_queries(market_ids: Sequence[str], selection_ids: Sequence[int] | None,
@@ -291,7 +292,7 @@ def tick_queries(market_ids: Sequence[str], selection_ids: Sequence[int] | None,
         conditions.append(sql.SQL("selection_id = ANY({}::bigint[])").format(_literal(list(selection_ids))))
     for comparison, bound_us in ((">=", lower_us), ("<", upper_us)):
         if bound_us is not None:
-            conditions.append(sql.SQL("publish_time " + comparison + " {}::timestamptz").format(_literal(_timestamp(bound_us))))
+            conditions.append(sql.SQL("publish_time " + comparison + " {}::timestamptz").format(_literal(timestamp_text(bound_us))))
     parts = {"market": sql.SQL("market_id, " if len(market_ids) > 1 else ""), "rows": sql.SQL(" AND ").join(conditions),
              "limit": _literal(limit)}
     ladder, traded = (sql.SQL(statement).format(**parts).as_string(None) for statement in (_LADDER_TICKS, _TRADED_TICKS))
@@ -312,8 +313,9 @@ def _literal(value: object) -> sql.SQL:
 
 
 def _bounds(lower_us: int, upper_us: int) -> dict[str, str]:
-    return {"lower": _timestamp(lower_us), "upper": _timestamp(upper_us)}
+    return {"lower": timestamp_text(lower_us), "upper": timestamp_text(upper_us)}
 
 
-def _timestamp(microseconds: int) -> str:
+def timestamp_text(microseconds: int) -> str:
+    """Return a time, microseconds since 1970, as PostgreSQL reads it."""
     return str(datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC) + datetime.timedelta(microseconds=microseconds))

@@ -139,11 +139,12 @@ def read(path: Path, market: int = 0) -> Iterator[Ticks]:
 
     Raises DamagedFile where the file is not one that MarketWriter writes, FileNotFoundError where there is none.
     """
-    for batch in _batches(path):
+    for batch in batches(path):
         yield Ticks.from_batch(batch, market)
 
 
-def _batches(path: Path) -> Iterator[pa.RecordBatch]:
+def batches(path: Path) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a market file in their order, in batches of bounded size. Raises as read() does."""
     if path.suffix == ".jsonl":
         yield from jsonl.read(path)
         return
@@ -164,7 +165,7 @@ def inspect(path: Path, market_id: str) -> FileFacts:
     Raises DamagedFile where it is unreadable, out of order, or holds another market's ticks.
     """
     counter = TickCounter()
-    for batch in _batches(path):
+    for batch in batches(path):
         ids = batch.column("market_id").cast(pa.string()).unique().to_pylist()
         if ids not in ([], [market_id]):
             raise DamagedFile(f"{path}: holds market {ids[0]}, not {market_id}")

@@ -1,0 +1,74 @@
+"""VerifyExport."""
+
+import logging
+
+import luigi
+
+from tasks import run
+from tasks.base import ExportTask
+from tasks.progress import Progress
+from tasks.settings import tick_export
+from tasks.ticks import directory_check, export_source
+from tasks.ticks.database import Database
+from tasks.ticks.errors import ExportError
+from tasks.ticks.inventory import VERIFICATION_REPORT
+from tasks.ticks.layout import Layout
+from tasks.ticks.publish import replacing
+from tasks.ticks.verify import verify
+
+_log = logging.getLogger("tick_export.verify")
+
+#: Differences that go to the log; the report has all.
+_LOGGED = 50
+
+
+class NotVerified(ExportError):
+    """The export is not what it should be."""
+
+
+class VerifyExport(ExportTask):
+    """Prove the export against its index and, unless --offline, the database; write verification_report.txt."""
+
+    @property
+    def layout(self) -> Layout:
+        """The paths of the export, in the format that it has."""
+        return export_source.as_it_lies(super().layout)
+
+    def output(self) -> luigi.LocalTarget:
+        """Return the report."""
+        return luigi.LocalTarget(str(self.layout.output_dir / VERIFICATION_REPORT))
+
+    def complete(self) -> bool:
+        """Return False: this always runs."""
+        with run.determining():
+            if not self.layout.index.exists() and not self.layout.markets_dir.exists():
+                raise export_source.NotAnExport(f"{self.layout.output_dir} is no export: it has no index.csv. Check --output-dir.")
+            run.claim(self.layout)
+            if not self.offline:
+                Database(run.server()).close()
+        return False
+
+    def run(self) -> None:
+        """Compare everything, write the report, fail where something differs."""
+        layout = self.layout
+        progress = Progress()
+        rows, _ = directory_check.read_index(layout)
+        progress.expect(len(rows), sum(row.facts.tick_records for row in rows.values()))
+
+        def count(markets: int, ticks: int) -> None:
+            progress.count(markets, ticks)
+            self.say(progress.text, progress.percent)
+
+        if self.offline:
+            verdict = verify(layout, None, 0, self.export_metadata, count)
+        else:
+            with Database(run.server()) as database:
+                verdict = verify(layout, database, tick_export().settle_us, self.export_metadata, count)
+        for difference in verdict.differences[:_LOGGED]:
+            _log.error("%s", difference)
+        with replacing(layout.output_dir / VERIFICATION_REPORT) as file:
+            file.write(verdict.render(layout).encode())
+        self.say(verdict.conclusion, 100)
+        if verdict.differences:
+            raise NotVerified(f"{verdict.conclusion} See {self.output().path}.")
+        _log.info("%s", verdict.conclusion)
