@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import datetime
 import importlib.resources
+import io
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import adbc_driver_postgresql.dbapi
 import numpy as np
 import psycopg2
 import pyarrow as pa
+import pyarrow.csv
 
 from tasks.demo.arrays import Bools, Ints, noise, within
 from tasks.demo.books import Books
@@ -75,7 +77,7 @@ def load(recording: Recording, conninfo: str, *, after: datetime.datetime | None
             _load_metadata(adbc, recording, books.markets, new, lower, upper)
             with _without_keys(cursor) if after is None else contextlib.nullcontext():
                 ladder, traded = _load_ticks(adbc, books, messages)
-            _append(adbc, "stream_ingest", "market_liquidity_history", books.liquidity_rows(messages))
+            _copy(cursor, "stream_ingest.market_liquidity_history", books.liquidity_rows(messages))
             _append(adbc, "stream_ingest", "market_lifecycle_events",
                     lifecycle_rows(recording.seed, books.markets, books.messages, lower, upper))
             cursor.execute("VACUUM ANALYZE")
@@ -88,6 +90,14 @@ def load(recording: Recording, conninfo: str, *, after: datetime.datetime | None
 def _append(adbc: Any, schema: str, table: str, rows: pa.Table) -> None:
     with adbc.cursor() as cursor:
         cursor.adbc_ingest(table, rows, mode="append", db_schema_name=schema)
+
+
+def _copy(cursor: Any, table: str, rows: pa.Table) -> None:
+    """Append rows as text: the pinned ADBC driver writes some decimals in a way that the server refuses."""
+    text = io.BytesIO()
+    pa.csv.write_csv(rows, text)
+    text.seek(0)
+    cursor.copy_expert(f"COPY {table} ({', '.join(rows.column_names)}) FROM STDIN (FORMAT csv, HEADER)", text)
 
 
 def _load_ticks(adbc: Any, books: Books, messages: Ints) -> tuple[int, int]:

@@ -21,7 +21,7 @@ def event_rows(markets: Markets, events: Ints) -> pa.Table:
     """Return the rows of public.events."""
     matches = [_teams(event) if not markets.events.is_race[event] else (None, None) for event in events.tolist()]
     return pa.table({
-        "event_id": pa.array(str(34_000_000 + event) for event in events),
+        "event_id": pa.array([str(34_000_000 + event) for event in events.tolist()], pa.string()),
         "event_name": pa.array([_event_name(markets, event) for event in events.tolist()], pa.string()),
         "home_team": pa.array([home for home, _ in matches], pa.string()),
         "away_team": pa.array([away for _, away in matches], pa.string()),
@@ -33,8 +33,8 @@ def market_rows(markets: Markets, listed: Ints) -> pa.Table:
     types = [MARKET_TYPES[kind] for kind in markets.kind[listed]]
     return pa.table({
         "market_id": markets.ids.take(listed),
-        "event_id": pa.array(str(34_000_000 + event) for event in markets.event[listed]),
-        "market_type": types,
+        "event_id": pa.array([str(34_000_000 + event) for event in markets.event[listed].tolist()], pa.string()),
+        "market_type": pa.array(types, pa.string()),
         "market_name": pa.array([_event_name(markets, event) for event in markets.event[listed].tolist()], pa.string()),
         "market_start_time": timestamps(markets.events.start[markets.event[listed]]),
         "segment": pa.array([_SEGMENTS.get(kind) for kind in types], pa.string())})
