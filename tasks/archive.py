@@ -3,6 +3,7 @@
 import datetime
 import logging
 import time
+from pathlib import Path
 from typing import Any
 
 import luigi
@@ -90,9 +91,14 @@ class Archive(AllMarketsTask):
         """Return archive and checksum file."""
         return [luigi.LocalTarget(str(path)) for path in (self.archive.path, self.archive.checksum_file)]
 
+    @property
+    def result(self) -> Path:
+        """The archive."""
+        return self.archive.path
+
     def complete(self) -> bool:
         """Tell whether the archive was made from exactly the files that are there now."""
-        if not all(task.complete() for task in self.requires()):
+        if not self.offline and self.plan().any_failed() or not all(task.complete() for task in self.requires()):
             return False
         with run.determining():
             if self.offline:
@@ -126,7 +132,7 @@ class Archive(AllMarketsTask):
         progress.count(1, 0)
         text = f"{archive.path}: {len(contents):,} files, {archive.path.stat().st_size:,} bytes, read back and compared"
         _log.info("%s.", text)
-        self.say(text, 100)
+        self.say_done(text)
         if not self.offline:
             raise_failed(take_failures(self.plan()), "in the archive")
 

@@ -1,6 +1,7 @@
 """VerifyExport."""
 
 import logging
+from pathlib import Path
 
 import luigi
 
@@ -36,7 +37,12 @@ class VerifyExport(ExportTask):
 
     def output(self) -> luigi.LocalTarget:
         """Return the report."""
-        return luigi.LocalTarget(str(self.layout.output_dir / VERIFICATION_REPORT))
+        return luigi.LocalTarget(str(self.result))
+
+    @property
+    def result(self) -> Path:
+        """The report."""
+        return self.layout.output_dir / VERIFICATION_REPORT
 
     def complete(self) -> bool:
         """Return False: this always runs."""
@@ -66,9 +72,9 @@ class VerifyExport(ExportTask):
                 verdict = verify(layout, database, tick_export().settle_us, self.export_metadata, count)
         for difference in verdict.differences[:_LOGGED]:
             _log.error("%s", difference)
-        with replacing(layout.output_dir / VERIFICATION_REPORT) as file:
+        with replacing(self.result) as file:
             file.write(verdict.render(layout).encode())
-        self.say(verdict.conclusion, 100)
+        self.say_done(verdict.conclusion)
         if verdict.differences:
-            raise NotVerified(f"{verdict.conclusion} See {self.output().path}.")
+            raise NotVerified(f"{verdict.conclusion} See {self.result}.")
         _log.info("%s", verdict.conclusion)
