@@ -143,7 +143,8 @@ class Pipeline:
     def stamps(self) -> dict[str, tuple[int, int]]:
         """Return inode and modification time of all visible files."""
         return {str(path.relative_to(self.output_dir)): (path.stat().st_ino, path.stat().st_mtime_ns)
-                for path in sorted(self.output_dir.rglob("*")) if path.is_file() and not path.name.startswith(".")}
+                for path in sorted(self.output_dir.rglob("*"))
+                if path.is_file() and not path.name.startswith(".") and ".journal" not in path.parts}
 
     def market(self, market_id: str, format: str = "parquet") -> Path:
         """Return the path of a market file."""

@@ -52,8 +52,9 @@ def csv_facts(path: Path) -> dict[str, object]:
         columns = file.readline().strip().replace('"', "")
     types = {"market_id": "VARCHAR", "publish_time": "VARCHAR", "price": "DOUBLE", "size": "DOUBLE", "selection_id": "BIGINT",
              "sequence": "BIGINT", "level": "SMALLINT", "runner_name": "VARCHAR"}
-    row = duckdb.execute(f"""
-        SELECT {', '.join(_FACTS.values())}
-          FROM (SELECT *, ? AS columns, lag((publish_time, market_id)) OVER () <= (publish_time, market_id) AS in_order
-                  FROM read_csv('{path}', header = true, nullstr = ['', '\\N'], types = {types}))""", [columns]).fetchone()
+    with duckdb.connect() as connection:
+        row = connection.execute(f"""
+            SELECT {', '.join(_FACTS.values())}
+              FROM (SELECT *, ? AS columns, lag((publish_time, market_id)) OVER () <= (publish_time, market_id) AS in_order
+                      FROM read_csv('{path}', header = true, nullstr = ['', '\\N'], types = {types}))""", [columns]).fetchone()
     return dict(zip(_FACTS, map(str, row or ())))

@@ -70,7 +70,9 @@ def _missing(packages: Sequence[str], name: str) -> str:
 def parquet_facts(directory: Path, pattern: str) -> dict[str, object]:
     """Return what Parquet files hold, by DuckDB: the same sums that Source.facts() asks PostgreSQL for."""
     columns = ", ".join(text.format(price="price", size="size") for text in FACTS.values())
-    row = duckdb.execute(f"SELECT {columns} FROM read_parquet('{directory}/{pattern}', union_by_name = true, hive_partitioning = false)").fetchone()
+    files = f"read_parquet('{directory}/{pattern}', union_by_name = true, hive_partitioning = false)"
+    with duckdb.connect() as connection:
+        row = connection.execute(f"SELECT {columns} FROM {files}").fetchone()
     return {name: int(value or 0) for name, value in zip(FACTS, row or ())}
 
 

@@ -166,7 +166,7 @@ def test_cron_gives_next_to_nothing(night, recorder, tmp_path):
         shutil.copy(ROOT / name, project)
     python = project / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
-    python.write_text(f'#!/bin/sh\nPYTHONPATH={project} exec {sys.executable} "$@"\n')
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={project} exec "{sys.executable}" "$@"\n')
     python.chmod(0o755)
     made_from = subprocess.run("cat setup.cfg pyproject.toml config/constraints.txt | cksum", shell=True, cwd=project, check=True,
                                capture_output=True, text=True).stdout
