@@ -1,10 +1,12 @@
 """PostgreSQL: the connection, and every SQL statement of the pipeline. Only reads."""
 
+import concurrent.futures
 import dataclasses
 import datetime
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any, LiteralString
+import queue
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, LiteralString, TypeVar
 
 import psycopg2
 import psycopg2.extensions
@@ -14,6 +16,9 @@ from tasks.ticks.errors import DatabaseError
 
 LADDER = "ladder_levels"
 TRADED = "traded_volume"
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 
 
 _SCHEMA = "stream_ingest"
@@ -277,6 +282,23 @@ class Database:
     def metadata(self, market_ids: Sequence[str]) -> list[tuple[Any, ...]]:
         """Return (market id, event id, name, type, start in µs, status, in play, selection ids, runner names) of each market."""
         return self.query(_METADATA, {"ids": list(market_ids)})
+
+
+def ask_each(database: Database, ask: Callable[[Database, Item], Answer], items: Iterable[Item]) -> Iterator[Answer]:
+    """Yield ask(connection, item) of each item, in order, two at a time over a connection each."""
+    free: queue.SimpleQueue[Database] = queue.SimpleQueue()
+    free.put(database)
+
+    def ask_one(item: Item) -> Answer:
+        connection = free.get()
+        try:
+            return ask(connection, item)
+        finally:
+            free.put(connection)
+
+    with Database(database.server) as second, concurrent.futures.ThreadPoolExecutor(2, "database") as pool:
+        free.put(second)
+        yield from pool.map(ask_one, items)
 
 
 def tick_queries(market_ids: Sequence[str], selection_ids: Sequence[int] | None,

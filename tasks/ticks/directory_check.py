@@ -45,7 +45,7 @@ def read_index(layout: Layout) -> tuple[dict[str, IndexRow], list[Difference]]:
             found.append(Difference(row.market_id, name, f"line {number}", "the market a second time", "one row a market"))
         else:
             rows[row.market_id] = row
-            path = layout.market_file(row.market_id).relative_to(layout.output_dir).as_posix()
+            path = layout.file_path(row.market_id)
             if row.file_path != path:
                 found.append(Difference(row.market_id, name, f"line {number}, file_path", row.file_path, path))
     if not found and index.render(rows) != content:

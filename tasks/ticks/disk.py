@@ -102,8 +102,7 @@ def index_rows(layout: Layout, disk: OnDisk, events: dict[str, str]) -> dict[str
         event_id = events.get(market_id)
         if event_id is None:
             event_id = disk.index[market_id].event_id if market_id in disk.index else _described_event(layout, market_id)
-        path = layout.market_file(market_id).relative_to(layout.output_dir)
-        rows[market_id] = IndexRow(market_id, event_id, path.as_posix(), facts)
+        rows[market_id] = IndexRow(market_id, event_id, layout.file_path(market_id), facts)
     return rows
 
 

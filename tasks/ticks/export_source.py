@@ -81,7 +81,7 @@ def refuse_unindexed(layout: Layout, rows: Mapping[str, IndexRow]) -> None:
     for market_ids, problem in ((present - rows.keys(), "lies there, but index.csv does not know it"),
                                 (rows.keys() - present, "is missing, but index.csv has it")):
         if market_ids:
-            name = layout.market_file(min(market_ids)).relative_to(layout.output_dir)
+            name = layout.file_path(min(market_ids))
             raise NotAnExport(f"{layout.output_dir}: {name} {problem} ({len(market_ids)} such files). Restore what is missing, or make "
                               "the index anew: BuildIndex --offline.")
 

@@ -30,9 +30,13 @@ class Layout:
 
     def market_file(self, market_id: str) -> Path:
         """data_exports/tick_export/markets/marketId=1.200806927.parquet"""
+        return self.output_dir / self.file_path(market_id)
+
+    def file_path(self, market_id: str) -> str:
+        """markets/marketId=1.200806927.parquet, the market file as index.csv names it"""
         if not is_market_id(market_id):
             raise ValueError(f"{market_id!r} is no market id and must not become a file name")
-        return self.markets_dir / f"marketId={market_id}.{self.format}"
+        return f"markets/marketId={market_id}.{self.format}"
 
     def metadata_file(self, market_id: str) -> Path:
         """data_exports/tick_export/markets/marketId=1.200806927_metadata.json"""

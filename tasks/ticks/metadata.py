@@ -8,10 +8,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tasks.ticks import text
-from tasks.ticks.database import Database
+from tasks.ticks.database import Database, ask_each
 from tasks.ticks.described import Described
 from tasks.ticks.layout import Layout
-from tasks.ticks.prefetch import prefetched
 from tasks.ticks.publish import FileStat, NewFile, flush_all_to_disk, flush_directory
 
 _BATCH = 2_000
@@ -110,7 +109,7 @@ class MetadataFiles:
         """Yield the database's row and the new content of each file that is not as it should be."""
         directory = self._layout.markets_dir
         batches = (self._market_ids[start:start + _BATCH] for start in range(0, len(self._market_ids), _BATCH))
-        for rows in prefetched(self._database.metadata(batch) for batch in batches):
+        for rows in ask_each(self._database, Database.metadata, batches):
             for row in rows:
                 path = f"{directory}/{self._layout.metadata_name(row[0])}"
                 try:

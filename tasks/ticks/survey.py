@@ -3,11 +3,13 @@
 import dataclasses
 from collections.abc import Collection, Iterable, Iterator
 
-from tasks.ticks.database import LADDER, TRADED, Database
+from tasks.ticks.database import LADDER, TRADED, Database, Table, ask_each
 from tasks.ticks.disk import OnDisk
 from tasks.ticks.errors import UsageError
 from tasks.ticks.layout import Layout, is_market_id
 from tasks.ticks.publish import FileStat
+
+_PART_MARKETS = 10_000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,18 +45,25 @@ class Pending:
 
 def ask_database(database: Database, market_ids: Collection[str] | None, files_present: Collection[str], drop_before_us: int) -> Stored:
     """Find the newest tick of markets (all if None) by index probes, partition by partition."""
+    def newest_of_ladder(connection: Database, table: Table) -> dict[str, int]:
+        return connection.newest(table, connection.market_ids(table) if market_ids is None else list(market_ids))
+
+    def newest_of_traded(connection: Database, part: tuple[Table, list[str]]) -> dict[str, int]:
+        return connection.newest(*part)
+
     newest: dict[str, int] = {}
     old: dict[str, int] = {}
-    for table in database.tables(LADDER):
-        ids = database.market_ids(table) if market_ids is None else list(market_ids)
-        for market_id, moment in database.newest(table, ids).items():
+    for found in ask_each(database, newest_of_ladder, database.tables(LADDER)):
+        for market_id, moment in found.items():
             newest[market_id] = max(moment, newest.get(market_id, moment))
             if moment < drop_before_us:
                 old[market_id] = max(moment, old.get(market_id, moment))
     ladder = frozenset(newest)
-    known = ladder | set(files_present if market_ids is None else ladder & set(files_present))
-    for table in database.tables(TRADED):
-        for market_id, moment in database.newest(table, sorted(known)).items():
+    known = sorted(ladder | set(files_present if market_ids is None else ladder & set(files_present)))
+    parts = [(table, known[start:start + _PART_MARKETS]) for table in database.tables(TRADED)
+             for start in range(0, len(known), _PART_MARKETS)]
+    for found in ask_each(database, newest_of_traded, parts):
+        for market_id, moment in found.items():
             newest[market_id] = max(moment, newest.get(market_id, moment))
     events = database.events()
     refused = sorted(market_id for market_id in ladder if not is_market_id(market_id))

@@ -185,7 +185,7 @@ def _compare_markets(newest: Mapping[str, int], layout: Layout, rows: Mapping[st
         if market_id not in rows and moment > exported_us:
             verdict.notes.append(f"market {market_id!r} is new in the database; ExportAll adds it")
         elif market_id not in rows:
-            name = layout.market_file(market_id).relative_to(layout.output_dir).as_posix() if is_market_id(market_id) else "markets"
+            name = layout.file_path(market_id) if is_market_id(market_id) else "markets"
             verdict.differences.append(Difference(market_id, name, "the file", "nothing", f"ticks up to {time_text(moment)} (database)", EXPORT))
         elif moment > (rows[market_id].facts.last_tick or 0):
             verdict.notes.append(f"market {market_id} has newer ticks in the database, up to {time_text(moment)}; ExportAll adds them")
