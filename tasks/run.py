@@ -117,7 +117,7 @@ def claim(layout: Layout) -> None:
             stop(f"Cannot write to {layout.output_dir}: {error.strerror}. Mend its permissions or choose another --output-dir.", EXIT_FAILED)
         _locks.append(lock)
         Journal(layout.journal_dir).forget_before(STARTED_S)
-    for directory in (layout.output_dir, layout.markets_dir):
+    for directory in (layout.output_dir, layout.markets_dir, layout.journal_dir):
         if removed := remove_leftovers(directory):
             _log.info("Removed what a killed process had left in %s: %d files (%s ...).", directory, len(removed), removed[0])
 
