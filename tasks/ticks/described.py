@@ -30,8 +30,8 @@ class Described:
             table = feather.read_table(path, memory_map=False)
             columns = [table[name].to_pylist() for name in _SCHEMA.names] if table.schema.equals(_SCHEMA) else [[] for _ in _SCHEMA]
             self._known = {market_id: (source, FileStat(*stat)) for market_id, source, *stat in zip(*columns, strict=True)}
-        except (FileNotFoundError, pa.ArrowInvalid):
-            pass
+        except (OSError, ValueError, pa.ArrowException):
+            pass  # none yet, or a damaged one: it is made anew
 
     def is_current(self, row: tuple[Any, ...], stat: FileStat) -> bool:
         """Tell whether the file is the one that says what a row of Database.metadata says. stat: of the file as it lies there now."""

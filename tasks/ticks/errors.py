@@ -19,7 +19,3 @@ class UnreadableRow(ExportError):
 
 class DamagedFile(ExportError):
     """A market file that is not what we wrote: unreadable, cut short, of another market, or with ticks missing."""
-
-
-class LostTicks(ExportError):
-    """A rebuilt market file holds fewer ticks than the index has promised."""

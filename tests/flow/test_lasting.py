@@ -246,7 +246,10 @@ def test_metadata_files_are_read_only_when_something_touched_them(pipeline, smal
         assert result.returncode == 0 and "1 metadata files written" in result.stderr, result.stderr
         assert path.read_bytes() == content
     stamp = path.stat().st_mtime_ns
-    for lost in (b"", b"junk", known.read_bytes()[:100]):
+    flipped = bytearray(known.read_bytes())
+    for at in range(len(flipped) // 4, len(flipped) // 2):
+        flipped[at] ^= 0xFF
+    for lost in (b"", b"junk", known.read_bytes()[:100], bytes(flipped)):
         known.write_bytes(lost)
         assert "Nothing to do" in pipeline.run("ExportAll").stderr
         assert path.stat().st_mtime_ns == stamp and len(known.read_bytes()) > 200
