@@ -26,7 +26,7 @@ from tasks.ticks.ticks import Ticks
 _log = logging.getLogger("tick_export.export")
 
 #: Rows that a read aims at, and the most it takes of either table before it is cut. They bound the memory.
-SLICE_ROWS = 600_000
+SLICE_ROWS = 200_000
 LIMIT_ROWS = 1_500_000
 BATCH_MARKETS = 500
 
