@@ -1,7 +1,9 @@
 """The tasks, by the names that `luigi --module tasks NAME` knows them by."""
 
 import gc
+import os
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's threads for linear algebra, which there is none of, spin when a process starts
 gc.disable()  # what is imported stays: to look for garbage in it costs a fifth of the start
 
 from tasks.archive import Archive

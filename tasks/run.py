@@ -36,7 +36,8 @@ _log = logging.getLogger("tick_export.run")
 STARTED_S = time.time()
 
 #: Small markets are exported in so many groups by a checksum of their id, the same in every process whatever is missing.
-GROUPS = 16
+#: A task more costs 0.1 s of processor time: Luigi, a process, a connection.
+GROUPS = 8
 #: A market of more rows gets a task of its own.
 LARGE_ROWS = 300_000
 

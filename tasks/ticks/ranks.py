@@ -14,19 +14,22 @@ Ints = npt.NDArray[np.int64]
 def dense_rank(values: npt.NDArray[Any]) -> Ints:
     """Number the distinct values 0, 1, 2 … in ascending order.
 
-    NaN is one value, after all others (as PostgreSQL orders it); 0.0 and -0.0 are one value. Costs a scan where the
-    values ascend already, as publish times from a recorder do, otherwise a hash look-up each.
+    NaN is one value, after all others (as PostgreSQL orders it); 0.0 and -0.0 are one value. A recorder's rows come in runs of
+    equal values (of a message, of a runner): only the first of each run is looked up, by a hash where they do not ascend.
     """
     if len(values) == 0:
         return np.zeros(0, np.int64)
-    steps = values[1:] != values[:-1]
-    if bool(np.all(values[1:] >= values[:-1])):
-        ranks = np.zeros(len(values), np.int64)
-        np.cumsum(steps, out=ranks[1:])
-        return ranks
-    encoded = pa.array(values).dictionary_encode()
-    _, order = np.unique(encoded.dictionary.to_numpy(zero_copy_only=False), return_inverse=True)
-    return order.astype(np.int64)[encoded.indices.to_numpy()]
+    is_first = np.ones(len(values), bool)
+    np.not_equal(values[1:], values[:-1], out=is_first[1:])
+    starts = np.flatnonzero(is_first)
+    heads = values[starts]
+    if bool(np.all(heads[1:] > heads[:-1])):
+        ranks = np.arange(len(heads))
+    else:
+        encoded = pa.array(heads).dictionary_encode()
+        _, order = np.unique(encoded.dictionary.to_numpy(zero_copy_only=False), return_inverse=True)
+        ranks = order.astype(np.int64)[encoded.indices.to_numpy()]
+    return np.repeat(ranks, np.diff(starts, append=len(values)))
 
 
 def pack(ranks: Sequence[Ints]) -> Ints:

@@ -1,11 +1,12 @@
 """Ticks out of PostgreSQL: COPY by the ADBC driver, Arrow to arrays, never a Python object a row."""
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import adbc_driver_manager
-import adbc_driver_postgresql.dbapi
+import adbc_driver_postgresql
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -41,9 +42,13 @@ class TickReader:
 
     def __init__(self, server: Server) -> None:
         self._server = server
+        self._closing = contextlib.ExitStack()
         try:
-            self._connection = adbc_driver_postgresql.dbapi.connect(server.conninfo())
+            database = self._closing.enter_context(adbc_driver_postgresql.connect(server.conninfo()))
+            self._connection = self._closing.enter_context(adbc_driver_manager.AdbcConnection(database))
+            self._connection.set_autocommit(False)
         except adbc_driver_manager.Error as error:
+            self.close()
             raise DatabaseError(f"No connection to {server}: {_message(error)}.") from None
 
     def __enter__(self) -> Self:
@@ -54,7 +59,7 @@ class TickReader:
 
     def close(self) -> None:
         """Close the connection."""
-        self._connection.close()
+        self._closing.close()
 
     def begin_snapshot(self) -> int:
         """Start to read the database as it is now; return that time by the server's clock, microseconds since 1970."""
@@ -80,9 +85,7 @@ class TickReader:
 
     def _fetch(self, statement: str) -> pa.Table:
         try:
-            with self._connection.cursor() as cursor:
-                cursor.execute(statement)
-                return cursor.fetch_record_batch().read_all()
+            return self._execute(statement)
         except (adbc_driver_manager.Error, pa.ArrowException, OSError) as error:
             state = getattr(error, "sqlstate", None) or ""
             if not state.strip("\0") or state.startswith(_CONNECTION_CLASSES):
@@ -90,12 +93,17 @@ class TickReader:
                     raise DatabaseError(f"The connection to {self._server} was lost: {_message(error)}.") from None
             raise UnreadableRow(_message(error)) from None
 
+    def _execute(self, statement: str) -> pa.Table:
+        # not the driver's DB-API layer: that prepares every statement first, and imports polars where it is installed
+        with adbc_driver_manager.AdbcStatement(self._connection) as query:
+            query.set_sql_query(statement)
+            stream, _ = query.execute_query()
+            return pa.RecordBatchReader.from_stream(stream).read_all()
+
     def _is_alive(self) -> bool:
         try:
             self._connection.rollback()
-            with self._connection.cursor() as cursor:
-                cursor.execute("SELECT 1")
-                cursor.fetch_arrow_table()
+            self._execute("SELECT 1")
         except (adbc_driver_manager.Error, pa.ArrowException, OSError):
             return False
         return True

@@ -106,13 +106,15 @@ class Source:
             return lambda: None
 
         def seconds() -> float:
-            own = postmaster.cpu_times()
-            total = own.user + own.system + own.children_user + own.children_system
-            for child in postmaster.children():
-                with contextlib.suppress(psutil.Error):
-                    times = child.cpu_times()
-                    total += times.user + times.system
-            return float(total)
+            while True:
+                own = postmaster.cpu_times()
+                total = own.user + own.system + own.children_user + own.children_system
+                for child in postmaster.children():
+                    with contextlib.suppress(psutil.Error):
+                        times = child.cpu_times()
+                        total += times.user + times.system
+                if postmaster.cpu_times().children_user == own.children_user:  # else one ended meanwhile, and stands in neither
+                    return float(total)
         return seconds
 
 
