@@ -56,13 +56,19 @@ def connectorx(market_id: str) -> None:
     pq.write_table(cx.read_sql(_job()["url"], _QUERY.format(market_id), return_type="arrow"), f"{market_id}.parquet", compression="zstd")
 
 
+def _engine(conninfo: str) -> Any:
+    import psycopg2
+    import sqlalchemy
+    return sqlalchemy.create_engine("postgresql+psycopg2://", creator=functools.partial(psycopg2.connect, conninfo))
+
+
 def pandas(market_id: str) -> None:
     """pandas over SQLAlchemy and a server-side cursor, 100,000 rows at a time."""
     import pandas as pd
     import pyarrow as pa
     import pyarrow.parquet as pq
     import sqlalchemy
-    engine = _kept(sqlalchemy.create_engine, _job()["url"].replace("postgresql://", "postgresql+psycopg2://"))
+    engine = _kept(_engine, _job()["conninfo"])
     writer = None
     with engine.connect().execution_options(stream_results=True, max_row_buffer=100_000) as connection:
         for chunk in pd.read_sql(sqlalchemy.text(_QUERY.format(market_id)), connection, chunksize=100_000):
