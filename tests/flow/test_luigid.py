@@ -17,6 +17,7 @@ from typing import Any
 import luigi.configuration
 import pytest
 
+from tasks import run
 from tasks.base import link
 from tasks.demo.load import load
 from tasks.demo.recording import Recording
@@ -77,7 +78,7 @@ def test_two_workers_split_200_markets_and_export_none_twice(server, luigid, tmp
     assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
     assert len(seen) == len({name for name, _ in seen}), "a market file was replaced: exported twice"
     workers = [error.count("done    ExportMarket") for error in errors]
-    assert all(workers) and sum(workers) == 16, workers
+    assert all(workers) and sum(workers) == run.GROUPS, workers
     alone = Pipeline(tmp_path / "alone", source.environment)
     assert alone.run("ExportAll").returncode == 0
     assert pipeline.files() == alone.files()
