@@ -19,7 +19,7 @@ _FEW = 1_000  # markets whose ids the server is told
 
 
 class Density:
-    """Estimated rows of each market by five seconds."""
+    """Estimated rows of each market, in steps of five seconds."""
 
     def __init__(self) -> None:
         self._buckets: dict[str, dict[int, float]] = collections.defaultdict(lambda: collections.defaultdict(float))

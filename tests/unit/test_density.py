@@ -1,0 +1,34 @@
+"""How many pages are sampled, and where a market is cut by what they say."""
+
+import pytest
+
+from tasks.ticks.database import LADDER, Table
+from tasks.ticks.density import Density
+
+
+class _Sampled:
+    """A database of one partition, whose market has 100 rows in every five seconds of a minute."""
+
+    def __init__(self, pages):
+        self.pages, self.asked = pages, None
+
+    def tables(self, name):
+        return [Table("stream_ingest", "ladder_levels_20260203", self.pages)] if name == LADDER else []
+
+    def sample(self, table, pages, bucket_s, market_ids):
+        self.asked = pages
+        return [("1.2", start_s, 100.0) for start_s in range(0, 60, bucket_s)] + [("1.3", 0, 7.0)]
+
+
+@pytest.mark.parametrize("pages, asked", [(0, 200), (9_000, 200), (20_000, 400), (10_000_000, 1_000)])
+def test_the_sample_grows_with_the_table_within_bounds(pages, asked):
+    database = _Sampled(pages)
+    Density.sampled(database, {"1.2"})
+    assert database.asked == asked
+
+
+def test_slices_are_as_large_as_asked_for():
+    density = Density.sampled(_Sampled(1), {"1.2"})
+    assert density.rows("1.2") == 1200 and density.rows("1.3") == 0
+    assert density.bounds_us("1.2", 300) == [15_000_000, 30_000_000, 45_000_000]
+    assert density.bounds_us("1.3", 300) == []
