@@ -5,6 +5,7 @@ import datetime
 import functools
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +182,7 @@ class ConsolidateAll(_Consolidate, AllMarketsTask):
     def requires(self) -> Any:
         """Return index and metadata of all markets, and with them the exports that are missing."""
         with run.determining():
-            rows = _index_offline(self.layout) if self.offline else {}
+            rows: Mapping[str, IndexRow] = _index_offline(self.layout) if self.offline else {}
         if not any(row.facts.tick_records for row in rows.values()) and (self.offline or not (
                 self.plan().stored.ladder or any(facts.tick_records for facts in self.plan().disk.facts.values()))):
             return StoredTicks(when="ever", exist=False, missing="There are no ticks at all. Check POSTGRES_DB and --output-dir.")
@@ -267,7 +268,7 @@ def _runners(date: datetime.date) -> Runners:
 
 
 @functools.cache
-def _index_offline(layout: Layout) -> dict[str, IndexRow]:
+def _index_offline(layout: Layout) -> Mapping[str, IndexRow]:
     """Return the index of an export that is taken as it lies. Raises UsageError where it is none."""
     rows = export_source.indexed(layout)
     run.claim(layout)
@@ -275,7 +276,7 @@ def _index_offline(layout: Layout) -> dict[str, IndexRow]:
     return rows
 
 
-def _with_ticks(rows: dict[str, IndexRow]) -> dict[str, IndexRow]:
+def _with_ticks(rows: Mapping[str, IndexRow]) -> dict[str, IndexRow]:
     return {market_id: row for market_id, row in sorted(rows.items()) if row.facts.tick_records}
 
 

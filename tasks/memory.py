@@ -5,7 +5,7 @@ import ctypes
 import pyarrow as pa
 
 #: From glibc's malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 
 
 def keep_freed_memory() -> None:
@@ -19,3 +19,4 @@ def keep_freed_memory() -> None:
     if mallopt is not None:  # only glibc has it, and only glibc needs it
         mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the largest that it takes
         mallopt(_M_TRIM_THRESHOLD, 1 << 30)
+        mallopt(_M_ARENA_MAX, 1)  # what one thread has freed the next one takes

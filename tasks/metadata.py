@@ -16,7 +16,7 @@ class BuildMetadata(AllMarketsTask):
 
     def _market_ids(self) -> list[str]:
         plan = self.plan()
-        return sorted(plan.stored.ladder | {name for name, facts in plan.disk.facts.items() if facts.tick_records})
+        return sorted({*plan.stored.ladder, *(name for name, facts in plan.disk.facts.items() if facts.tick_records)})
 
     def complete(self) -> bool:
         """Tell whether every metadata file says what the database says; without a database, there is nothing to do."""

@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import datetime
 import functools
+import gc
 import logging
 import os
 import time
@@ -181,11 +182,11 @@ def _arranged(layout: Layout, stored: Stored, disk: OnDisk, pending: dict[str, P
             groups.setdefault(zlib.crc32(market_id.encode()) % GROUPS, []).append(market_id)
     progress = Progress()
     progress.expect(len(pending), density.total_rows())
-    promised = {market_id: row.facts for market_id, row in disk.index.items()}
     _log.info("%d markets in the database, %d market files, %d to export (%d large ones, the others in %d groups).",
               len(stored.ladder), len(disk.files), len(pending), len(large), len(groups))
+    gc.freeze()  # a worker's search for garbage would copy every page that it shares with this process
     return Plan(stored, disk, pending, tuple(large), {number: tuple(names) for number, names in groups.items()},
-                Job(Server.from_environment(), layout, density, promised, progress.count), progress, started_s)
+                Job(Server.from_environment(), layout, density, disk.index.facts, progress.count), progress, started_s)
 
 
 @functools.cache

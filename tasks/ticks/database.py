@@ -1,10 +1,13 @@
 """PostgreSQL: the connection, and every SQL statement of the pipeline. Only reads."""
 
+import collections
 import concurrent.futures
+import contextlib
 import dataclasses
 import datetime
 import os
 import queue
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, LiteralString, TypeVar
 
@@ -24,6 +27,8 @@ Answer = TypeVar("Answer")
 _SCHEMA = "stream_ingest"
 _REQUIRED = ("public.events", "public.markets", "public.runners", "stream_ingest.ladder_levels",
              "stream_ingest.traded_volume", "stream_ingest.market_lifecycle_events")
+
+_ANSWERS_AHEAD = 3
 
 #: Each session reads only, sees one snapshot a transaction, and does not compile queries that are not worth it.
 _SESSION = ("-c default_transaction_read_only=on -c default_transaction_isolation=repeatable\\ read -c jit=off "
@@ -73,7 +78,7 @@ _NEWEST = """
 
 #: A sample of a table's pages: how many rows each market has, and when.
 _SAMPLE = """
-    SELECT market_id, (floor(extract(epoch FROM publish_time) / %(bucket_s)s) * %(bucket_s)s)::int8, count(*)
+    SELECT market_id, (floor(extract(epoch FROM publish_time) / %(step_s)s) * %(step_s)s)::int8, count(*)
       FROM {table} TABLESAMPLE SYSTEM (%(percent)s) REPEATABLE (0)
      WHERE isfinite(publish_time) AND (%(ids)s::text[] IS NULL OR market_id = ANY (%(ids)s::text[]))
      GROUP BY 1, 2
@@ -217,12 +222,22 @@ class Database:
 
     def query(self, statement: LiteralString | sql.Composable, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """Return the rows of a statement, in a transaction of its own. Raises DatabaseError."""
+        with self._transaction(None) as cursor:
+            cursor.execute(statement, parameters)
+            return list(cursor)
+
+    def stream(self, statement: LiteralString | sql.Composable, parameters: Mapping[str, Any] | None = None) -> Iterator[tuple[Any, ...]]:
+        """Yield the very many rows of a SELECT, in a transaction of its own. Raises DatabaseError."""
+        with self._transaction("stream") as cursor:
+            cursor.execute(statement, parameters)
+            yield from cursor
+
+    @contextlib.contextmanager
+    def _transaction(self, name: str | None) -> Iterator[psycopg2.extensions.cursor]:
         try:
-            with self._connection.cursor() as cursor:
-                cursor.execute(statement, parameters)
-                rows = cursor.fetchall()
+            with self._connection.cursor(name) as cursor:  # one with a name stays in the server, which hands out 2,000 rows at a time
+                yield cursor
             self._connection.rollback()  # ends the snapshot: an idle one would hold back the server's vacuum
-            return rows
         except psycopg2.Error as error:
             raise DatabaseError(f"A query on {self.server} failed: {one_line(error)}.") from None
 
@@ -245,18 +260,18 @@ class Database:
 
     def market_ids(self, table: Table) -> list[str]:
         """Return every market id of the table, without scanning it."""
-        return [market_id for market_id, in self.query(sql.SQL(_MARKET_IDS).format(table=table.identifier))]
+        return [sys.intern(market_id) for market_id, in self.stream(sql.SQL(_MARKET_IDS).format(table=table.identifier))]
 
     def newest(self, table: Table, market_ids: Sequence[str]) -> dict[str, int]:
         """Return the newest publish_time of those markets that the table has, microseconds since 1970."""
         rows = self.query(sql.SQL(_NEWEST).format(table=table.identifier), {"ids": list(market_ids)})
-        return dict(rows)
+        return {sys.intern(market_id): moment for market_id, moment in rows}
 
-    def sample(self, table: Table, pages: int, bucket_s: int, market_ids: Sequence[str] | None) -> list[tuple[str, int, float]]:
-        """Estimate rows of each market (all if None) and time bucket from about so many pages: (market id, bucket start in s, rows)."""
+    def sample(self, table: Table, pages: int, step_s: int, market_ids: Sequence[str] | None) -> Iterator[tuple[str, int, float]]:
+        """Estimate rows of each market (all if None) and step of time from about so many pages: (market id, start of the step in s, rows)."""
         percent = min(100.0, 100.0 * pages / max(table.pages, 1))
-        rows = self.query(sql.SQL(_SAMPLE).format(table=table.identifier), {"percent": percent, "bucket_s": bucket_s, "ids": market_ids})
-        return [(market_id, start, count * 100.0 / percent) for market_id, start, count in rows]
+        rows = self.stream(sql.SQL(_SAMPLE).format(table=table.identifier), {"percent": percent, "step_s": step_s, "ids": market_ids})
+        return ((sys.intern(market_id), start, count * 100.0 / percent) for market_id, start, count in rows)
 
     def tables_between(self, name: str, lower_us: int, upper_us: int) -> list[Table]:
         """Return those of the tables of stream_ingest.<name> that can hold rows of [lower_us, upper_us)."""
@@ -277,7 +292,7 @@ class Database:
 
     def events(self) -> dict[str, str]:
         """Return the event id of every market in public.markets."""
-        return dict(self.query(_MARKETS))
+        return {sys.intern(market_id): event_id and sys.intern(event_id) for market_id, event_id in self.stream(_MARKETS)}
 
     def metadata(self, market_ids: Sequence[str]) -> list[tuple[Any, ...]]:
         """Return (market id, event id, name, type, start in µs, status, in play, selection ids, runner names) of each market."""
@@ -285,7 +300,7 @@ class Database:
 
 
 def ask_each(database: Database, ask: Callable[[Database, Item], Answer], items: Iterable[Item]) -> Iterator[Answer]:
-    """Yield ask(connection, item) of each item, in order, two at a time over a connection each."""
+    """Yield ask(connection, item) of each item, in order, two at a time over a connection each, and not many before they are wanted."""
     free: queue.SimpleQueue[Database] = queue.SimpleQueue()
     free.put(database)
 
@@ -298,7 +313,13 @@ def ask_each(database: Database, ask: Callable[[Database, Item], Answer], items:
 
     with Database(database.server) as second, concurrent.futures.ThreadPoolExecutor(2, "database") as pool:
         free.put(second)
-        yield from pool.map(ask_one, items)
+        answers = collections.deque[concurrent.futures.Future[Answer]]()
+        for item in items:
+            answers.append(pool.submit(ask_one, item))
+            if len(answers) > _ANSWERS_AHEAD:
+                yield answers.popleft().result()
+        while answers:
+            yield answers.popleft().result()
 
 
 def tick_queries(market_ids: Sequence[str], selection_ids: Sequence[int] | None,

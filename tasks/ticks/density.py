@@ -3,13 +3,14 @@
 Only speed depends on it: a piece that turns out too large is cut again.
 """
 
-import collections
-import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+
+import numpy as np
 
 from tasks.ticks.database import LADDER, TRADED, Database
 
-_BUCKET_S = 5
+_STEP_S = 5
+_STEP = np.dtype([("market", np.int64), ("start_s", np.int64), ("rows", np.float64)])
 #: One page in so many is sampled, within the bounds (few, many) of a table: a slice is made of 30 sampled pages or so, and a
 #: table of billions of rows does not take minutes.
 _ONE_IN = 50
@@ -19,38 +20,42 @@ _FEW = 1_000  # markets whose ids the server is told
 
 
 class Density:
-    """Estimated rows of each market, in steps of five seconds."""
+    """Estimated rows of each market, in steps of five seconds.
 
-    def __init__(self) -> None:
-        self._buckets: dict[str, dict[int, float]] = collections.defaultdict(lambda: collections.defaultdict(float))
+    sample: market id, start of a step in seconds since 1970, rows; a step can come several times.
+    """
+
+    def __init__(self, sample: Iterable[tuple[str, int, float]] = ()) -> None:
+        self._numbers: dict[str, int] = {}
+        steps = ((self._numbers.setdefault(market_id, len(self._numbers)), start_s, rows) for market_id, start_s, rows in sample)
+        self._steps = np.sort(np.fromiter(steps, _STEP), order=["market", "start_s"])
+        self._rows = np.bincount(self._steps["market"], self._steps["rows"])
 
     @staticmethod
     def sampled(database: Database, market_ids: Collection[str]) -> "Density":
         """Estimate the rows of markets from a sample of every table's pages."""
-        density = Density()
-        wanted = set(market_ids)
+        told = sorted(market_ids) if len(market_ids) <= _FEW else None
         tables = [(table, _PARTITION_PAGES) for table in database.tables(LADDER)]
         tables += [(table, _TRADED_PAGES) for table in database.tables(TRADED)]
-        for table, (few, many) in tables:
-            pages = min(max(table.pages // _ONE_IN, few), many)
-            for market_id, start_s, rows in database.sample(table, pages, _BUCKET_S, sorted(wanted) if len(wanted) <= _FEW else None):
-                if market_id in wanted:
-                    density._buckets[market_id][start_s] += rows
-        return density
+        sizes = [(table, min(max(table.pages // _ONE_IN, few), many)) for table, (few, many) in tables]
+        return Density(step for table, pages in sizes for step in database.sample(table, pages, _STEP_S, told) if step[0] in market_ids)
 
     def rows(self, market_id: str) -> float:
         """Return about how many rows the market has in both tables; 0 if it is too small to be in the sample."""
-        buckets = self._buckets.get(market_id)
-        return math.fsum(buckets.values()) if buckets else 0.0
+        return float(self._rows[self._numbers[market_id]]) if market_id in self._numbers else 0.0
 
     def total_rows(self) -> float:
         """Return about how many rows all markets have."""
-        return math.fsum(self.rows(market_id) for market_id in self._buckets)
+        return float(self._rows.sum())
 
     def bounds_us(self, market_id: str, slice_rows: int) -> list[int]:
         """Return publish times, microseconds since 1970, that cut the market into slices of about so many rows."""
+        if market_id not in self._numbers:
+            return []
+        own = slice(*np.searchsorted(self._steps["market"], self._numbers[market_id] + np.arange(2)))
+        starts_s, first = np.unique(self._steps["start_s"][own], return_index=True)
         bounds, rows = [], 0.0
-        for start_s, count in sorted(self._buckets.get(market_id, {}).items()):
+        for start_s, count in zip(starts_s.tolist(), np.add.reduceat(self._steps["rows"][own], first).tolist(), strict=True):
             if rows and rows + count > slice_rows:
                 bounds.append(start_s * 1_000_000)
                 rows = 0.0

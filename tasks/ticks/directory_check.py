@@ -48,7 +48,7 @@ def read_index(layout: Layout) -> tuple[dict[str, IndexRow], list[Difference]]:
             path = layout.file_path(row.market_id)
             if row.file_path != path:
                 found.append(Difference(row.market_id, name, f"line {number}, file_path", row.file_path, path))
-    if not found and index.render(rows) != content:
+    if not found and b"".join(index.render(rows)) != content:
         found.append(Difference("", name, "content", "another order or way to write it", "rows by market_id, as BuildIndex writes them"))
     return rows, found
 
@@ -99,7 +99,7 @@ def check_report(layout: Layout, rows: Mapping[str, IndexRow]) -> tuple[list[Dif
     except FileNotFoundError:
         return [], []
     found, notes = [], []
-    for figure in report.counts(row.facts for row in rows.values()):
+    for figure in report.counts([row.facts for row in rows.values()]):
         what, now = figure.split(": ")
         said = next((line.removeprefix(f"{what}: ") for line in lines if line.startswith(f"{what}: ")), "nothing")
         if not said.isdecimal() or int(said) > int(now):

@@ -4,19 +4,22 @@ import contextlib
 import dataclasses
 import logging
 import os
+import sys
 import time
+from collections.abc import Mapping
 
 from tasks.ticks import files, index, metadata
 from tasks.ticks.errors import DamagedFile, UsageError
 from tasks.ticks.files import FileFacts
-from tasks.ticks.index import IndexRow
+from tasks.ticks.index import Index
 from tasks.ticks.journal import Journal
 from tasks.ticks.layout import MARKET_FILE, Layout
+from tasks.ticks.packed import Packed
 from tasks.ticks.publish import FileStat, replacing
 
 _log = logging.getLogger("tick_export.disk")
 
-Stats = dict[str, FileStat]
+Stats = Mapping[str, FileStat]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -30,15 +33,15 @@ class OnDisk:
 
     seen_us: int
     files: Stats
-    facts: dict[str, FileFacts]
+    facts: Packed[FileFacts]
     damaged: dict[str, str]
-    index: dict[str, IndexRow]
+    index: Index
     unknown: int
 
 
 def list_files(layout: Layout) -> Stats:
     """Return what stat says of each market file. Raises UsageError where the directory holds the other format."""
-    stats: Stats = {}
+    stats = Packed(FileStat)
     with contextlib.suppress(FileNotFoundError), os.scandir(layout.markets_dir) as entries:
         for entry in entries:
             market_file = MARKET_FILE.fullmatch(entry.name)
@@ -56,54 +59,54 @@ def look_at_disk(layout: Layout, stats: Stats) -> OnDisk:
     otherwise by reading it."""
     seen_us = time.time_ns() // 1000
     try:
-        rows = index.read(layout.index)
+        indexed = index.read(layout.index)
     except index.UnreadableIndex as error:
         _log.warning("The index is unreadable and will be made anew: %s", error)
-        rows = {}
-    index_time_ns = layout.index.stat().st_mtime_ns if rows else 0
-    written = Journal(layout.journal_dir).all_written()
-    facts: dict[str, FileFacts] = {}
+        indexed = Index(layout, {}, Packed(FileFacts))
+    index_time_ns = layout.index.stat().st_mtime_ns if indexed else 0
+    facts = Packed(FileFacts)
+    for record in Journal(layout.journal_dir).all_written():
+        if record.market_id in stats and record.is_of(stats[record.market_id]):
+            facts[record.market_id] = record.facts
     damaged: dict[str, str] = {}
     unknown = 0
     for market_id, stat in stats.items():
-        row = rows.get(market_id)
-        record = next((record for record in reversed(written.get(market_id, ())) if record.is_of(stat)), None)
-        if record is not None:
-            facts[market_id] = record.facts
-        elif row is not None and row.facts.size_bytes == stat.st_size and stat.st_ctime_ns <= index_time_ns:
-            facts[market_id] = row.facts
+        if market_id in facts:
+            continue
+        promised = indexed.facts.get(market_id)
+        if promised is not None and promised.size_bytes == stat.st_size and stat.st_ctime_ns <= index_time_ns:
+            facts.take(market_id, indexed.facts)
         else:
             unknown += 1
             try:
-                facts[market_id] = _inspect(layout, market_id, row)
+                facts[market_id] = _inspect(layout, market_id, promised)
             except DamagedFile as error:
                 damaged[market_id] = str(error)
-    return OnDisk(seen_us, stats, facts, damaged, rows, unknown)
+    return OnDisk(seen_us, stats, facts, damaged, indexed, unknown)
 
 
-def _inspect(layout: Layout, market_id: str, row: IndexRow | None) -> FileFacts:
+def _inspect(layout: Layout, market_id: str, promised: FileFacts | None) -> FileFacts:
     facts = files.inspect(layout.market_file(market_id), market_id)
-    if row is not None and facts.tick_records < row.facts.tick_records:
-        raise DamagedFile(f"{row.file_path}: has {facts.tick_records} ticks, the index says {row.facts.tick_records}")
+    if promised is not None and facts.tick_records < promised.tick_records:
+        raise DamagedFile(f"{layout.file_path(market_id)}: has {facts.tick_records} ticks, the index says {promised.tick_records}")
     return facts
 
 
 def is_indexed(disk: OnDisk, events: dict[str, str]) -> bool:
     """Tell whether index.csv says exactly what lies in markets/, of files that nobody touched since."""
-    return (not disk.unknown and disk.files.keys() == disk.index.keys()
-            and all(row.facts == disk.facts.get(market_id) and events.get(market_id, row.event_id) == row.event_id
-                    for market_id, row in disk.index.items()))
+    return (not disk.unknown and disk.files.keys() == disk.index.keys() and disk.facts == disk.index.facts
+            and all(events.get(market_id, event_id) == event_id for market_id, event_id in disk.index.events.items()))
 
 
-def index_rows(layout: Layout, disk: OnDisk, events: dict[str, str]) -> dict[str, IndexRow]:
+def index_rows(layout: Layout, disk: OnDisk, events: dict[str, str]) -> Index:
     """Return the index of what lies on disk. events: event ids of markets that the database knows."""
-    rows = {}
-    for market_id, facts in disk.facts.items():
+    named = {}
+    for market_id in disk.facts:
         event_id = events.get(market_id)
         if event_id is None:
-            event_id = disk.index[market_id].event_id if market_id in disk.index else _described_event(layout, market_id)
-        rows[market_id] = IndexRow(market_id, event_id, layout.file_path(market_id), facts)
-    return rows
+            event_id = disk.index.events[market_id] if market_id in disk.index else sys.intern(_described_event(layout, market_id))
+        named[market_id] = event_id
+    return Index(layout, named, disk.facts)
 
 
 def _described_event(layout: Layout, market_id: str) -> str:
@@ -113,20 +116,12 @@ def _described_event(layout: Layout, market_id: str) -> str:
     return ""
 
 
-def publish_index(layout: Layout, disk: OnDisk, rows: dict[str, IndexRow]) -> bool:
-    """Write index.csv if it does not say the same already; return whether it was written.
+def publish_index(layout: Layout, disk: OnDisk, rows: Index) -> None:
+    """Write index.csv.
 
     Its modification time becomes that of the look at the disk: it vouches for files that were not touched after it.
     """
-    content = index.render(rows)
-    try:
-        same = layout.index.read_bytes() == content
-    except FileNotFoundError:
-        same = False
-    if same:
-        os.utime(layout.index, ns=(disk.seen_us * 1000, disk.seen_us * 1000))
-    else:
-        with replacing(layout.index, modified_us=disk.seen_us) as file:
-            file.write(content)
+    with replacing(layout.index, modified_us=disk.seen_us) as file:
+        for lines in index.render(rows):
+            file.write(lines)
     Journal(layout.journal_dir).clear("written")
-    return not same

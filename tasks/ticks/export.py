@@ -28,7 +28,7 @@ _log = logging.getLogger("tick_export.export")
 #: Rows that a read aims at, and the most it takes of either table before it is cut. They bound the memory.
 SLICE_ROWS = 100_000
 LIMIT_ROWS = 300_000
-BATCH_MARKETS = 500
+BATCH_MARKETS = 200
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,7 @@ from tasks.ticks.consolidation_report import Inputs
 from tasks.ticks.disk import list_files
 from tasks.ticks.errors import DamagedFile, UsageError
 from tasks.ticks.flat_csv import Description
-from tasks.ticks.index import IndexRow
+from tasks.ticks.index import Index, IndexRow
 from tasks.ticks.layout import FORMATS, Layout
 from tasks.ticks.span import Span
 from tasks.ticks.ticks import Ticks
@@ -46,7 +46,7 @@ def as_it_lies(layout: Layout) -> Layout:
     return layout
 
 
-def indexed(layout: Layout) -> dict[str, IndexRow]:
+def indexed(layout: Layout) -> Index:
     """Return the rows of index.csv. Raises NotAnExport where there is none or it cannot be read."""
     if not layout.index.exists():
         raise NotAnExport(f"{layout.output_dir} is no export: it has no index.csv. Check --output-dir.")

@@ -1,13 +1,12 @@
 """Market files: written from ticks in order, read back in order, inspected."""
 
 import contextlib
-import dataclasses
 import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -23,8 +22,7 @@ from tasks.ticks.ticks import Ticks
 _READ_ROWS = 131_072
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class FileFacts:
+class FileFacts(NamedTuple):
     """What the index says of a market file. Times in microseconds since 1970, None where there are no ticks."""
 
     first_tick: int | None

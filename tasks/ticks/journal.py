@@ -4,9 +4,9 @@ Not a checkpoint: a record counts only while the file on disk is the very one it
 without losing anything but the time to read a file again.
 """
 
-import contextlib
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ class Journal:
 
     def written(self, market: Written) -> None:
         """Record a market file that is about to get its final name."""
-        self._append("written", dataclasses.asdict(market))
+        self._append("written", dataclasses.asdict(market) | {"facts": market.facts._asdict()})
 
     def failed(self, market: Failed) -> None:
         """Record a failure."""
@@ -57,25 +57,24 @@ class Journal:
         with open(self._directory / f"{kind}.{process_name()}.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
-    def all_written(self) -> dict[str, list[Written]]:
-        """Return all records of written files by market."""
-        markets: dict[str, list[Written]] = {}
+    def all_written(self) -> Iterator[Written]:
+        """Yield all records of written files, those of one market in the order in which they were made."""
         for record in self._records("written"):
-            facts = FileFacts(**record.pop("facts"))
-            markets.setdefault(record["market_id"], []).append(Written(**record, facts=facts))
-        return markets
+            yield Written(**record | {"facts": FileFacts(**record["facts"])})
 
     def all_failed(self) -> dict[str, str]:
         """Return the reason of each failure by market."""
         return {record["market_id"]: record["reason"] for record in self._records("failed")}
 
-    def _records(self, kind: str) -> list[dict[str, Any]]:
-        records = []
+    def _records(self, kind: str) -> Iterator[dict[str, Any]]:
         for path in sorted(self._directory.glob(f"{kind}.*.jsonl"), key=lambda path: path.stat().st_mtime_ns):
-            for line in path.read_text(encoding="utf-8").splitlines():
-                with contextlib.suppress(ValueError):  # the last line of a killed process can be cut short
-                    records.append(json.loads(line))
-        return records
+            with open(path, encoding="utf-8", errors="replace") as lines:
+                for line in lines:
+                    try:
+                        record = json.loads(line)
+                    except ValueError:  # the last line of a killed process can be cut short
+                        continue
+                    yield record
 
     def forget_before(self, moment_s: float) -> None:
         """Forget failures recorded before a moment, seconds since 1970: that run is over, and its markets come again."""

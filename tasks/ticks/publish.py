@@ -22,7 +22,7 @@ _FLUSHES_AT_ONCE = 32
 
 
 class FileStat(NamedTuple):
-    """What tells a file from another, by the names of os.stat_result, at a tenth of its memory."""
+    """What tells a file from another, by the names of os.stat_result."""
 
     st_size: int
     st_mtime_ns: int

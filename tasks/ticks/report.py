@@ -1,10 +1,10 @@
 """execution_report.txt: what an export is, what the run did, and what needs attention."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from tasks.ticks.disk import OnDisk
 from tasks.ticks.files import FileFacts
-from tasks.ticks.index import IndexRow
+from tasks.ticks.index import Index
 from tasks.ticks.journal import Journal
 from tasks.ticks.layout import Layout
 from tasks.ticks.survey import Stored
@@ -22,30 +22,28 @@ def failures(stored: Stored, journal: Journal) -> dict[str, str]:
     return refused(stored.refused) | journal.all_failed()
 
 
-def unsaved(stored: Stored, rows: dict[str, IndexRow]) -> list[str]:
+def unsaved(stored: Stored, rows: Index) -> list[str]:
     """Return the markets with ticks in partitions soon to be dropped that no file holds yet."""
     return sorted(market_id for market_id, newest in stored.old.items()
-                  if market_id not in rows or (rows[market_id].facts.last_tick or newest - 1) < newest)
+                  if market_id not in rows or (rows.facts[market_id].last_tick or newest - 1) < newest)
 
 
-def counts(facts: Iterable[FileFacts]) -> list[str]:
+def counts(facts: Collection[FileFacts]) -> list[str]:
     """Return the lines with what an export holds; these numbers only ever grow."""
-    listed = list(facts)
-    return [f"Markets: {len(listed)}",
-            f"Total tick records: {sum(fact.tick_records for fact in listed)}",
-            f"Total messages (distinct publish_time): {sum(fact.messages for fact in listed)}"]
+    return [f"Markets: {len(facts)}",
+            f"Total tick records: {sum(fact.tick_records for fact in facts)}",
+            f"Total messages (distinct publish_time): {sum(fact.messages for fact in facts)}"]
 
 
-def execution_report(layout: Layout, rows: dict[str, IndexRow], stored: Stored, disk: OnDisk, journal: Journal,
-                     duration_s: float) -> str:
+def execution_report(layout: Layout, rows: Index, stored: Stored, disk: OnDisk, journal: Journal, duration_s: float) -> str:
     """Return the report of a run that leaves these rows in the index."""
-    facts = [row.facts for row in rows.values()]
-    written = {market_id: record for market_id, records in journal.all_written().items() for record in records
-               if market_id in disk.files and record.is_of(disk.files[market_id])}
-    new = {market_id for market_id, record in written.items() if record.change == "new"}
-    kept = {market_id for market_id in rows if stored.newest and market_id not in stored.ladder and rows[market_id].facts.tick_records}
+    facts = rows.facts.values()
+    is_new = {record.market_id: record.change == "new" for record in journal.all_written()
+              if record.market_id in disk.files and record.is_of(disk.files[record.market_id])}
+    new = sum(is_new.values())
+    kept = {market_id for market_id in rows if stored.newest and market_id not in stored.ladder and rows.facts[market_id].tick_records}
     failed = failures(stored, journal)
-    ticks_written = sum(record.facts.tick_records for record in written.values())
+    ticks_written = sum(rows.facts[market_id].tick_records for market_id in is_new)
     first = min((fact.first_tick for fact in facts if fact.first_tick is not None), default=None)
     last = max((fact.last_tick for fact in facts if fact.last_tick is not None), default=None)
     lines = [
@@ -54,10 +52,10 @@ def execution_report(layout: Layout, rows: dict[str, IndexRow], stored: Stored, 
         f"Total size of data files: {sum(fact.size_bytes for fact in facts)} bytes",
         f"Output: {layout.format} in {layout.output_dir}",
         "",
-        f"Markets new: {len(new)}",
-        f"Markets refreshed: {len(written) - len(new)}",
-        f"Markets unchanged: {len(rows) - len(written) - len(kept - written.keys())}",
-        f"Markets kept though no longer in the database: {len(kept - written.keys())}",
+        f"Markets new: {new}",
+        f"Markets refreshed: {len(is_new) - new}",
+        f"Markets unchanged: {len(rows) - len(is_new) - len(kept - is_new.keys())}",
+        f"Markets kept though no longer in the database: {len(kept - is_new.keys())}",
         f"Markets failed: {len(failed)}",
         *(f"  {market_id!r}: {reason}" for market_id, reason in sorted(failed.items())),
         f"Duration: {duration_s:.1f} s",

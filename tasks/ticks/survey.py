@@ -1,7 +1,7 @@
 """What the database has and the disk has not: found out for all markets at once."""
 
 import dataclasses
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from tasks.ticks.database import LADDER, TRADED, Database, Table, ask_each
 from tasks.ticks.disk import OnDisk
@@ -45,30 +45,30 @@ class Pending:
 
 def ask_database(database: Database, market_ids: Collection[str] | None, files_present: Collection[str], drop_before_us: int) -> Stored:
     """Find the newest tick of markets (all if None) by index probes, partition by partition."""
-    def newest_of_ladder(connection: Database, table: Table) -> dict[str, int]:
-        return connection.newest(table, connection.market_ids(table) if market_ids is None else list(market_ids))
-
-    def newest_of_traded(connection: Database, part: tuple[Table, list[str]]) -> dict[str, int]:
-        return connection.newest(*part)
-
+    tables = database.tables(LADDER)
+    wanted = ask_each(database, Database.market_ids, tables) if market_ids is None else [sorted(market_ids)] * len(tables)
     newest: dict[str, int] = {}
     old: dict[str, int] = {}
-    for found in ask_each(database, newest_of_ladder, database.tables(LADDER)):
-        for market_id, moment in found.items():
-            newest[market_id] = max(moment, newest.get(market_id, moment))
-            if moment < drop_before_us:
-                old[market_id] = max(moment, old.get(market_id, moment))
+    for market_id, moment in _newest(database, zip(tables, list(wanted), strict=True)):
+        newest[market_id] = max(moment, newest.get(market_id, moment))
+        if moment < drop_before_us:
+            old[market_id] = max(moment, old.get(market_id, moment))
     ladder = frozenset(newest)
-    known = sorted(ladder | set(files_present if market_ids is None else ladder & set(files_present)))
-    parts = [(table, known[start:start + _PART_MARKETS]) for table in database.tables(TRADED)
-             for start in range(0, len(known), _PART_MARKETS)]
-    for found in ask_each(database, newest_of_traded, parts):
-        for market_id, moment in found.items():
-            newest[market_id] = max(moment, newest.get(market_id, moment))
-    events = database.events()
+    known = sorted([*ladder, *(market_id for market_id in files_present if market_ids is None and market_id not in ladder)])
+    for market_id, moment in _newest(database, [(table, known) for table in database.tables(TRADED)]):
+        newest[market_id] = max(moment, newest.get(market_id, moment))
     refused = sorted(market_id for market_id in ladder if not is_market_id(market_id))
-    return Stored({market_id: moment for market_id, moment in newest.items() if is_market_id(market_id)},
-                  ladder - set(refused), old, events, refused)
+    for market_id in refused:
+        del newest[market_id]
+    return Stored(newest, ladder.difference(refused) if refused else ladder, old, database.events(), refused)
+
+
+def _newest(database: Database, wanted: Iterable[tuple[Table, Sequence[str]]]) -> Iterator[tuple[str, int]]:
+    """Yield each market's newest tick in each table, so many markets a question that two connections have work and answers are small."""
+    parts = ((table, market_ids[start:start + _PART_MARKETS]) for table, market_ids in wanted
+             for start in range(0, len(market_ids), _PART_MARKETS))
+    for found in ask_each(database, lambda connection, part: connection.newest(*part), parts):
+        yield from found.items()
 
 
 def pending(stored: Stored, disk: OnDisk, settle_us: int, market_ids: Iterable[str]) -> Iterator[Pending]:
@@ -90,15 +90,15 @@ def pending(stored: Stored, disk: OnDisk, settle_us: int, market_ids: Iterable[s
 
 def universe(stored: Stored, disk: OnDisk, include_markets_without_ticks: bool) -> list[str]:
     """Return every market that a file is wanted of: in the database, on disk, or promised by the index."""
-    known = set(stored.ladder) | disk.files.keys() | disk.index.keys()
+    known = {*stored.ladder, *disk.files, *disk.index}
     if include_markets_without_ticks:
-        known |= {market_id for market_id in stored.events if is_market_id(market_id)}
+        known.update(filter(is_market_id, stored.events))
     return sorted(known)
 
 
 def refuse_other_database(stored: Stored, disk: OnDisk, layout: Layout, database: str) -> None:
     """Raise UsageError where the index has markets with ticks and the database knows none of them."""
-    promised = [market_id for market_id, row in disk.index.items() if row.facts.tick_records]
+    promised = [market_id for market_id, facts in disk.index.facts.items() if facts.tick_records]
     if promised and not any(market_id in stored.ladder or market_id in stored.events for market_id in promised):
         raise UsageError(f"{layout.output_dir} holds an export of {len(promised)} markets, and {database} knows none of them: it looks like "
                          "another database. Use another --output-dir, or --allow-other-database if the old ones are really gone.")

@@ -75,7 +75,7 @@ def fix_up(layout: Layout) -> None:
         times = ticks.publish_time
         rows[market_id] = dataclasses.replace(row, facts=files.FileFacts(
             int(times.min()), int(times.max()), len(times), len(np.unique(times)), len(content), hashlib.sha256(content).hexdigest()))
-    layout.index.write_bytes(index.render(rows))
+    layout.index.write_bytes(b"".join(index.render(rows)))
     layout.execution_report.unlink(missing_ok=True)
 
 
