@@ -277,7 +277,7 @@ def _index_offline(layout: Layout) -> Mapping[str, IndexRow]:
 
 
 def _with_ticks(rows: Mapping[str, IndexRow]) -> dict[str, IndexRow]:
-    return {market_id: row for market_id, row in sorted(rows.items()) if row.facts.tick_records}
+    return {market_id: rows[market_id] for market_id in sorted(rows) if rows[market_id].facts.tick_records}
 
 
 def _is_current(layout: Layout, published: Published, rows: dict[str, IndexRow]) -> bool:

@@ -67,7 +67,8 @@ def with_ticks(layout: Layout, rows: Mapping[str, IndexRow], wanted: Span) -> di
     A file is opened only where the index leaves it open: where its ticks begin before the span and end after it.
     """
     found = {}
-    for market_id, row in sorted(rows.items()):
+    for market_id in sorted(rows):
+        row = rows[market_id]
         share = wanted.share(row.facts)
         certain = any(tick is not None and wanted.holds(tick) for tick in (row.facts.first_tick, row.facts.last_tick))
         if share and (certain or next(span.read(layout.market_file(market_id), 0, wanted, _SMALL_BATCH_ROWS), None) is not None):
