@@ -237,9 +237,11 @@ class Database:
         try:
             with self._connection.cursor(name) as cursor:  # one with a name stays in the server, which hands out 2,000 rows at a time
                 yield cursor
-            self._connection.rollback()  # ends the snapshot: an idle one would hold back the server's vacuum
         except psycopg2.Error as error:
             raise DatabaseError(f"A query on {self.server} failed: {one_line(error)}.") from None
+        finally:
+            with contextlib.suppress(psycopg2.Error):
+                self._connection.rollback()  # ends the snapshot: an idle one would hold back the server's vacuum
 
     def _require_schema(self) -> None:
         rows = self.query("SELECT name FROM unnest(%(names)s::text[]) AS name WHERE to_regclass(name) IS NULL",
@@ -314,12 +316,16 @@ def ask_each(database: Database, ask: Callable[[Database, Item], Answer], items:
     with Database(database.server) as second, concurrent.futures.ThreadPoolExecutor(2, "database") as pool:
         free.put(second)
         answers = collections.deque[concurrent.futures.Future[Answer]]()
-        for item in items:
-            answers.append(pool.submit(ask_one, item))
-            if len(answers) > _ANSWERS_AHEAD:
+        try:
+            for item in items:
+                answers.append(pool.submit(ask_one, item))
+                if len(answers) > _ANSWERS_AHEAD:
+                    yield answers.popleft().result()
+            while answers:
                 yield answers.popleft().result()
-        while answers:
-            yield answers.popleft().result()
+        finally:
+            for answer in answers:
+                answer.cancel()
 
 
 def tick_queries(market_ids: Sequence[str], selection_ids: Sequence[int] | None,

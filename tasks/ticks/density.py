@@ -34,11 +34,12 @@ class Density:
     @staticmethod
     def sampled(database: Database, market_ids: Collection[str]) -> "Density":
         """Estimate the rows of markets from a sample of every table's pages."""
-        told = sorted(market_ids) if len(market_ids) <= _FEW else None
+        wanted = frozenset(market_ids)
+        told = sorted(wanted) if len(wanted) <= _FEW else None
         tables = [(table, _PARTITION_PAGES) for table in database.tables(LADDER)]
         tables += [(table, _TRADED_PAGES) for table in database.tables(TRADED)]
         sizes = [(table, min(max(table.pages // _ONE_IN, few), many)) for table, (few, many) in tables]
-        return Density(step for table, pages in sizes for step in database.sample(table, pages, _STEP_S, told) if step[0] in market_ids)
+        return Density(step for table, pages in sizes for step in database.sample(table, pages, _STEP_S, told) if step[0] in wanted)
 
     def rows(self, market_id: str) -> float:
         """Return about how many rows the market has in both tables; 0 if it is too small to be in the sample."""

@@ -104,7 +104,7 @@ def index_rows(layout: Layout, disk: OnDisk, events: dict[str, str]) -> Index:
     for market_id in disk.facts:
         event_id = events.get(market_id)
         if event_id is None:
-            event_id = disk.index.events[market_id] if market_id in disk.index else sys.intern(_described_event(layout, market_id))
+            event_id = disk.index.events[market_id] if market_id in disk.index else sys.intern(str(_described_event(layout, market_id)))
         named[market_id] = event_id
     return Index(layout, named, disk.facts)
 

@@ -65,17 +65,17 @@ def export(job: Job, markets: Iterable[Pending]) -> list[Failed]:
     with TickReader(job.server) as reader:
         while todo:
             again: list[Pending] = []
-            reads = prefetched(_reads(job, reader, todo))
-            for read in reads:
-                if read.error is not None:
-                    failures.append(Failed(read.markets[0].market_id, str(read.error)))
-                elif len(read.markets) > 1:
-                    failures += _write_markets(job, read)
-                else:
-                    try:
-                        failures += _write_market(job, read, reads)
-                    except DamagedFile as error:
-                        again.append(dataclasses.replace(read.markets[0], damaged=str(error)))
+            with contextlib.closing(prefetched(_reads(job, reader, todo))) as reads:  # none is under way when the reader closes
+                for read in reads:
+                    if read.error is not None:
+                        failures.append(Failed(read.markets[0].market_id, str(read.error)))
+                    elif len(read.markets) > 1:
+                        failures += _write_markets(job, read)
+                    else:
+                        try:
+                            failures += _write_market(job, read, reads)
+                        except DamagedFile as error:
+                            again.append(dataclasses.replace(read.markets[0], damaged=str(error)))
             todo = again
     for failure in failures:
         Journal(job.layout.journal_dir).failed(failure)

@@ -98,14 +98,14 @@ def _read(path: Path, stat: FileStat) -> Index:
 
 
 def _rows(path: Path) -> Iterator[IndexRow]:
-    with open(path, encoding="utf-8", newline="") as file:
-        lines = csv.reader(file, strict=True)
+    with open(path, encoding="utf-8-sig", newline="") as file:  # a spreadsheet program may have saved it
+        lines = filter(None, csv.reader(file, strict=True))
         header = tuple(next(lines, ()))
         if header != COLUMNS:
             raise ValueError(f"has columns {', '.join(header)}, expected {', '.join(COLUMNS)}")
         while some := list(itertools.islice(lines, _ROWS_AT_ONCE)):
             if set(map(len, some)) != {len(COLUMNS)}:
-                raise ValueError(f"a row has not {len(COLUMNS)} values, before line {lines.line_num + 1}")
+                raise ValueError(f"a row has not {len(COLUMNS)} values")
             columns = list(zip(*some, strict=True))
             first, last = (text.parse_times(columns[number]) for number in (2, 3))
             for market_id, event_id, begin, end, ticks, messages, file_path, size, checksum in zip(

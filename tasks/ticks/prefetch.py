@@ -1,14 +1,14 @@
 """Making the next item while the last one is used."""
 
 import concurrent.futures
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import TypeVar
 
 Item = TypeVar("Item")
 
 
-def prefetched(items: Iterable[Item]) -> Iterator[Item]:
-    """Yield the items, each next one being made in a thread while its predecessor is used."""
+def prefetched(items: Iterable[Item]) -> Generator[Item, None, None]:
+    """Yield the items, each next one being made in a thread while its predecessor is used. close() waits for the one being made."""
     source, end = iter(items), object()
     with concurrent.futures.ThreadPoolExecutor(1, "prefetch") as pool:
         waiting = pool.submit(next, source, end)
