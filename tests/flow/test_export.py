@@ -101,7 +101,7 @@ def test_markets_without_ticks_get_an_empty_file_on_demand(pipeline):
     assert pipeline.run("ExportAll", "--include-markets-without-ticks").returncode == 0
     row = index_of(pipeline)["1.104"]
     assert (row["total_tick_records"], row["total_messages"], row["first_tick_timestamp"], row["event_id"]) == ("0", "0", "", "30")
-    assert duckdb.execute(f"SELECT count(*) FROM '{pipeline.market('1.104')}'").fetchone() == (0,)
+    assert duckdb.execute(f"SELECT count(*) FROM '{pipeline.market('1.104')}'").fetchall() == [(0,)]
     before = pipeline.stamps()
     assert "Nothing to do" in pipeline.run("ExportAll", "--include-markets-without-ticks").stderr
     assert "Nothing to do" in pipeline.run("ExportAll").stderr
