@@ -15,9 +15,9 @@ class _Sampled:
     def tables(self, name):
         return [Table("stream_ingest", "ladder_levels_20260203", self.pages)] if name == LADDER else []
 
-    def sample(self, table, pages, bucket_s, market_ids):
+    def sample(self, table, pages, step_s, market_ids):
         self.asked = pages
-        return [("1.2", start_s, 100.0) for start_s in range(0, 60, bucket_s)] + [("1.3", 0, 7.0)]
+        return [("1.2", start_s, 100.0) for start_s in range(0, 60, step_s)] + [("1.3", 0, 7.0)]
 
 
 @pytest.mark.parametrize("pages, asked", [(0, 200), (9_000, 200), (20_000, 400), (10_000_000, 1_000)])
