@@ -8,7 +8,7 @@ here=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
 venv=${TICK_EXPORT_VENV:-$here/.venv}
 python=$venv/bin/python
 # What the environment is made from: when this changes, it is brought up to date.
-wanted=$(cat -- "$here/setup.cfg" "$here/pyproject.toml" "$here/config/constraints.txt" | cksum)
+wanted=$(cat -- "$here/setup.cfg" "$here/pyproject.toml" "$here"/config/*.txt | cksum)
 
 fail() { echo "error: $*" >&2; exit 40; }
 
@@ -23,6 +23,10 @@ make_environment() {
     "$base" -m pip --python "$python" install --quiet --disable-pip-version-check \
         --constraint "$here/config/constraints.txt" --editable "${here}[$2]" >&2 ||
         fail "pip could not install what the pipeline needs (see above). Mend that and start again."
+    if [[ $2 == bench ]]; then   # apart from the others: the package is for one version of DuckDB alone
+        "$base" -m pip install --quiet --disable-pip-version-check --upgrade --target "$venv/duckdb-scanner" \
+            --requirement "$here/config/duckdb-scanner.txt" >&2 || echo "The benchmark goes without DuckDB's PostgreSQL scanner." >&2
+    fi
     echo "$wanted" > "$venv/$1"
 }
 

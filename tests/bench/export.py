@@ -1,17 +1,16 @@
 """Every tick out of PostgreSQL into Parquet: the pipeline, the limit, and the ways a user would pick instead."""
 
-import importlib.util
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 import duckdb
 
-from tests.bench.export_peers import PEERS
+from tests.bench.export_peers import PEERS, SCANNER
 from tests.bench.measure import ROOT, Contender, pipeline
 from tests.bench.source import FACTS, Source
 
@@ -44,9 +43,9 @@ def contenders(source: Source, is_wanted: Callable[[str], bool]) -> list[Contend
     job = {"conninfo": source.server.conninfo(), "url": source.url, "processes": PROCESSES, "markets": [market for market, _ in markets]}
     for name, peer in PEERS.items():
         command = [sys.executable, "-m", "tests.bench.export_peers", name]
-        if is_wanted(f"{name}{peer.cut}"):
-            result.append(Contender(f"{name}{peer.cut}", [command], partial(parquet_facts, pattern="*.parquet"),
-                                    {"BENCH_JOB": json.dumps(job)}, missing=_missing(peer.packages, name)))
+        if is_wanted(name):
+            result.append(Contender(name, [command], partial(parquet_facts, pattern="**/*.parquet"),
+                                    {"BENCH_JOB": json.dumps(job)}, missing=_missing(peer.packages)))
     return result
 
 
@@ -55,16 +54,9 @@ def need_bytes(rows: int) -> int:
     return rows * 40 + 100_000_000
 
 
-def _missing(packages: Sequence[str], name: str) -> str:
-    absent = [package for package in packages if importlib.util.find_spec(package) is None]
-    if absent:
-        return f"pip install {' '.join(absent)}"
-    if name != "duckdb":
-        return ""
-    result = subprocess.run([sys.executable, "-c", "import duckdb; duckdb.execute('INSTALL postgres; LOAD postgres')"], cwd=ROOT,
-                            capture_output=True, text=True)
-    reason = next((line for line in result.stderr.splitlines() if "Error:" in line), "no message").split("Error: ")[-1]
-    return f"DuckDB cannot fetch its postgres extension: {reason}" if result.returncode else ""
+def _missing(packages: Sequence[str]) -> str:
+    absent = [package for package in packages if PathFinder.find_spec(package, [str(SCANNER), *sys.path]) is None]
+    return f"not installed here: {', '.join(absent)}" if absent else ""
 
 
 def parquet_facts(directory: Path, pattern: str) -> dict[str, object]:

@@ -1,7 +1,10 @@
 """What a user would write instead of the pipeline: one query a market, one Parquet file a market, a pool of processes.
 
 Not sorted, not checked, not flushed to disk, no index, no metadata. They are spared the search for the markets too: the list is handed to
-them, the largest first. DuckDB reads whole tables with its own threads, as its users do, and writes a file a table.
+them, the largest first. DuckDB reads whole tables with its own threads, as its users do: into a file a table, and, told the partitions by
+name, into files for each market.
+
+Nothing of the pipeline is imported here: a peer starts as fast as it would at its user's.
 
     BENCH_JOB='{"conninfo": …}' python -m tests.bench.export_peers adbc        # into the current directory
 """
@@ -13,9 +16,11 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
-from tests.bench.source import LADDER, TRADED
+#: DuckDB with its PostgreSQL extension, config/duckdb-scanner.txt: for one version of DuckDB alone, so apart from the others.
+SCANNER = Path(sys.prefix) / "duckdb-scanner"
 
 _QUERY = """
     SELECT market_id, selection_id, side::text AS side, level, price, size, NULL::float8 AS traded_volume, publish_time, received_time
@@ -94,36 +99,56 @@ def psycopg2_csv(market_id: str) -> None:
     pq.write_table(pyarrow.csv.read_csv(buffer, convert_options=types), f"{market_id}.parquet", compression="zstd")
 
 
-def duckdb() -> None:
-    """DuckDB's PostgreSQL scanner, an extension that it downloads at first use."""
-    import duckdb as engine
+_LADDER = "SELECT market_id, selection_id, side, level, price, size, publish_time, received_time FROM source.stream_ingest."
+_TRADED = """SELECT market_id, selection_id, NULL AS side, NULL AS level, price, size_traded AS size, publish_time, received_time
+               FROM source.stream_ingest.traded_volume"""
+
+
+def _scanner() -> Any:
+    """Return DuckDB with the database attached as source."""
+    sys.path.insert(0, str(SCANNER))
+    import duckdb
+    import duckdb_ext
     job = _job()
-    connection = engine.connect(config={"threads": job["processes"], "preserve_insertion_order": False})
-    connection.execute(f"LOAD postgres; ATTACH '{job['conninfo']}' AS source (TYPE postgres, READ_ONLY)")
-    for table, columns in (("ladder_levels", LADDER), ("traded_volume", TRADED.replace("size_traded", "size_traded AS size"))):
-        connection.execute(f"COPY (SELECT {columns} FROM source.stream_ingest.{table}) TO '{table}.parquet' (COMPRESSION zstd)")
+    connection = duckdb_ext.init(duckdb.connect(config={"threads": job["processes"], "preserve_insertion_order": False}))
+    where = job["conninfo"].replace("'", "''")
+    return connection.execute(f"LOAD postgres; ATTACH '{where}' AS source (TYPE postgres, READ_ONLY)")
+
+
+def duckdb_tables() -> None:
+    """DuckDB's PostgreSQL scanner on the two tables as they are: the partitioned one in one piece, the other by pages on all threads."""
+    connection = _scanner()
+    for name, select, by_pages in (("ladder_levels", f"{_LADDER}ladder_levels", False), ("traded_volume", _TRADED, True)):
+        # by pages it does not end on a partitioned table: it takes that for one of 2^64 pages (duckdb-postgres issue 220)
+        connection.execute(f"SET pg_use_ctid_scan = {by_pages}; COPY ({select}) TO '{name}.parquet' (COMPRESSION zstd)")
+
+
+def duckdb_partitions() -> None:
+    """DuckDB's PostgreSQL scanner on every partition by name, all of them by pages, cut into files by market."""
+    connection = _scanner()
+    partitions = connection.execute("""FROM postgres_query('source', $$
+        SELECT relname FROM pg_inherits JOIN pg_class ON oid = inhrelid
+         WHERE inhparent = 'stream_ingest.ladder_levels'::regclass ORDER BY relname $$)""").fetchall()
+    union = " UNION ALL ".join([f'{_LADDER}"{name}"' for name, in partitions] + [_TRADED])
+    connection.execute(f"COPY ({union}) TO 'markets' (FORMAT parquet, COMPRESSION zstd, PARTITION_BY (market_id), WRITE_PARTITION_COLUMNS)")
 
 
 @dataclasses.dataclass(frozen=True)
 class Peer:
-    """A peer: what it needs, and how it cuts the rows into files. Exactly one of the functions is given."""
+    """A peer, and the packages that it needs. Exactly one of the functions is given: to export one market, or everything."""
 
     packages: Sequence[str]
     market: Callable[[str], None] | None = None
     whole: Callable[[], None] | None = None
 
-    @property
-    def cut(self) -> str:
-        """How it cuts, for the table."""
-        return ", a file a table" if self.whole else ", a file a market"
-
 
 PEERS = {
-    "adbc": Peer(["adbc_driver_postgresql"], adbc),
-    "connectorx": Peer(["connectorx"], connectorx),
-    "duckdb": Peer(["duckdb"], whole=duckdb),
-    "pandas": Peer(["pandas", "sqlalchemy"], pandas),
-    "psycopg2 csv": Peer(["psycopg2"], psycopg2_csv),
+    "adbc, a file a market": Peer(["adbc_driver_postgresql"], adbc),
+    "connectorx, a file a market": Peer(["connectorx"], connectorx),
+    "duckdb, a file a table": Peer(["duckdb", "duckdb_ext"], whole=duckdb_tables),
+    "duckdb by partitions, files a market": Peer(["duckdb", "duckdb_ext"], whole=duckdb_partitions),
+    "pandas, a file a market": Peer(["pandas", "sqlalchemy"], pandas),
+    "psycopg2 csv, a file a market": Peer(["psycopg2"], psycopg2_csv),
 }
 
 
