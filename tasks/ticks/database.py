@@ -78,7 +78,7 @@ _NEWEST = """
 
 #: A sample of a table's pages: how many rows each market has, and when.
 _SAMPLE = """
-    SELECT market_id, (floor(extract(epoch FROM publish_time) / %(step_s)s) * %(step_s)s)::int8, count(*)
+    SELECT market_id, (floor(date_part('epoch', publish_time) / %(step_s)s) * %(step_s)s)::int8, count(*)
       FROM {table} TABLESAMPLE SYSTEM (%(percent)s) REPEATABLE (0)
      WHERE isfinite(publish_time) AND (%(ids)s::text[] IS NULL OR market_id = ANY (%(ids)s::text[]))
      GROUP BY 1, 2

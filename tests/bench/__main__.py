@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _EPILOG = """\
 groups:
   export       all ticks of a database into Parquet: ExportAll with a worker a core; the limit, parallel psql COPYs to /dev/null, as many as
-               cores; adbc, connectorx, DuckDB's scanner, pandas, psycopg2 with CSV, each with as many processes
+               cores; adbc, connectorx, DuckDB's scanner in two ways, pandas, psycopg2 with CSV, each with as many processes
   consolidate  a day as one sorted CSV, from market files: ConsolidateDay; DuckDB, Polars, chdb
   archive      a JSONL export as one compressed file: Archive in its three formats; tar -czf; tar with pigz
   growth       ExportAll over growing databases, and again with nothing to do; the fitted exponents of time and memory

@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 
 from tests.bench.export_peers import PEERS, SCANNER
-from tests.bench.measure import ROOT, Contender, pipeline
+from tests.bench.measure import Contender, pipeline
 from tests.bench.source import FACTS, Source
 
 PROCESSES = os.cpu_count() or 1

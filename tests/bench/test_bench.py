@@ -1,13 +1,14 @@
 """The benchmark at a tiny size, so that it still runs when it is wanted."""
 
 import json
+import subprocess
 import sys
 
 import pytest
 
 from tests.bench import growth, report
 from tests.bench.__main__ import main
-from tests.bench.measure import BenchError, Contender, Sample, measure_run, require_free, require_same, run_in_turn
+from tests.bench.measure import ROOT, BenchError, Contender, Sample, measure_run, require_free, require_same, run_in_turn
 
 _GROWN = """
 import subprocess, sys, time
@@ -38,6 +39,13 @@ def test_export_beside_its_limit_and_a_peer(tmp_path):
     assert all(f"| {name} |" in text for name in names)
     for line in found["lines"][1:]:
         assert line["peak_bytes"] > 50e6 and line["cpu_s"] > 0.1 and line["output_bytes"] > 1000
+
+
+def test_peers_do_not_pay_for_the_pipelines_start():
+    loaded = "import sys, tests.bench.export_peers, tests.bench.consolidate_peers; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", loaded], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+    assert {"tests.bench.export_peers", "tests.bench.consolidate_peers"} <= set(modules)
+    assert not {"tasks", "luigi", "pandas", "pyarrow", "duckdb"} & set(modules)
 
 
 def test_a_day_beside_duckdb(tmp_path):
