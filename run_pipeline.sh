@@ -24,7 +24,7 @@ make_environment() {
         --constraint "$here/config/constraints.txt" --editable "${here}[$2]" >&2 ||
         fail "pip could not install what the pipeline needs (see above). Mend that and start again."
     if [[ $2 == bench ]]; then   # apart from the others: the package is for one version of DuckDB alone
-        "$base" -m pip install --quiet --disable-pip-version-check --upgrade --target "$venv/duckdb-scanner" \
+        "$base" -m pip install --quiet --disable-pip-version-check --root-user-action ignore --upgrade --target "$venv/duckdb-scanner" \
             --requirement "$here/config/duckdb-scanner.txt" >&2 || echo "The benchmark goes without DuckDB's PostgreSQL scanner." >&2
     fi
     echo "$wanted" > "$venv/$1"
