@@ -1,9 +1,9 @@
-"""Ticks out of PostgreSQL: COPY by the ADBC driver, Arrow to arrays, never a Python object a row."""
+"""Ticks out of PostgreSQL: whole columns by the ADBC driver, bytes to arrays, never a Python object a row."""
 
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from typing import Self
 
 import adbc_driver_manager
 import adbc_driver_postgresql
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tasks.ticks.database import Server, one_line, runner_query, tick_queries
+from tasks.ticks.database import KEEP_FREED_MEMORY, Server, one_line, runner_query, tick_queries
 from tasks.ticks.errors import DatabaseError, UnreadableRow
 from tasks.ticks.ranks import Ints
 from tasks.ticks.schema import FIRST_TIME_US, LAST_TIME_US, MAX_LEVEL
@@ -19,6 +19,9 @@ from tasks.ticks.ticks import TRADED, Ticks
 
 #: The server's word that the connection, not the query, is at fault (PostgreSQL's error code classes 08, 53, 57, 58).
 _CONNECTION_CLASSES = ("08", "53", "57", "58")
+
+#: 2000-01-01 UTC, from which PostgreSQL counts, in microseconds since 1970.
+_YEAR_2000_US = 946_684_800_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +50,7 @@ class TickReader:
             database = self._closing.enter_context(adbc_driver_postgresql.connect(server.conninfo()))
             self._connection = self._closing.enter_context(adbc_driver_manager.AdbcConnection(database))
             self._connection.set_autocommit(False)
+            self._execute(KEEP_FREED_MEMORY)
         except adbc_driver_manager.Error as error:
             self.close()
             raise DatabaseError(f"No connection to {server}: {_message(error)}.") from None
@@ -78,10 +82,10 @@ class TickReader:
         when the connection is lost.
         """
         statements = tick_queries(rows.market_ids, selection_ids, rows.lower_us, rows.upper_us, limit + 1)
-        ladder, traded = (self._fetch(statement) for statement in statements)
-        if max(ladder.num_rows, traded.num_rows) > limit:
-            raise TooManyRows(np.concatenate([_times(table, "publish_time") for table in (ladder, traded)]))
-        return Ticks.concatenate([_ladder_ticks(ladder, rows.market_ids), _traded_ticks(traded, rows.market_ids)])
+        ladder, traded = (_Rows(self._fetch(statement), rows.market_ids) for statement in statements)
+        if max(ladder.count, traded.count) > limit:
+            raise TooManyRows(np.concatenate([ladder.times("publish_time"), traded.times("publish_time")]))
+        return Ticks.concatenate([_ladder_ticks(ladder), _traded_ticks(traded)])
 
     def _fetch(self, statement: str) -> pa.Table:
         try:
@@ -116,41 +120,49 @@ def _message(error: BaseException) -> str:
     return text.split("Query was:", 1)[0].strip().rstrip(".")
 
 
-def _array(table: pa.Table, name: str) -> npt.NDArray[Any]:
-    column = table.column(name)
-    if column.null_count:
-        raise UnreadableRow(f"{column.null_count} rows have no valid {name}")
-    if pa.types.is_timestamp(column.type):
-        column = column.cast(pa.int64())
-    return column.to_numpy()
+class _Rows:
+    """n rows of a table as arrays of length n, out of the answer to one of database.tick_queries."""
+
+    def __init__(self, answer: pa.Table, market_ids: Sequence[str]) -> None:
+        counts = answer.column("rows").to_pylist()
+        self._answer = answer
+        self.count = sum(counts)
+        self.market = np.zeros(self.count, np.int64)
+        if len(market_ids) > 1:
+            positions = {market_id: position for position, market_id in enumerate(market_ids)}
+            self.market += np.repeat([positions[market_id] for market_id in answer.column("market_id").to_pylist()], counts)
+
+    def integers(self, name: str, what: str | None = None) -> Ints:
+        """Return a column of type bigint; what it holds, for the error, if not what its name says."""
+        values = b"".join(part for part in self._answer.column(name).to_pylist() if part is not None)
+        if len(values) != 8 * self.count:
+            raise UnreadableRow(f"{self.count - len(values) // 8} rows have no valid {what or name}")
+        return np.frombuffer(values, ">i8").astype(np.int64)
+
+    def floats(self, name: str) -> npt.NDArray[np.float64]:
+        """Return a column of type double precision."""
+        return self.integers(name).view(np.float64)
+
+    def times(self, name: str) -> Ints:
+        """Return a column of type timestamptz, in microseconds since 1970."""
+        times = self.integers(name)
+        if self.count and not FIRST_TIME_US <= int(times.min()) + _YEAR_2000_US <= int(times.max()) + _YEAR_2000_US <= LAST_TIME_US:
+            raise UnreadableRow(f"a row has a {name} before the year 1 or after 9999, or at infinity")
+        return times + _YEAR_2000_US
 
 
-def _times(table: pa.Table, name: str) -> Ints:
-    times = _array(table, name)
-    if len(times) and not FIRST_TIME_US <= int(times.min()) <= int(times.max()) <= LAST_TIME_US:
-        raise UnreadableRow(f"a row has a {name} before the year 1 or after 9999, or at infinity")
-    return times
-
-
-def _markets(table: pa.Table, market_ids: Sequence[str]) -> Ints:
-    if len(market_ids) == 1:
-        return np.zeros(table.num_rows, np.int64)
-    return pa.compute.index_in(table.column("market_id"), value_set=pa.array(market_ids)).to_numpy().astype(np.int64)
-
-
-def _ladder_ticks(table: pa.Table, market_ids: Sequence[str]) -> Ticks:
-    packed = _array(table, "packed")
-    level = (packed >> 1) % 65536 - 32768
+def _ladder_ticks(rows: _Rows) -> Ticks:
+    runner = rows.integers("runner", "selection_id, level or side")
+    level = (runner >> 1) % 65536 - 32768
     if len(level) and not 0 <= int(level.min()) <= int(level.max()) <= MAX_LEVEL:
         raise UnreadableRow(f"a ladder row has level {level[(level < 0) | (level > MAX_LEVEL)][0]}, expected 0 to {MAX_LEVEL}")
-    return Ticks(_markets(table, market_ids), _times(table, "publish_time"), _times(table, "received_time"), packed >> 17,
-                 (packed & 1).astype(np.int8), level.astype(np.int16), _array(table, "price"), _array(table, "size"))
+    return Ticks(rows.market, rows.times("publish_time"), rows.times("received_time"), runner >> 17,
+                 (runner & 1).astype(np.int8), level.astype(np.int16), rows.floats("price"), rows.floats("size"))
 
 
-def _traded_ticks(table: pa.Table, market_ids: Sequence[str]) -> Ticks:
-    return Ticks(_markets(table, market_ids), _times(table, "publish_time"), _times(table, "received_time"),
-                 _array(table, "selection_id"), np.full(table.num_rows, TRADED, np.int8), np.zeros(table.num_rows, np.int16),
-                 _array(table, "price"), _array(table, "size"))
+def _traded_ticks(rows: _Rows) -> Ticks:
+    return Ticks(rows.market, rows.times("publish_time"), rows.times("received_time"), rows.integers("runner", "selection_id"),
+                 np.full(rows.count, TRADED, np.int8), np.zeros(rows.count, np.int16), rows.floats("price"), rows.floats("size"))
 
 
 def read_market(reader: TickReader, market_id: str, selection_ids: Sequence[int] | None, bounds_us: Sequence[int],

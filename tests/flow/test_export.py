@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 
@@ -183,12 +184,17 @@ def test_a_row_without_constraints_is_refused_not_bent(server, tmp_path):
     for market_id, (side, level, price) in values.items():
         source.query("INSERT INTO stream_ingest.ladder_levels VALUES (%s, 1, %s, %s, %s, 5, '2026-02-05 10:00+00', '2026-02-05 10:00+00')",
                      market_id, side, level, price)
+    for market_id, selection_id in (("1.6", 1), ("1.6", 2), ("1.7", None)):
+        source.query("INSERT INTO stream_ingest.ladder_levels VALUES (%s, %s, 'B', 0, 2, 5, '2026-02-05 10:00+00', '2026-02-05 10:00+00')",
+                     market_id, selection_id)
+    source.query("INSERT INTO stream_ingest.ladder_levels (market_id, selection_id) VALUES ('1.6', 2)")
     pipeline = Pipeline(tmp_path / "out", source.environment)
     result = pipeline.run("ExportAll")
     assert result.returncode == 30
     assert list(index_of(pipeline)) == ["1.1"]
     report = (pipeline.output_dir / "execution_report.txt").read_text()
-    assert "Markets failed: 4" in report and "level 9" in report and "level -1" in report
+    assert "Markets failed: 6" in report and "level 9" in report and "level -1" in report
+    assert re.search(r"'1.2'.* no valid selection_id, level or side", report) and re.search(r"'1.4'.* 1 rows have no valid price", report)
 
 
 def test_a_role_with_select_alone_is_enough(pipeline, small, server):
