@@ -3,11 +3,14 @@
 Only speed depends on it: a piece that turns out too large is cut again.
 """
 
-from collections.abc import Collection, Iterable
+import collections
+import itertools
+from collections.abc import Collection, Mapping
 
 import numpy as np
+import numpy.typing as npt
 
-from tasks.ticks.database import LADDER, TRADED, Database
+from tasks.ticks.database import LADDER, TRADED, Database, Table, ask_each
 
 _STEP_S = 5
 _STEP = np.dtype([("market", np.int64), ("start_s", np.int64), ("rows", np.float64)])
@@ -22,13 +25,12 @@ _FEW = 1_000  # markets whose ids the server is told
 class Density:
     """Estimated rows of each market, in steps of five seconds.
 
-    sample: market id, start of a step in seconds since 1970, rows; a step can come several times.
+    numbers: of the markets; steps: a market's number, start of a step in seconds since 1970, rows; a step can come several times.
     """
 
-    def __init__(self, sample: Iterable[tuple[str, int, float]] = ()) -> None:
-        self._numbers: dict[str, int] = {}
-        steps = ((self._numbers.setdefault(market_id, len(self._numbers)), start_s, rows) for market_id, start_s, rows in sample)
-        self._steps = np.sort(np.fromiter(steps, _STEP), order=["market", "start_s"])
+    def __init__(self, numbers: Mapping[str, int] | None = None, steps: npt.NDArray[np.void] = np.zeros(0, _STEP)) -> None:
+        self._numbers = numbers or {}
+        self._steps = np.sort(steps, order=["market", "start_s"])
         self._rows = np.bincount(self._steps["market"], self._steps["rows"])
 
     @staticmethod
@@ -36,10 +38,17 @@ class Density:
         """Estimate the rows of markets from a sample of every table's pages."""
         wanted = frozenset(market_ids)
         told = sorted(wanted) if len(wanted) <= _FEW else None
-        tables = [(table, _PARTITION_PAGES) for table in database.tables(LADDER)]
-        tables += [(table, _TRADED_PAGES) for table in database.tables(TRADED)]
+        tables = [(table, _TRADED_PAGES) for table in database.tables(TRADED)]
+        tables += [(table, _PARTITION_PAGES) for table in database.tables(LADDER)]
         sizes = [(table, min(max(table.pages // _ONE_IN, few), many)) for table, (few, many) in tables]
-        return Density(step for table, pages in sizes for step in database.sample(table, pages, _STEP_S, told) if step[0] in wanted)
+        numbers = collections.defaultdict[str, int](itertools.count().__next__)  # in one step: both threads that ask share it
+
+        def sample(connection: Database, part: tuple[Table, int]) -> npt.NDArray[np.void]:
+            steps = connection.sample(*part, _STEP_S, told)
+            return np.fromiter(((numbers[market_id], start_s, rows) for market_id, start_s, rows in steps if market_id in wanted), _STEP)
+
+        steps = np.concatenate(list(ask_each(database, sample, sizes)))
+        return Density(dict(numbers), steps)
 
     def rows(self, market_id: str) -> float:
         """Return about how many rows the market has in both tables; 0 if it is too small to be in the sample."""

@@ -1,27 +1,28 @@
-"""Ticks out of PostgreSQL: whole columns by the ADBC driver, bytes to arrays, never a Python object a row."""
+"""Ticks out of PostgreSQL: whole columns in its binary COPY format, bytes to arrays, never a Python object a row."""
 
 import contextlib
 import dataclasses
+import io
+import struct
 from collections.abc import Iterator, Sequence
 from typing import Self
 
-import adbc_driver_manager
-import adbc_driver_postgresql
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
+import psycopg2
+import psycopg2.extensions
 
-from tasks.ticks.database import KEEP_FREED_MEMORY, Server, one_line, runner_query, tick_queries
+from tasks.ticks.database import CLOCK, KEEP_FREED_MEMORY, TOGETHER, Server, one_line, runner_query, tick_queries
 from tasks.ticks.errors import DatabaseError, UnreadableRow
 from tasks.ticks.ranks import Ints
 from tasks.ticks.schema import FIRST_TIME_US, LAST_TIME_US, MAX_LEVEL
 from tasks.ticks.ticks import TRADED, Ticks
 
-#: The server's word that the connection, not the query, is at fault (PostgreSQL's error code classes 08, 53, 57, 58).
-_CONNECTION_CLASSES = ("08", "53", "57", "58")
-
 #: 2000-01-01 UTC, from which PostgreSQL counts, in microseconds since 1970.
 _YEAR_2000_US = 946_684_800_000_000
+#: Its "Binary Format", in PostgreSQL's documentation of COPY: the header, a record's number of fields, a field's length.
+_HEADER_BYTES = 19
+_FIELDS, _LENGTH = struct.Struct(">h"), struct.Struct(">i")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,15 +46,11 @@ class TickReader:
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._closing = contextlib.ExitStack()
         try:
-            database = self._closing.enter_context(adbc_driver_postgresql.connect(server.conninfo()))
-            self._connection = self._closing.enter_context(adbc_driver_manager.AdbcConnection(database))
-            self._connection.set_autocommit(False)
-            self._execute(KEEP_FREED_MEMORY)
-        except adbc_driver_manager.Error as error:
-            self.close()
-            raise DatabaseError(f"No connection to {server}: {_message(error)}.") from None
+            self._connection = psycopg2.connect(server.conninfo())
+        except psycopg2.Error as error:
+            raise DatabaseError(f"No connection to {server}: {one_line(error)}.") from None
+        self._fetch(KEEP_FREED_MEMORY)
 
     def __enter__(self) -> Self:
         return self
@@ -63,17 +60,18 @@ class TickReader:
 
     def close(self) -> None:
         """Close the connection."""
-        self._closing.close()
+        self._connection.close()
 
     def begin_snapshot(self) -> int:
         """Start to read the database as it is now; return that time by the server's clock, microseconds since 1970."""
-        self._connection.rollback()
-        moment = self._fetch("SELECT statement_timestamp() AS moment").column("moment")
-        return int(moment.cast(pa.int64())[0].as_py())
+        with contextlib.suppress(psycopg2.Error):  # where it matters, the next question says so
+            self._connection.rollback()
+        (moment,), = self._fetch(CLOCK)
+        return moment
 
     def selection_ids(self, market_id: str) -> list[int]:
         """Return the selection ids of a market in either table."""
-        return self._fetch(runner_query(market_id)).column(0).to_pylist()
+        return [selection_id for selection_id, in self._fetch(runner_query(market_id))]
 
     def read(self, rows: Rows, selection_ids: Sequence[int] | None, limit: int) -> Ticks:
         """Return the ticks as the server sent them; Ticks.market is the position in rows.market_ids.
@@ -81,60 +79,73 @@ class TickReader:
         Raises TooManyRows when a table has more than limit rows, UnreadableRow for a row that is no tick, DatabaseError
         when the connection is lost.
         """
-        statements = tick_queries(rows.market_ids, selection_ids, rows.lower_us, rows.upper_us, limit + 1)
-        ladder, traded = (_Rows(self._fetch(statement), rows.market_ids) for statement in statements)
-        if max(ladder.count, traded.count) > limit:
-            raise TooManyRows(np.concatenate([ladder.times("publish_time"), traded.times("publish_time")]))
-        return Ticks.concatenate([_ladder_ticks(ladder), _traded_ticks(traded)])
+        ladder, traded = tick_queries(rows.market_ids, selection_ids, rows.lower_us, rows.upper_us, limit + 1)
+        return Ticks.concatenate([_ladder_ticks(self._rows(ladder, rows.market_ids, limit)),
+                                  _traded_ticks(self._rows(traded, rows.market_ids, limit))])
 
-    def _fetch(self, statement: str) -> pa.Table:
+    def _rows(self, statement: str, market_ids: Sequence[str], limit: int) -> "_Rows":
+        answer = io.BytesIO()
+        with self._asking() as cursor:
+            cursor.copy_expert(f"COPY ({statement}) TO STDOUT (FORMAT binary)", answer)
+        rows = _Rows(answer.getbuffer(), market_ids)
+        if rows.count > limit:
+            raise TooManyRows(rows.times("publish_time"))
+        return rows
+
+    def _fetch(self, statement: str) -> list[tuple[int, ...]]:
+        with self._asking() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall()
+
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[psycopg2.extensions.cursor]:
+        """Yield a cursor; tell an error that is the connection's from one that is a row's."""
         try:
-            return self._execute(statement)
-        except (adbc_driver_manager.Error, pa.ArrowException, OSError) as error:
-            state = getattr(error, "sqlstate", None) or ""
-            if not state.strip("\0") or state.startswith(_CONNECTION_CLASSES):
-                if not self._is_alive():
-                    raise DatabaseError(f"The connection to {self._server} was lost: {_message(error)}.") from None
-            raise UnreadableRow(_message(error)) from None
-
-    def _execute(self, statement: str) -> pa.Table:
-        # not the driver's DB-API layer: that prepares every statement first, and imports polars where it is installed
-        with adbc_driver_manager.AdbcStatement(self._connection) as query:
-            query.set_sql_query(statement)
-            stream, _ = query.execute_query()
-            return pa.RecordBatchReader.from_stream(stream).read_all()
+            with self._connection.cursor() as cursor:
+                yield cursor
+        except psycopg2.Error as error:
+            if not self._is_alive():
+                raise DatabaseError(f"The connection to {self._server} was lost: {one_line(error)}.") from None
+            raise UnreadableRow(one_line(error)) from None
 
     def _is_alive(self) -> bool:
         try:
             self._connection.rollback()
-            self._execute("SELECT 1")
-        except (adbc_driver_manager.Error, pa.ArrowException, OSError):
+            with self._connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+        except psycopg2.Error:
             return False
         return True
 
 
-def _message(error: BaseException) -> str:
-    """Return what the server said, without the driver's words around it."""
-    text = one_line(error)
-    text = text.split("ERROR:", 1)[-1].split("FATAL:", 1)[-1]
-    return text.split("Query was:", 1)[0].strip().rstrip(".")
+def _records(answer: memoryview) -> Iterator[dict[str, memoryview | bytes]]:
+    """Yield the records of a binary COPY as the bytes of each field, none for a null."""
+    position = _HEADER_BYTES
+    while (fields := _FIELDS.unpack_from(answer, position)[0]) != -1:
+        position += _FIELDS.size
+        values: list[memoryview | bytes] = []
+        for _ in range(fields):
+            length, = _LENGTH.unpack_from(answer, position)
+            position += _LENGTH.size
+            values.append(answer[position:position + length] if length != -1 else b"")
+            position += len(values[-1])
+        yield dict(zip(TOGETHER, values))
 
 
 class _Rows:
     """n rows of a table as arrays of length n, out of the answer to one of database.tick_queries."""
 
-    def __init__(self, answer: pa.Table, market_ids: Sequence[str]) -> None:
-        counts = answer.column("rows").to_pylist()
-        self._answer = answer
-        self.count = sum(counts)
-        self.market = np.zeros(self.count, np.int64)
-        if len(market_ids) > 1:
-            positions = {market_id: position for position, market_id in enumerate(market_ids)}
-            self.market += np.repeat([positions[market_id] for market_id in answer.column("market_id").to_pylist()], counts)
+    def __init__(self, answer: memoryview, market_ids: Sequence[str]) -> None:
+        self._records = list(_records(answer))
+        counts = np.array([int.from_bytes(record["rows"]) for record in self._records], np.int64)
+        self.count = int(counts.sum())
+        positions = {market_id.encode(): position for position, market_id in enumerate(market_ids)}
+        position = [positions[bytes(record["market_id"])] if len(market_ids) > 1 else 0 for record in self._records]
+        self.market = np.repeat(np.array(position, np.int64), counts)
 
     def integers(self, name: str, what: str | None = None) -> Ints:
         """Return a column of type bigint; what it holds, for the error, if not what its name says."""
-        values = b"".join(part for part in self._answer.column(name).to_pylist() if part is not None)
+        values = b"".join(record[name] for record in self._records)
         if len(values) != 8 * self.count:
             raise UnreadableRow(f"{self.count - len(values) // 8} rows have no valid {what or name}")
         return np.frombuffer(values, ">i8").astype(np.int64)

@@ -197,6 +197,30 @@ def test_a_row_without_constraints_is_refused_not_bent(server, tmp_path):
     assert re.search(r"'1.2'.* no valid selection_id, level or side", report) and re.search(r"'1.4'.* 1 rows have no valid price", report)
 
 
+@pytest.mark.parametrize("empty", ["ladder_levels", "traded_volume", None])
+def test_markets_read_together_have_every_value_of_either_table(server, tmp_path, empty):
+    source = new_source(server)
+    pipeline = Pipeline(tmp_path / "out", source.environment)
+    source.partition("2026-02-05")
+    markets = [f"1.{number}" for number in range(1, 30)]
+    for number, market_id in enumerate(markets):
+        source.market(market_id)
+        for minute in range(1 + number % 3):
+            source.message(market_id, f"2026-02-05 10:{minute}0:00.000001+00", selection_id=number + minute)
+    source.query("""
+        UPDATE stream_ingest.ladder_levels SET received_time = '1999-12-31 23:59:59.999999+00' WHERE market_id = '1.7';
+        UPDATE stream_ingest.ladder_levels SET received_time = '1969-07-20 20:17:40+00', size = 'Infinity', price = 0.1::float8 + 0.2
+         WHERE market_id = '1.8'""")
+    if empty is not None:
+        source.query(f"UPDATE stream_ingest.traded_volume SET received_time = '9999-12-31 23:59:59.999999+00'; TRUNCATE stream_ingest.{empty}")
+    result = pipeline.run("ExportAll", "--include-markets-without-ticks")
+    assert result.returncode == 0, result.stderr
+    for market_id in markets:
+        found = rows_in_file(pipeline, market_id, "parquet")
+        assert found == ([] if empty == "ladder_levels" else rows_in_database(source, market_id))
+        assert found or empty == "ladder_levels"
+
+
 def test_a_role_with_select_alone_is_enough(pipeline, small, server):
     server.create_role(f"reader_{small.name}", "secret-of-reader")
     small.query(f"GRANT USAGE ON SCHEMA stream_ingest TO reader_{small.name}; GRANT SELECT ON ALL TABLES IN SCHEMA stream_ingest, public "

@@ -2,8 +2,15 @@
 
 import pytest
 
+from tasks.ticks import density as densities
 from tasks.ticks.database import LADDER, Table
 from tasks.ticks.density import Density
+
+
+@pytest.fixture(autouse=True)
+def one_connection(monkeypatch):
+    """Ask one after the other: what is sampled here has no second connection."""
+    monkeypatch.setattr(densities, "ask_each", lambda database, ask, items: (ask(database, item) for item in items))
 
 
 class _Sampled:
