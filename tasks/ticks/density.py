@@ -14,7 +14,7 @@ from tasks.ticks.database import LADDER, TRADED, Database, Table, ask_each
 
 _STEP_S = 5
 _STEP = np.dtype([("market", np.int64), ("start_s", np.int64), ("rows", np.float64)])
-#: One page in so many is sampled, within the bounds (few, many) of a table: a slice is made of 30 sampled pages or so, and a
+#: One page in so many is sampled, within the bounds (few, many) of a table: a slice is made of 15 sampled pages or so, and a
 #: table of billions of rows does not take minutes.
 _ONE_IN = 50
 _PARTITION_PAGES = (200, 1_000)

@@ -26,8 +26,8 @@ from tasks.ticks.ticks import Ticks
 _log = logging.getLogger("tick_export.export")
 
 #: Rows that a read aims at, and the most it takes of either table before it is cut. They bound the memory.
-SLICE_ROWS = 100_000
-LIMIT_ROWS = 300_000
+SLICE_ROWS = 50_000
+LIMIT_ROWS = 150_000
 BATCH_MARKETS = 200
 
 
