@@ -6,9 +6,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -60,6 +61,38 @@ class TickCounter:
         return FileFacts(self.first, self.last, self.tick_records, self.messages, size_bytes, checksum)
 
 
+class _RowGroup:
+    """The rows of a row group while it fills. Its arrays are used again for the next one, so memory does not depend on how rows come."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self._columns = _columns(Ticks.empty(), np.zeros(0, np.int64))
+
+    def take(self, ticks: Ticks, sequence: Ints) -> int:
+        """Copy as many of the first rows as there is room for; return how many."""
+        count = min(len(ticks), ROW_GROUP_ROWS - self.rows)
+        room = len(self._columns["sequence"])
+        if self.rows + count > room:  # most markets come in one piece, and need no more room than that
+            room = ROW_GROUP_ROWS if room else count
+            self._columns = {name: np.concatenate([column[:self.rows], np.empty(room - self.rows, column.dtype)])
+                             for name, column in self._columns.items()}
+        for name, column in _columns(ticks, sequence).items():
+            self._columns[name][self.rows:self.rows + count] = column[:count]
+        self.rows += count
+        return count
+
+    def drain(self, market_id: str) -> pa.Table:
+        """Return the rows as users see them, good until the next are taken, and forget them."""
+        columns = {name: column[:self.rows] for name, column in self._columns.items()}
+        sequence = columns.pop("sequence")
+        self.rows = 0
+        return Ticks(**columns).to_table(market_id, sequence)
+
+
+def _columns(ticks: Ticks, sequence: Ints) -> dict[str, npt.NDArray[Any]]:
+    return vars(ticks) | {"sequence": sequence}
+
+
 class MarketWriter:
     """Writes one market file from ticks that come in file order, cut between publish times only.
 
@@ -72,8 +105,7 @@ class MarketWriter:
         self.file = NewFile(path)
         self._counter = TickCounter()
         self._parquet = _open_parquet(self.file) if path.suffix == ".parquet" else None
-        self._waiting: list[tuple[Ticks, Ints]] = []
-        self._waiting_rows = 0
+        self._group = _RowGroup()
 
     def write(self, ticks: Ticks) -> None:
         """Append ticks."""
@@ -83,29 +115,21 @@ class MarketWriter:
             for lines in jsonl.render(ticks, self._market_id, sequence):
                 self.file.write(lines)
             return
-        self._waiting.append((ticks, sequence))
-        self._waiting_rows += len(ticks)
-        while self._waiting_rows >= ROW_GROUP_ROWS:
-            self._write_row_group(ROW_GROUP_ROWS)
+        written = 0
+        while written < len(ticks):
+            written += self._group.take(ticks[written:], sequence[written:])
+            if self._group.rows == ROW_GROUP_ROWS:
+                self._write_row_group()
 
-    def _write_row_group(self, rows: int) -> None:
+    def _write_row_group(self) -> None:
         assert self._parquet is not None
-        parts: list[tuple[Ticks, Ints]] = []
-        self._waiting_rows -= rows
-        while rows:
-            ticks, sequence = self._waiting.pop(0)
-            parts.append((ticks[:rows], sequence[:rows]))
-            if len(ticks) > rows:
-                self._waiting.insert(0, (ticks[rows:], sequence[rows:]))
-            rows -= len(parts[-1][0])
-        ticks, sequence = Ticks.concatenate([part for part, _ in parts]), np.concatenate([part for _, part in parts])
-        self._parquet.write_table(ticks.to_table(self._market_id, sequence), ROW_GROUP_ROWS)
+        self._parquet.write_table(self._group.drain(self._market_id), ROW_GROUP_ROWS)
 
     def finish(self, modified_us: int) -> tuple[FileFacts, FileStat]:
         """End the file, dated modified_us; return its facts and what stat says of it."""
         if self._parquet is not None:
-            if self._waiting_rows:
-                self._write_row_group(self._waiting_rows)
+            if self._group.rows:
+                self._write_row_group()
             self._parquet.close()
         stat = self.file.finish(modified_us)
         return self._counter.facts(self.file.size_bytes, self.file.checksum), stat
