@@ -12,7 +12,7 @@ import numpy.typing as npt
 import psycopg2
 import psycopg2.extensions
 
-from tasks.ticks.database import CLOCK, KEEP_FREED_MEMORY, TOGETHER, Server, one_line, runner_query, tick_queries
+from tasks.ticks.database import CLOCK, KEEP_FREED_MEMORY, TOGETHER, TOGETHER_SETTINGS, Server, one_line, runner_query, tick_queries
 from tasks.ticks.errors import DatabaseError, UnreadableRow
 from tasks.ticks.ranks import Ints
 from tasks.ticks.schema import FIRST_TIME_US, LAST_TIME_US, MAX_LEVEL
@@ -47,7 +47,7 @@ class TickReader:
     def __init__(self, server: Server) -> None:
         self._server = server
         try:
-            self._connection = psycopg2.connect(server.conninfo())
+            self._connection = psycopg2.connect(server.conninfo(TOGETHER_SETTINGS))
         except psycopg2.Error as error:
             raise DatabaseError(f"No connection to {server}: {one_line(error)}.") from None
         self._fetch(KEEP_FREED_MEMORY)
