@@ -251,7 +251,7 @@ def test_a_disk_that_is_full_ends_it(tmp_path, kind, monkeypatch):
     write = NewFile.write
 
     def full(self, data):
-        if self.size_bytes > 2_000_000:
+        if self.size_bytes + memoryview(data).nbytes > 2_000_000:
             raise OSError(errno.ENOSPC, "No space left on device")
         return write(self, data)
 
