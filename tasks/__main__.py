@@ -2,17 +2,17 @@
 
 import logging
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import dotenv
 from luigi.task_register import Register
 
 import tasks
+from tasks import run
 from tasks.configuration import ROOT
+from tasks.interrupts import make_sure_of_interrupts
 from tasks.logs import DEBUG_VARIABLE
 from tasks.nightly import nightly
 from tasks.outcome import run_task
@@ -57,10 +57,11 @@ def main(arguments: Sequence[str]) -> None:
     if not rest or rest[0] in ("--help", "-h", "help"):
         print(HELP.format(tasks="\n".join(f"  {name:<28}{_summary(name)}" for name in tasks.PUBLIC)), end="")
         return
-    _make_sure_of_interrupts()
+    make_sure_of_interrupts()
     try:
         sys.exit(_run(rest[0], rest[1:]))
     except KeyboardInterrupt:
+        run.clear_up()
         print("Interrupted. What is finished stays; the next run goes on from there.", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
 
@@ -75,18 +76,6 @@ def _run(command: str, rest: list[str]) -> int:
         print("--resume is not needed: every run goes on from the files that are there.", file=sys.stderr)
     _read_env_file(ROOT / ".env")
     return run_task(command, rest)
-
-
-def _make_sure_of_interrupts() -> None:
-    """Raise a KeyboardInterrupt again that struck where Python cannot raise it, as in the hooks around a fork."""
-    def raise_again(unraisable: Any) -> None:
-        if isinstance(unraisable.exc_value, KeyboardInterrupt):
-            signal.setitimer(signal.ITIMER_REAL, 0.05)
-        else:
-            sys.__unraisablehook__(unraisable)
-
-    signal.signal(signal.SIGALRM, signal.default_int_handler)
-    sys.unraisablehook = raise_again
 
 
 def _read_env_file(path: Path) -> None:

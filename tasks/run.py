@@ -7,6 +7,7 @@ import datetime
 import functools
 import gc
 import logging
+import multiprocessing
 import os
 import time
 import zlib
@@ -43,6 +44,7 @@ GROUPS = 8
 LARGE_ROWS = 300_000
 
 _locks: list[filelock.BaseFileLock] = []
+_claimed: list[Layout] = []
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,9 +121,19 @@ def claim(layout: Layout) -> None:
             stop(f"Cannot write to {layout.output_dir}: {error.strerror}. Mend its permissions or choose another --output-dir.", EXIT_FAILED)
         _locks.append(lock)
         Journal(layout.journal_dir).forget_before(STARTED_S)
-    for directory in (layout.output_dir, layout.markets_dir, layout.journal_dir):
+    _claimed.append(layout)
+    for directory in layout.directories:
         if removed := remove_leftovers(directory):
             _log.info("Removed what a killed process had left in %s: %d files (%s ...).", directory, len(removed), removed[0])
+
+
+def clear_up() -> None:
+    """Remove what this process, interrupted, and its workers leave unfinished."""
+    for worker in multiprocessing.active_children():
+        worker.join()
+    for layout in _claimed:
+        for directory in layout.directories:
+            remove_leftovers(directory, finished_here=True)
 
 
 @functools.cache

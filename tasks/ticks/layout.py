@@ -28,6 +28,11 @@ class Layout:
         """data_exports/tick_export/markets"""
         return self.output_dir / "markets"
 
+    @property
+    def directories(self) -> tuple[Path, ...]:
+        """Every directory that files are written to."""
+        return (self.output_dir, self.markets_dir, self.journal_dir)
+
     def market_file(self, market_id: str) -> Path:
         """data_exports/tick_export/markets/marketId=1.200806927.parquet"""
         return self.output_dir / self.file_path(market_id)

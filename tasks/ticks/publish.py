@@ -139,13 +139,19 @@ def _flush_to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-def remove_leftovers(directory: Path) -> list[str]:
-    """Remove temporary files whose process is dead on this host, or that are a day old; return their names."""
+def remove_leftovers(directory: Path, finished_here: bool = False) -> list[str]:
+    """Remove temporary files whose process is dead on this host, or that are a day old; return their names.
+
+    finished_here: this process writes none any more, so its own go too.
+    """
     removed = []
     with contextlib.suppress(FileNotFoundError), os.scandir(directory) as entries:
         for entry in entries:
             match = _LEFTOVER.fullmatch(entry.name)
-            if match and _is_abandoned(match["host"], int(match["pid"]), entry):
+            if match is None:
+                continue
+            is_own = match["host"] == _HOST and int(match["pid"]) == os.getpid()
+            if finished_here and is_own or _is_abandoned(match["host"], int(match["pid"]), entry):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(entry.path)
                     removed.append(entry.name)

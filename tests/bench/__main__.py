@@ -4,7 +4,6 @@ import argparse
 import datetime
 import functools
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -66,7 +65,6 @@ def main(arguments: Sequence[str]) -> int:
     if chosen.rounds < 1 or chosen.markets < 1:
         parser.error("--rounds and --markets must be at least 1")
     chosen.output = chosen.output.absolute()
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kill cleans up as Ctrl-C does
     groups = list(_GROUPS) if chosen.group == "all" else [chosen.group]
     try:
         for group in groups:
@@ -78,8 +76,6 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         say("Interrupted. The server and what was written meanwhile are removed.")
         return 130
-    finally:
-        signal.signal(signal.SIGTERM, before)
     return 0
 
 

@@ -89,14 +89,16 @@ def test_ten_at_once_one_works_and_nine_exit_10(recorded, undisturbed, tmp_path)
     assert pipeline.files() == undisturbed
 
 
-def test_ctrl_c_leaves_all_in_order(recorded, undisturbed, tmp_path):
+@pytest.mark.parametrize("to_whom", [["-INT", "-s"], ["-TERM", "-s"], ["-TERM", "-o", "-s"]], ids=["ctrl-c", "kill-all", "kill"])
+def test_ctrl_c_and_kill_leave_all_in_order(recorded, undisturbed, tmp_path, to_whom):
     pipeline = Pipeline(tmp_path / "out", recorded.environment)
     process = pipeline.start("ExportAll", "--workers", "2")
     while not list(pipeline.output_dir.glob("markets/*.parquet")):
         time.sleep(0.01)
-    subprocess.run(["pkill", "-INT", "-s", str(process.pid)], check=False)
+    subprocess.run(["pkill", *to_whom, str(process.pid)], check=True)
     error = process.communicate()[1]
-    assert process.returncode in (130, 30), error
+    assert process.returncode == 130, error
+    assert error.endswith("Interrupted. What is finished stays; the next run goes on from there.\n") and "Traceback" not in error
     for name, content in pipeline.files().items():
         if name.startswith("markets/"):
             assert content == undisturbed[name]
@@ -107,8 +109,8 @@ def test_ctrl_c_leaves_all_in_order(recorded, undisturbed, tmp_path):
 
 def test_an_interrupt_that_strikes_while_python_forks_is_not_lost():
     program = """
-import os, time, tasks.__main__
-tasks.__main__._make_sure_of_interrupts()
+import os, time, tasks.interrupts
+tasks.interrupts.make_sure_of_interrupts()
 def interrupted():
     raise KeyboardInterrupt
 os.register_at_fork(after_in_parent=interrupted)
@@ -121,6 +123,20 @@ except KeyboardInterrupt:
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (result.stdout, result.stderr) == ("interrupted\n", "")
+
+
+def test_a_process_that_clears_up_after_ctrl_c_is_not_terminated_meanwhile():
+    program = """
+import os, signal, sys, tasks.interrupts
+tasks.interrupts.make_sure_of_interrupts()
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+except KeyboardInterrupt:
+    os.kill(os.getpid(), signal.SIGTERM)
+    print("cleared up")
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (result.stdout, result.stderr) == ("cleared up\n", "")
 
 
 def test_what_a_zombie_and_a_process_of_another_time_left_is_removed(tmp_path):
