@@ -121,10 +121,10 @@ _METADATA = """
            FROM public.runners r WHERE r.market_id = wanted.market_id) AS runner
 """
 
-#: What a ladder row is, as few columns as possible: one integer holds selection, level and side. Multiplication, unlike
-#: a shift, fails where it does not fit. A side that is neither B nor L becomes null, which the reader refuses.
+#: What a ladder row is, as few columns as possible: one integer holds selection, level and the side's letter. Multiplication,
+#: unlike a shift, fails where it does not fit. The letter's code, for comparing char(1) by a collation is a tenth of the question.
 _LADDER_TICKS = """
-    SELECT selection_id * 131072 + (level + 32768) * 2 + CASE side WHEN 'B' THEN 0 WHEN 'L' THEN 1 END AS runner,
+    SELECT selection_id * 16777216 + (level * 256 + side::"char"::int) AS runner,
            price, size, publish_time, received_time{market}
       FROM stream_ingest.ladder_levels WHERE {rows} LIMIT {limit}
 """

@@ -5,6 +5,7 @@ Only speed depends on it: a piece that turns out too large is cut again.
 
 import collections
 import itertools
+import math
 from collections.abc import Collection, Mapping
 
 import numpy as np
@@ -66,8 +67,11 @@ class Density:
         starts_s, first = np.unique(self._steps["start_s"][own], return_index=True)
         bounds, rows = [], 0.0
         for start_s, count in zip(starts_s.tolist(), np.add.reduceat(self._steps["rows"][own], first).tolist(), strict=True):
+            start_us = start_s * 1_000_000
             if rows and rows + count > slice_rows:
-                bounds.append(start_s * 1_000_000)
+                bounds.append(start_us)
                 rows = 0.0
-            rows += count
+            parts = math.ceil(count / slice_rows)  # of a step that is more than a slice alone
+            bounds += [start_us + _STEP_S * 1_000_000 * part // parts for part in range(1, parts)]
+            rows += count / parts
         return bounds

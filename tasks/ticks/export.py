@@ -27,7 +27,7 @@ _log = logging.getLogger("tick_export.export")
 
 #: Rows that a read aims at, and the most it takes of either table before it is cut. They bound the memory.
 SLICE_ROWS = 50_000
-LIMIT_ROWS = 150_000
+LIMIT_ROWS = 75_000
 BATCH_MARKETS = 200
 
 

@@ -16,7 +16,7 @@ from tasks.ticks.database import CLOCK, KEEP_FREED_MEMORY, TOGETHER, TOGETHER_SE
 from tasks.ticks.errors import DatabaseError, UnreadableRow
 from tasks.ticks.ranks import Ints
 from tasks.ticks.schema import FIRST_TIME_US, LAST_TIME_US, MAX_LEVEL
-from tasks.ticks.ticks import TRADED, Ticks
+from tasks.ticks.ticks import BACK, LAY, TRADED, Ticks
 
 #: 2000-01-01 UTC, from which PostgreSQL counts, in microseconds since 1970.
 _YEAR_2000_US = 946_684_800_000_000
@@ -164,11 +164,14 @@ class _Rows:
 
 def _ladder_ticks(rows: _Rows) -> Ticks:
     runner = rows.integers("runner", "selection_id, level or side")
-    level = (runner >> 1) % 65536 - 32768
+    letter, level = runner & 255, (runner >> 8).astype(np.int16)
+    is_lay = letter == ord("L")
+    if not np.all(is_lay | (letter == ord("B"))):
+        raise UnreadableRow("a ladder row has another side than B and L")
     if len(level) and not 0 <= int(level.min()) <= int(level.max()) <= MAX_LEVEL:
         raise UnreadableRow(f"a ladder row has level {level[(level < 0) | (level > MAX_LEVEL)][0]}, expected 0 to {MAX_LEVEL}")
-    return Ticks(rows.market, rows.times("publish_time"), rows.times("received_time"), runner >> 17,
-                 (runner & 1).astype(np.int8), level.astype(np.int16), rows.floats("price"), rows.floats("size"))
+    return Ticks(rows.market, rows.times("publish_time"), rows.times("received_time"), runner >> 24,
+                 np.where(is_lay, np.int8(LAY), np.int8(BACK)), level, rows.floats("price"), rows.floats("size"))
 
 
 def _traded_ticks(rows: _Rows) -> Ticks:

@@ -180,7 +180,8 @@ def test_a_row_without_constraints_is_refused_not_bent(server, tmp_path):
     source.query("DROP TABLE stream_ingest.ladder_levels")
     source.query("CREATE TABLE stream_ingest.ladder_levels (market_id varchar(32), selection_id bigint, side char(1), level smallint, "
                  "price float8, size float8, publish_time timestamptz, received_time timestamptz)")
-    values = {"1.1": ("B", 0, 2.0), "1.2": ("X", 0, 2.0), "1.3": ("B", 9, 2.0), "1.4": ("B", 0, None), "1.5": ("L", -1, 2.0)}
+    values = {"1.1": ("B", 0, 2.0), "1.2": ("X", 0, 2.0), "1.3": ("B", 9, 2.0), "1.4": ("B", 0, None), "1.5": ("L", -1, 2.0),
+              "1.8": (None, 0, 2.0), "1.9": ("É", 0, 2.0)}
     for market_id, (side, level, price) in values.items():
         source.query("INSERT INTO stream_ingest.ladder_levels VALUES (%s, 1, %s, %s, %s, 5, '2026-02-05 10:00+00', '2026-02-05 10:00+00')",
                      market_id, side, level, price)
@@ -193,8 +194,10 @@ def test_a_row_without_constraints_is_refused_not_bent(server, tmp_path):
     assert result.returncode == 30
     assert list(index_of(pipeline)) == ["1.1"]
     report = (pipeline.output_dir / "execution_report.txt").read_text()
-    assert "Markets failed: 6" in report and "level 9" in report and "level -1" in report
-    assert re.search(r"'1.2'.* no valid selection_id, level or side", report) and re.search(r"'1.4'.* 1 rows have no valid price", report)
+    assert "Markets failed: 8" in report and "level 9" in report and "level -1" in report
+    for market_id in ("1.2", "1.9"):
+        assert re.search(f"'{market_id}'.* another side than B and L", report)
+    assert re.search(r"'1.8'.* no valid selection_id, level or side", report) and re.search(r"'1.4'.* 1 rows have no valid price", report)
 
 
 @pytest.mark.parametrize("empty", ["ladder_levels", "traded_volume", None])

@@ -1,10 +1,11 @@
 """How many pages are sampled, and where a market is cut by what they say."""
 
+import numpy as np
 import pytest
 
 from tasks.ticks import density as densities
 from tasks.ticks.database import LADDER, Table
-from tasks.ticks.density import Density
+from tasks.ticks.density import _STEP, Density
 
 
 @pytest.fixture(autouse=True)
@@ -39,3 +40,8 @@ def test_slices_are_as_large_as_asked_for():
     assert density.rows("1.2") == 1200 and density.rows("1.3") == 0
     assert density.bounds_us("1.2", 300) == [15_000_000, 30_000_000, 45_000_000]
     assert density.bounds_us("1.3", 300) == []
+
+
+def test_five_seconds_of_more_than_a_slice_are_cut_evenly():
+    density = Density({"1.2": 0}, np.array([(0, 0, 50), (0, 5, 950), (0, 10, 90), (0, 15, 90)], _STEP))
+    assert density.bounds_us("1.2", 300) == [5_000_000, 6_250_000, 7_500_000, 8_750_000, 10_000_000]
