@@ -2,21 +2,26 @@
 
 import gc
 import os
+import sys
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's threads for linear algebra, which there is none of, spin when a process starts
 gc.disable()  # what is imported stays: to look for garbage in it costs a fifth of the start
+
+from tasks.memory import keep_freed_memory, leave_pandas_out
+
+keep_freed_memory()
+if "tasks" in sys.orig_argv:  # python -m tasks or luigi --module tasks: nobody else's code is in this process
+    leave_pandas_out()
 
 from tasks.archive import Archive
 from tasks.configuration import load_configuration
 from tasks.consolidate import ConsolidateAll, ConsolidateDay, ConsolidateDayDirect
 from tasks.export import ExportMarket, ExportMarkets
 from tasks.index import BuildIndex, ExportAll
-from tasks.memory import keep_freed_memory
 from tasks.metadata import BuildMetadata
 from tasks.verify import VerifyExport
 
 load_configuration()
-keep_freed_memory()
 gc.freeze()  # nor in the workers: a collection would copy every page that they share with the process they were forked from
 gc.enable()
 

@@ -184,7 +184,7 @@ class ConsolidateAll(_Consolidate, AllMarketsTask):
         with run.determining():
             rows: Mapping[str, IndexRow] = _index_offline(self.layout) if self.offline else {}
         if not any(row.facts.tick_records for row in rows.values()) and (self.offline or not (
-                self.plan().stored.ladder or any(facts.tick_records for facts in self.plan().disk.facts.values()))):
+                any(self.plan().stored.with_ladder()) or any(facts.tick_records for facts in self.plan().disk.facts.values()))):
             return StoredTicks(when="ever", exist=False, missing="There are no ticks at all. Check POSTGRES_DB and --output-dir.")
         return [] if self.offline else [self.clone(BuildIndex), self.clone(BuildMetadata)]
 

@@ -49,7 +49,7 @@ class _Export(AllMarketsTask):
     def export(self) -> list[Failed]:
         """Export the markets that wait; return those that failed."""
         plan = self.plan()
-        pending = [plan.pending[market_id] for market_id in self.market_ids() if market_id in plan.pending]
+        pending = [plan.market(market_id) for market_id in self.market_ids() if market_id in plan.pending]
         expected = sum(plan.job.density.rows(market.market_id) for market in pending)
         done = read = 0
 
@@ -101,7 +101,7 @@ class ExportMarket(_Export):
     def is_known(self) -> bool:
         """Tell whether the database has ticks of the market, or it has a file."""
         plan = self.plan()
-        return self.market_id in plan.stored.ladder or self.market_id in plan.disk.files
+        return plan.stored.has_ladder(self.market_id) or self.market_id in plan.disk.files
 
     def requires(self) -> Any:
         """Return the market in the database."""

@@ -16,7 +16,9 @@ class BuildMetadata(AllMarketsTask):
 
     def _market_ids(self) -> list[str]:
         plan = self.plan()
-        return sorted({*plan.stored.ladder, *(name for name, facts in plan.disk.facts.items() if facts.tick_records)})
+        stored = plan.stored
+        kept = (market_id for market_id, facts in plan.disk.facts.items() if facts.tick_records and not stored.has_ladder(market_id))
+        return sorted([*stored.with_ladder(), *kept])
 
     def complete(self) -> bool:
         """Tell whether every metadata file says what the database says; without a database, there is nothing to do."""

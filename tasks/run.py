@@ -49,11 +49,14 @@ _claimed: list[Layout] = []
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What is to be exported, of one market or of all: large markets one by one, the others in groups."""
+    """What is to be exported, of one market or of all: large markets one by one, the others in groups.
+
+    pending: the markets that wait, and whether the file of each will be empty.
+    """
 
     stored: Stored
     disk: OnDisk
-    pending: dict[str, Pending]
+    pending: dict[str, bool]
     large: tuple[str, ...]
     groups: dict[int, tuple[str, ...]]
     job: Job
@@ -64,6 +67,10 @@ class Plan:
     def layout(self) -> Layout:
         """Where the files are."""
         return self.job.layout
+
+    def market(self, market_id: str) -> Pending:
+        """Return what is to be done for a market that waits, made anew each time: very many of them would take much memory."""
+        return Pending(market_id, self.pending[market_id], self.disk.files.get(market_id), self.disk.damaged.get(market_id))
 
     def any_open(self, market_ids: Iterable[str]) -> bool:
         """Tell whether one of the markets still waits: neither written since the plan was made nor recorded as failed."""
@@ -76,7 +83,7 @@ class Plan:
         return not self.pending.keys().isdisjoint(Journal(self.layout.journal_dir).all_failed())
 
     def _is_written(self, market_id: str) -> bool:
-        before = self.pending[market_id].stat
+        before = self.disk.files.get(market_id)
         try:
             now = os.stat(self.layout.market_file(market_id))
         except FileNotFoundError:
@@ -152,9 +159,9 @@ def plan(layout: Layout, include_markets_without_ticks: bool = False, market_id:
         if not allow_other_database:
             survey.refuse_other_database(stored, disk, layout, str(database.server))
         wanted = survey.universe(stored, disk, include_markets_without_ticks) if chosen is None else chosen
-        pending = {market.market_id: market for market in survey.pending(stored, disk, settings.settle_us, wanted)}
+        pending = dict(survey.pending(stored, disk, settings.settle_us, wanted))
         if refresh and market_id in stats:
-            pending.setdefault(market_id, Pending(market_id, "asked for", stat=stats[market_id]))
+            pending.setdefault(market_id, False)
         density = Density.sampled(database, pending) if pending else Density()
     return _arranged(layout, stored, disk, pending, density, started_s)
 
@@ -172,7 +179,7 @@ def plan_day(layout: Layout, date: datetime.date, allow_other_database: bool = F
         stored = dataclasses.replace(stored, refused=runners.refused)
         if not allow_other_database:
             survey.refuse_other_database(stored, disk, layout, str(database.server))
-        pending = {market.market_id: market for market in survey.pending(stored, disk, settings.settle_us, runners.selections)}
+        pending = dict(survey.pending(stored, disk, settings.settle_us, runners.selections))
         density = Density.sampled(database, pending) if pending else Density()
     return _arranged(layout, stored, disk, pending, density, started_s)
 
@@ -185,17 +192,16 @@ def _both(database: Database, market_ids: list[str] | None, layout: Layout, stat
         return survey.ask_database(database, market_ids, stats, drop_before_us), disk.result()
 
 
-def _arranged(layout: Layout, stored: Stored, disk: OnDisk, pending: dict[str, Pending], density: Density, started_s: float) -> Plan:
-    rows = {market_id: density.rows(market_id) for market_id in pending}
-    large = sorted((market_id for market_id in rows if rows[market_id] > LARGE_ROWS), key=lambda market_id: -rows[market_id])
+def _arranged(layout: Layout, stored: Stored, disk: OnDisk, pending: dict[str, bool], density: Density, started_s: float) -> Plan:
+    large = sorted((market_id for market_id in pending if density.rows(market_id) > LARGE_ROWS), key=density.rows, reverse=True)
     groups: dict[int, list[str]] = {}
     for market_id in pending:
-        if rows[market_id] <= LARGE_ROWS:
+        if density.rows(market_id) <= LARGE_ROWS:
             groups.setdefault(zlib.crc32(market_id.encode()) % GROUPS, []).append(market_id)
     progress = Progress()
     progress.expect(len(pending), density.total_rows())
     _log.info("%d markets in the database, %d market files, %d to export (%d large ones, the others in %d groups).",
-              len(stored.ladder), len(disk.files), len(pending), len(large), len(groups))
+              sum(1 for _ in stored.with_ladder()), len(disk.files), len(pending), len(large), len(groups))
     gc.freeze()  # a worker's search for garbage would copy every page that it shares with this process
     return Plan(stored, disk, pending, tuple(large), {number: tuple(names) for number, names in groups.items()},
                 Job(Server.from_environment(), layout, density, disk.index.facts, progress.count), progress, started_s)

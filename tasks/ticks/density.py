@@ -36,9 +36,8 @@ class Density:
 
     @staticmethod
     def sampled(database: Database, market_ids: Collection[str]) -> "Density":
-        """Estimate the rows of markets from a sample of every table's pages."""
-        wanted = frozenset(market_ids)
-        told = sorted(wanted) if len(wanted) <= _FEW else None
+        """Estimate the rows of markets from a sample of every table's pages. market_ids: a set, or a dictionary of them."""
+        told = sorted(market_ids) if len(market_ids) <= _FEW else None
         tables = [(table, _TRADED_PAGES) for table in database.tables(TRADED)]
         tables += [(table, _PARTITION_PAGES) for table in database.tables(LADDER)]
         sizes = [(table, min(max(table.pages // _ONE_IN, few), many)) for table, (few, many) in tables]
@@ -46,7 +45,7 @@ class Density:
 
         def sample(connection: Database, part: tuple[Table, int]) -> npt.NDArray[np.void]:
             steps = connection.sample(*part, _STEP_S, told)
-            return np.fromiter(((numbers[market_id], start_s, rows) for market_id, start_s, rows in steps if market_id in wanted), _STEP)
+            return np.fromiter(((numbers[market_id], start_s, rows) for market_id, start_s, rows in steps if market_id in market_ids), _STEP)
 
         steps = np.concatenate(list(ask_each(database, sample, sizes)))
         return Density(dict(numbers), steps)

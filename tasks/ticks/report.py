@@ -41,7 +41,7 @@ def execution_report(layout: Layout, rows: Index, stored: Stored, disk: OnDisk, 
     is_new = {record.market_id: record.change == "new" for record in journal.all_written()
               if record.market_id in disk.files and record.is_of(disk.files[record.market_id])}
     new = sum(is_new.values())
-    kept = {market_id for market_id in rows if stored.newest and market_id not in stored.ladder and rows.facts[market_id].tick_records}
+    kept = {market_id for market_id in rows if stored.newest and not stored.has_ladder(market_id) and rows.facts[market_id].tick_records}
     failed = failures(stored, journal)
     ticks_written = sum(rows.facts[market_id].tick_records for market_id in is_new)
     first = min((fact.first_tick for fact in facts if fact.first_tick is not None), default=None)

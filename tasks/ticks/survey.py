@@ -17,27 +17,34 @@ class Stored:
     """What the database has.
 
     newest: the newest publish_time of each market with ladder rows (or with a file), in either table, µs since 1970;
-    old: the newest ladder tick of each market in partitions that will be dropped soon; events: the event id of each
-    market in public.markets; refused: market ids that are none.
+    without_ladder: the markets with a file that have none; old: the newest ladder tick of each market in partitions that
+    will be dropped soon; events: the event id of each market in public.markets; refused: market ids that are none.
     """
 
     newest: dict[str, int]
-    ladder: frozenset[str]
+    without_ladder: frozenset[str]
     old: dict[str, int]
     events: dict[str, str]
     refused: list[str]
 
+    def has_ladder(self, market_id: str) -> bool:
+        """Tell whether a market has ladder rows."""
+        return market_id in self.newest and market_id not in self.without_ladder
+
+    def with_ladder(self) -> Iterator[str]:
+        """Yield the markets with ladder rows."""
+        return (market_id for market_id in self.newest if market_id not in self.without_ladder)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Pending:
-    """A market file to be made or refreshed, and why.
+    """A market file to be made or refreshed.
 
     empty: the market has no ladder rows, so its file has no ticks; stat: of the file that lies there, None if there is
     none; damaged: what is wrong with that file, None if it is sound.
     """
 
     market_id: str
-    why: str
     empty: bool = False
     stat: FileStat | None = None
     damaged: str | None = None
@@ -53,14 +60,14 @@ def ask_database(database: Database, market_ids: Collection[str] | None, files_p
         newest[market_id] = max(moment, newest.get(market_id, moment))
         if moment < drop_before_us:
             old[market_id] = max(moment, old.get(market_id, moment))
-    ladder = frozenset(newest)
-    known = sorted([*ladder, *(market_id for market_id in files_present if market_ids is None and market_id not in ladder)])
+    without_ladder = frozenset(market_id for market_id in files_present if market_id not in newest) if market_ids is None else frozenset()
+    known = sorted([*newest, *without_ladder])
     for market_id, moment in _newest(database, [(table, known) for table in database.tables(TRADED)]):
         newest[market_id] = max(moment, newest.get(market_id, moment))
-    refused = sorted(market_id for market_id in ladder if not is_market_id(market_id))
+    refused = sorted(market_id for market_id in newest if not is_market_id(market_id))
     for market_id in refused:
         del newest[market_id]
-    return Stored(newest, ladder.difference(refused) if refused else ladder, old, database.events(), refused)
+    return Stored(newest, without_ladder, old, database.events(), refused)
 
 
 def _newest(database: Database, wanted: Iterable[tuple[Table, Sequence[str]]]) -> Iterator[tuple[str, int]]:
@@ -71,34 +78,31 @@ def _newest(database: Database, wanted: Iterable[tuple[Table, Sequence[str]]]) -
         yield from found.items()
 
 
-def pending(stored: Stored, disk: OnDisk, settle_us: int, market_ids: Iterable[str]) -> Iterator[Pending]:
-    """Yield those markets whose file is missing, damaged, or does not hold the newest tick, settled."""
+def pending(stored: Stored, disk: OnDisk, settle_us: int, market_ids: Iterable[str]) -> Iterator[tuple[str, bool]]:
+    """Yield those markets whose file is missing, damaged, or does not hold the newest tick, settled; and whether its file is empty."""
     for market_id in market_ids:
-        newest, stat, damaged = stored.newest.get(market_id), disk.files.get(market_id), disk.damaged.get(market_id)
-        empty = market_id not in stored.ladder and newest is None
-        if stat is None:
-            yield Pending(market_id, "missing", empty=market_id not in stored.ladder)
-        elif damaged is not None:
-            yield Pending(market_id, "damaged", empty, stat, damaged)
-        elif newest is not None and (market_id in stored.ladder or disk.facts[market_id].tick_records):
+        newest, stat = stored.newest.get(market_id), disk.files.get(market_id)
+        if stat is None or market_id in disk.damaged:
+            yield market_id, newest is None
+        elif newest is not None and (stored.has_ladder(market_id) or disk.facts[market_id].tick_records):
             last = disk.facts[market_id].last_tick
-            if last is None or last < newest:
-                yield Pending(market_id, "new ticks", stat=stat)
-            elif stat.st_mtime_ns < (newest + settle_us) * 1000:
-                yield Pending(market_id, "written before its last ticks had settled", stat=stat)
+            if last is None or last < newest or stat.st_mtime_ns < (newest + settle_us) * 1000:
+                yield market_id, False
 
 
 def universe(stored: Stored, disk: OnDisk, include_markets_without_ticks: bool) -> list[str]:
     """Return every market that a file is wanted of: in the database, on disk, or promised by the index."""
-    known = {*stored.ladder, *disk.files, *disk.index}
+    known = list(stored.with_ladder())
+    known += (market_id for market_id in disk.files if not stored.has_ladder(market_id))
+    known += (market_id for market_id in disk.index if not stored.has_ladder(market_id) and market_id not in disk.files)
     if include_markets_without_ticks:
-        known.update(filter(is_market_id, stored.events))
+        known = list({*known, *filter(is_market_id, stored.events)})
     return sorted(known)
 
 
 def refuse_other_database(stored: Stored, disk: OnDisk, layout: Layout, database: str) -> None:
     """Raise UsageError where the index has markets with ticks and the database knows none of them."""
     promised = [market_id for market_id, facts in disk.index.facts.items() if facts.tick_records]
-    if promised and not any(market_id in stored.ladder or market_id in stored.events for market_id in promised):
+    if promised and not any(stored.has_ladder(market_id) or market_id in stored.events for market_id in promised):
         raise UsageError(f"{layout.output_dir} holds an export of {len(promised)} markets, and {database} knows none of them: it looks like "
                          "another database. Use another --output-dir, or --allow-other-database if the old ones are really gone.")

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 
 import duckdb
 import psycopg2
@@ -312,3 +313,17 @@ def test_an_export_offline_gets_its_index_back(pipeline):
     result = copy.run("BuildIndex", "--offline")
     assert result.returncode == 0, result.stderr
     assert copy.files() == before
+
+
+@pytest.mark.parametrize("luigi", [False, True])
+def test_pandas_is_not_loaded_in_any_process_of_an_export(pipeline, small, luigi):
+    for _ in range(2):
+        result = pipeline.run("ExportAll", "--workers", "2", luigi=luigi, PYTHONPROFILEIMPORTTIME="1")
+        assert result.returncode == 0
+        assert re.search(r"\| +pyarrow$", result.stderr, re.M) and "pandas.core" not in result.stderr
+        small.message("1.101", "2026-02-06 11:00:00+00")
+
+
+def test_who_uses_the_tasks_in_a_program_of_theirs_finds_pandas_as_ever():
+    program = "import tasks, pyarrow, pandas; print(pyarrow.array(pandas.Series([1.0, float('nan')])).null_count)"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "1\n"
