@@ -197,9 +197,10 @@ class Server:
 
 
 def one_line(error: BaseException) -> str:
-    """Return a driver's error as one line without its class, SQL or position."""
+    """Return a driver's error as one line without its class, SQL, position or full stop."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(line for line in lines if not line.startswith(("LINE ", "^", "QUERY:", "CONTEXT:"))) or type(error).__name__
+    text = " ".join(line for line in lines if not line.startswith(("LINE ", "^", "QUERY:", "CONTEXT:")))
+    return text.removesuffix(".") or type(error).__name__
 
 
 @dataclasses.dataclass(frozen=True)

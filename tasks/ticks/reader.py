@@ -93,9 +93,12 @@ class TickReader:
         return rows
 
     def _fetch(self, statement: str) -> list[tuple[int, ...]]:
-        with self._asking() as cursor:
-            cursor.execute(statement)
-            return cursor.fetchall()
+        try:
+            with self._asking() as cursor:
+                cursor.execute(statement)
+                return cursor.fetchall()
+        except UnreadableRow as error:  # these questions are not about a tick's values
+            raise DatabaseError(f"A query on {self._server} failed: {error}.") from None
 
     @contextlib.contextmanager
     def _asking(self) -> Iterator[psycopg2.extensions.cursor]:

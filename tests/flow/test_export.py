@@ -12,6 +12,9 @@ import duckdb
 import psycopg2
 import pytest
 
+from tasks.ticks.database import Server
+from tasks.ticks.errors import DatabaseError
+from tasks.ticks.reader import TickReader
 from tests.conftest import Pipeline, Source, new_source
 
 FORMATS = ("parquet", "jsonl")
@@ -327,3 +330,9 @@ def test_pandas_is_not_loaded_in_any_process_of_an_export(pipeline, small, luigi
 def test_who_uses_the_tasks_in_a_program_of_theirs_finds_pandas_as_ever():
     program = "import tasks, pyarrow, pandas; print(pyarrow.array(pandas.Series([1.0, float('nan')])).null_count)"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "1\n"
+
+
+def test_a_server_that_ends_every_question_is_one_line_not_a_refused_market(small):
+    server = Server.from_environment(small.environment | {"PGOPTIONS": "-c statement_timeout=1"})
+    with pytest.raises(DatabaseError, match=r"A query on .* failed: .*statement timeout\.$"):
+        TickReader(server)
