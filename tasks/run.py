@@ -37,9 +37,10 @@ _log = logging.getLogger("tick_export.run")
 
 STARTED_S = time.time()
 
-#: Small markets are exported in so many groups by a checksum of their id, the same in every process whatever is missing.
-#: A task more costs 0.1 s of processor time: Luigi, a process, a connection.
+#: Small markets are exported in groups by a checksum of their id: under luigid in so many, the same in every process whatever is
+#: missing; by itself a run makes two a worker. A task more costs 0.1 s of processor time: Luigi, a process, a connection.
 GROUPS = 8
+_GROUPS_A_WORKER = 2
 #: A market of more rows gets a task of its own.
 LARGE_ROWS = 300_000
 
@@ -194,16 +195,18 @@ def _both(database: Database, market_ids: list[str] | None, layout: Layout, stat
 
 def _arranged(layout: Layout, stored: Stored, disk: OnDisk, pending: dict[str, bool], density: Density, started_s: float) -> Plan:
     large = sorted((market_id for market_id in pending if density.rows(market_id) > LARGE_ROWS), key=density.rows, reverse=True)
+    core = luigi.interface.core()
+    number = _GROUPS_A_WORKER * core.workers if core.local_scheduler else GROUPS
     groups: dict[int, list[str]] = {}
     for market_id in pending:
         if density.rows(market_id) <= LARGE_ROWS:
-            groups.setdefault(zlib.crc32(market_id.encode()) % GROUPS, []).append(market_id)
+            groups.setdefault(zlib.crc32(market_id.encode()) % number, []).append(market_id)
     progress = Progress()
     progress.expect(len(pending), density.total_rows())
     _log.info("%d markets in the database, %d market files, %d to export (%d large ones, the others in %d groups).",
               sum(1 for _ in stored.with_ladder()), len(disk.files), len(pending), len(large), len(groups))
     gc.freeze()  # a worker's search for garbage would copy every page that it shares with this process
-    return Plan(stored, disk, pending, tuple(large), {number: tuple(names) for number, names in groups.items()},
+    return Plan(stored, disk, pending, tuple(large), {group: tuple(names) for group, names in groups.items()},
                 Job(Server.from_environment(), layout, density, disk.index.facts, progress.count), progress, started_s)
 
 
