@@ -13,7 +13,7 @@ from tasks.ticks.described import Described
 from tasks.ticks.layout import Layout
 from tasks.ticks.publish import FileStat, NewFile, flush_all_to_disk, flush_directory
 
-_BATCH = 1_000
+_BATCH = 250
 _FILES_AT_ONCE = 200
 _EXAMPLE = ("1.1", "2", "name", "type", 0, "status", True, [3], ["runner"])
 Metadata = dict[str, Any]

@@ -9,7 +9,7 @@ from tasks.ticks.errors import UsageError
 from tasks.ticks.layout import Layout, is_market_id
 from tasks.ticks.publish import FileStat
 
-_PART_MARKETS = 10_000
+_PART_MARKETS = 2_500
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,0 +1,71 @@
+"""What is remembered of metadata files: what was learned, whatever the order, and in little memory."""
+
+import tracemalloc
+
+import pyarrow as pa
+import pytest
+
+from tasks.ticks.described import Described
+from tasks.ticks.publish import FileStat
+
+STAT = FileStat(1, 2, 3, 4)
+
+
+def row(market_id, name="A v B"):
+    return (market_id, "30", name, "MATCH_ODDS", 0, "OPEN", True, [1], ["One"])
+
+
+@pytest.fixture
+def path(tmp_path):
+    described = Described(tmp_path / "metadata.arrow", b"{}")
+    for market_id in ("1.30", "1.1234567", "1.4"):
+        described.learn(row(market_id), STAT)
+    assert described.is_current(row("1.30"), STAT) and not described.is_current(row("1.5"), STAT)
+    described.save()
+    return tmp_path / "metadata.arrow"
+
+
+def test_what_was_learned_is_known_again_and_nothing_else(path):
+    described = Described(path, b"{}")
+    assert all(described.is_current(row(market_id), STAT) for market_id in ("1.4", "1.30", "1.1234567"))
+    assert not any(described.is_current(row(market_id), STAT) for market_id in ("1.3", "1.300", "1.5", "0.1", "9.9", "1.12345678901234"))
+    assert not described.is_current(row("1.4", "B v A"), STAT)
+    assert not described.is_current(row("1.4"), STAT._replace(st_ino=5))
+    assert not Described(path, b"{} ").is_current(row("1.4"), STAT)
+
+
+def test_what_is_learned_anew_takes_the_place_of_the_old(path):
+    described = Described(path, b"{}")
+    described.learn(row("1.4", "B v A"), STAT)
+    described.learn(row("1.12345678901234"), STAT)
+    described.save()
+    for known in (described, Described(path, b"{}")):
+        assert known.is_current(row("1.4", "B v A"), STAT) and not known.is_current(row("1.4"), STAT)
+        assert known.is_current(row("1.30"), STAT) and known.is_current(row("1.12345678901234"), STAT)
+    with pa.OSFile(str(path)) as file:
+        assert pa.ipc.open_file(file).read_all()["market_id"].to_pylist() == ["1.1234567", "1.12345678901234", "1.30", "1.4"]
+
+
+@pytest.mark.parametrize("content", [b"", b"no Arrow file", None])
+def test_a_damaged_memory_is_made_anew(path, content):
+    path.write_bytes(path.read_bytes()[:-40] if content is None else content)
+    described = Described(path, b"{}")
+    assert not described.is_current(row("1.4"), STAT)
+    described.learn(row("1.4"), STAT)
+    described.save()
+    assert Described(path, b"{}").is_current(row("1.4"), STAT)
+
+
+def test_very_many_take_little_memory(tmp_path):
+    described = Described(tmp_path / "metadata.arrow", b"{}")
+    for number in range(20_000):
+        described.learn(row(f"1.{250_000_000 + number}"), STAT)
+    described.save()
+    del described
+    tracemalloc.start()
+    try:
+        described = Described(tmp_path / "metadata.arrow", b"{}")
+        assert described.is_current(row("1.250019999"), STAT)
+        assert tracemalloc.get_traced_memory()[0] < 20_000 * 40
+    finally:
+        tracemalloc.stop()
