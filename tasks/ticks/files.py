@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +22,7 @@ from tasks.ticks.schema import ROW_GROUP_ROWS, SCHEMA
 from tasks.ticks.ticks import Ticks
 
 _READ_ROWS = 131_072
+_FACTS, _NO_TIME = struct.Struct("5q32s"), -1 << 63
 
 
 class FileFacts(NamedTuple):
@@ -32,6 +34,22 @@ class FileFacts(NamedTuple):
     messages: int
     size_bytes: int
     checksum: str
+
+    def packed(self) -> bytes:
+        """Return them as bytes. Raises ValueError where they are none of a file."""
+        first, last, *numbers, checksum = self
+        if len(digest := bytes.fromhex(checksum)) != hashlib.sha256().digest_size:
+            raise ValueError(f"{checksum!r} is no SHA-256")
+        try:
+            return _FACTS.pack(_NO_TIME if first is None else first, _NO_TIME if last is None else last, *numbers, digest)
+        except struct.error:
+            raise ValueError(f"{self} has a number of more than 64 bits") from None
+
+    @staticmethod
+    def unpacked(data: bytes) -> "FileFacts":
+        """Return what was packed."""
+        first, last, *numbers, checksum = _FACTS.unpack(data)
+        return FileFacts(None if first == _NO_TIME else first, None if last == _NO_TIME else last, *numbers, checksum.hex())
 
 
 class TickCounter:

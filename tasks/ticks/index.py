@@ -18,7 +18,7 @@ from tasks.ticks.publish import FileStat
 COLUMNS = ("market_id", "event_id", "first_tick_timestamp", "last_tick_timestamp", "total_tick_records", "total_messages",
            "file_path", "file_size_bytes", "checksum")
 
-_ROWS_AT_ONCE = 2_000
+_ROWS_AT_ONCE = 500
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

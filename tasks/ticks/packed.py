@@ -1,31 +1,40 @@
 """What is known of each of very many markets, in little memory."""
 
-import marshal
 import sys
-from collections.abc import Callable, Iterator, KeysView, MutableMapping
-from typing import Any, TypeVar
+from collections.abc import Iterator, KeysView, MutableMapping
+from typing import Protocol, TypeVar
 
-Record = TypeVar("Record", bound=tuple[Any, ...])
 
-_PLAIN = 2  # the version of marshal's format without references: equal records are equal bytes
+class Packable(Protocol):
+    """A record that can be bytes: equal records are equal bytes."""
+
+    def packed(self) -> bytes:
+        """Return it as bytes."""
+
+    @staticmethod
+    def unpacked(data: bytes) -> "Packable":
+        """Return what was packed."""
+
+
+Record = TypeVar("Record", bound=Packable)
 
 
 class Packed(MutableMapping[str, Record]):
     """Records by market id, each held as a string of bytes and made anew when it is asked for.
 
     As objects they take three times the memory, and a process that only looks at them copies the pages that it shares with the one
-    it was forked from. kind: the NamedTuple that they are, of numbers, texts, bytes and None.
+    it was forked from. kind: the class that they are of.
     """
 
-    def __init__(self, kind: Callable[..., Record]) -> None:
+    def __init__(self, kind: type[Record]) -> None:
         self._kind = kind
         self._bytes: dict[str, bytes] = {}
 
     def __getitem__(self, market_id: str) -> Record:
-        return self._kind(*marshal.loads(self._bytes[market_id]))
+        return self._kind.unpacked(self._bytes[market_id])
 
     def __setitem__(self, market_id: str, record: Record) -> None:
-        self._bytes[sys.intern(market_id)] = marshal.dumps(tuple(record), _PLAIN)
+        self._bytes[sys.intern(market_id)] = record.packed()
 
     def __delitem__(self, market_id: str) -> None:
         del self._bytes[market_id]

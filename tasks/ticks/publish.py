@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import socket
+import struct
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ _LEFTOVER = re.compile(r"\..+\.(?P<host>[A-Za-z0-9-]+)\.(?P<pid>[0-9]+)\.tmp", r
 _DAY_S = 86_400
 _CLOCK_SLACK_S = 60.0  # start times of processes are kept relative to a boot time of whole seconds
 _FLUSHES_AT_ONCE = 32
+_STAT = struct.Struct("3qQ")
 
 
 class FileStat(NamedTuple):
@@ -28,6 +30,15 @@ class FileStat(NamedTuple):
     st_mtime_ns: int
     st_ctime_ns: int
     st_ino: int
+
+    def packed(self) -> bytes:
+        """Return it as bytes."""
+        return _STAT.pack(*self)
+
+    @staticmethod
+    def unpacked(data: bytes) -> "FileStat":
+        """Return what was packed."""
+        return FileStat(*_STAT.unpack(data))
 
     @staticmethod
     def of(stat: os.stat_result) -> "FileStat":
