@@ -20,6 +20,9 @@ _STATE_BYTES = 16
 class Described:
     """What each metadata file was made from and what stat said of it then, as one hash, in a file of the journal.
 
+    The file: a byte with the width of the market ids, then of each market its id, zero-padded, and 16 bytes of hash, sorted by id. Wherever
+    it is damaged, hashes do not agree, and metadata files are read again.
+
     rendering: content that the program makes of something; what another program has remembered does not count.
     """
 
@@ -27,10 +30,9 @@ class Described:
         self._path = path
         self._rendering = hashlib.sha256(rendering).digest()
         self._saved = _table([], [])
-        with contextlib.suppress(OSError, ValueError, EOFError):  # none yet, or a damaged one: it is made anew
-            saved = np.load(path, allow_pickle=False)
-            if saved.ndim == 1 and saved.dtype == _row(saved.dtype.itemsize - _STATE_BYTES):
-                self._saved = saved
+        with contextlib.suppress(OSError, ValueError, IndexError):  # none yet, or a damaged one: it is made anew
+            content = path.read_bytes()
+            self._saved = np.frombuffer(content, _row(content[0]), offset=1)
         self._learned: dict[str, bytes] = {}
 
     def is_current(self, row: tuple[Any, ...], stat: FileStat) -> bool:
@@ -50,7 +52,8 @@ class Described:
             self._learned.clear()
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(self._path) as file:
-                np.save(file, self._saved, allow_pickle=False)
+                file.write(bytes([self._saved["market_id"].itemsize]))
+                file.write(self._saved.tobytes())
 
     def _known(self, market_id: str) -> bytes | None:
         if market_id in self._learned:
@@ -72,4 +75,4 @@ def _table(market_ids: list[str], states: list[bytes]) -> npt.NDArray[np.void]:
 
 
 def _row(id_bytes: int) -> np.dtype[np.void]:
-    return np.dtype([("market_id", f"S{max(id_bytes, 0)}"), ("state", f"V{_STATE_BYTES}")])
+    return np.dtype([("market_id", f"S{id_bytes}"), ("state", f"V{_STATE_BYTES}")])

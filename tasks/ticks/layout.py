@@ -76,8 +76,8 @@ class Layout:
 
     @property
     def described(self) -> Path:
-        """data_exports/tick_export/.journal/metadata.npy: from what the metadata files were made"""
-        return self.journal_dir / "metadata.npy"
+        """data_exports/tick_export/.journal/metadata.states: from what the metadata files were made"""
+        return self.journal_dir / "metadata.states"
 
     def day_csv(self, date: datetime.date) -> Path:
         """data_exports/tick_export/consolidated_ticks_2022_07_11.csv"""
