@@ -170,9 +170,9 @@ def _open_parquet(file: NewFile) -> pq.ParquetWriter:
         version="2.6",
         compression="zstd",
         compression_level=1,
-        # Sizes repeat by whole messages, which zstd finds in plain numbers and not in the indices of a dictionary: an eighth
-        # less file for the same time (docs/performance.md).
-        use_dictionary=[name for name in SCHEMA.names if name not in ("size", "traded_volume")],
+        # Prices and sizes repeat by whole messages, which zstd finds in plain numbers and not in the indices of a dictionary: a fifth
+        # less file, and less time (docs/performance.md).
+        use_dictionary=[field.name for field in SCHEMA if not pa.types.is_floating(field.type)],
         write_page_checksum=True,
         # Where a reader can skip: other columns have the same range in every row group, and cost a third of the writing.
         write_statistics=["market_id", "publish_time", "received_at"],
