@@ -170,9 +170,10 @@ def _open_parquet(file: NewFile) -> pq.ParquetWriter:
         version="2.6",
         compression="zstd",
         compression_level=1,
-        # Prices and sizes repeat by whole messages, which zstd finds in plain numbers and not in the indices of a dictionary: a fifth
-        # less file, and less time (docs/performance.md).
-        use_dictionary=[field.name for field in SCHEMA if not pa.types.is_floating(field.type)],
+        # Times, prices and sizes repeat by whole messages. zstd finds that in plain numbers, not in the indices of a dictionary, and the
+        # better the more of them it sees at once: a page is a whole column of a row group (docs/performance.md).
+        use_dictionary=[field.name for field in SCHEMA if not (pa.types.is_floating(field.type) or pa.types.is_timestamp(field.type))],
+        max_rows_per_page=ROW_GROUP_ROWS,
         write_page_checksum=True,
         # Where a reader can skip: other columns have the same range in every row group, and cost a third of the writing.
         write_statistics=["market_id", "publish_time", "received_at"],
