@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.ticks import text
-from tasks.ticks.ranks import Ints, dense_rank, pack
+from tasks.ticks.ranks import Ints, dense_rank, pack, price_rank
 from tasks.ticks.schema import CHANGE_TYPE, MAX_LEVEL, RECORD_TYPES, SIDES
 from tasks.ticks.ticks import TRADED, Ticks
 
@@ -74,7 +74,7 @@ def consolidated(ticks: Ticks) -> Rows:
     traded = ticks.side == TRADED
     message = pack([dense_rank(ticks.publish_time), ticks.market, dense_rank(ticks.selection_id), ticks.side.astype(np.int64)])
     rank = ticks.level.astype(np.int64)
-    rank[traded] = dense_rank(ticks.price[traded])
+    rank[traded] = price_rank(ticks.price[traded])
     key = pack([message, rank])
     order = np.argsort(key, kind="stable")
     ordered = key[order]

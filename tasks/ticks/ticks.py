@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tasks.ticks.ranks import Ints, ascending_order, dense_rank, pack
+from tasks.ticks.ranks import Ints, ascending_order, dense_rank, pack, price_rank
 from tasks.ticks.schema import CHANGE_TYPE, RECORD_TYPES, SCHEMA, SIDES, TIME
 
 BACK, LAY, TRADED = 0, 1, 2
@@ -59,7 +59,7 @@ class Ticks:
         """
         traded = self.side == TRADED
         price = np.zeros(len(self), np.int64)
-        price[traded] = dense_rank(self.price[traded])
+        price[traded] = price_rank(self.price[traded])
         return pack([
             dense_rank(self.market),
             dense_rank(self.publish_time),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.ticks.ranks import dense_rank, pack
+from tasks.ticks.ranks import dense_rank, pack, price_rank
 from tasks.ticks.ticks import BACK, LAY, TRADED, Ticks
 
 PRICES = st.sampled_from([1.01, 1.5, 2.0, 2.02, 1000.0, math.nan, math.inf, -math.inf, 0.1 + 0.2])
@@ -114,6 +114,17 @@ def test_ranks_are_dense_ascending_and_treat_nan_and_zero_as_one_value(values):
     ranks = dense_rank(np.array(values, np.float64)).tolist()
     ordered = sorted({number(value) for value in values})
     assert ranks == [ordered.index(number(value)) for value in values]
+
+
+ODDS = st.integers(0, 110_000).map(lambda hundredths: hundredths / 100)
+
+
+@given(st.lists(ODDS, max_size=30) | st.lists(ODDS | PRICES | st.floats() | st.just(-0.0), max_size=30))
+def test_prices_are_numbered_in_their_order_whatever_they_are(values):
+    ranks = price_rank(np.array(values, np.float64)).tolist()
+    for left, left_rank in zip(values, ranks, strict=True):
+        for right, right_rank in zip(values, ranks, strict=True):
+            assert (number(left) < number(right)) == (left_rank < right_rank)
 
 
 def test_table_round_trip():
