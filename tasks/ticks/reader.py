@@ -5,14 +5,15 @@ import dataclasses
 import io
 import struct
 from collections.abc import Iterator, Sequence
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import psycopg2
 import psycopg2.extensions
 
-from tasks.ticks.database import CLOCK, KEEP_FREED_MEMORY, TOGETHER, TOGETHER_SETTINGS, Server, one_line, runner_query, tick_queries
+from tasks.ticks.database import (
+    CLOCK, KEEP_FREED_MEMORY, PAGE_BY_PAGE, TOGETHER, TOGETHER_SETTINGS, Server, one_line, runner_query, tick_queries)
 from tasks.ticks.errors import DatabaseError, UnreadableRow
 from tasks.ticks.ranks import Ints
 from tasks.ticks.schema import FIRST_TIME_US, LAST_TIME_US, MAX_LEVEL
@@ -79,6 +80,7 @@ class TickReader:
         Raises TooManyRows when a table has more than limit rows, UnreadableRow for a row that is no tick, DatabaseError
         when the connection is lost.
         """
+        self._fetch(PAGE_BY_PAGE)
         ladder, traded = tick_queries(rows.market_ids, selection_ids, rows.lower_us, rows.upper_us, limit + 1)
         return Ticks.concatenate([_ladder_ticks(self._rows(ladder, rows.market_ids, limit)),
                                   _traded_ticks(self._rows(traded, rows.market_ids, limit))])
@@ -92,7 +94,7 @@ class TickReader:
             raise TooManyRows(rows.times("publish_time"))
         return rows
 
-    def _fetch(self, statement: str) -> list[tuple[int, ...]]:
+    def _fetch(self, statement: str) -> list[tuple[Any, ...]]:
         try:
             with self._asking() as cursor:
                 cursor.execute(statement)
