@@ -4,18 +4,16 @@ Not a checkpoint: a record counts only while the file on disk is the very one it
 without losing anything but the time to read a file again.
 """
 
-import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tasks.ticks.files import FileFacts
 from tasks.ticks.publish import FileStat, process_name
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Written:
+class Written(NamedTuple):
     """A market file that was written, with what identifies it on disk."""
 
     market_id: str
@@ -30,8 +28,7 @@ class Written:
         return (self.size_bytes, self.modified_ns, self.inode) == (stat.st_size, stat.st_mtime_ns, stat.st_ino)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(NamedTuple):
     """A market that could not be exported, or not as it should."""
 
     market_id: str
@@ -46,11 +43,11 @@ class Journal:
 
     def written(self, market: Written) -> None:
         """Record a market file that is about to get its final name."""
-        self._append("written", dataclasses.asdict(market) | {"facts": market.facts._asdict()})
+        self._append("written", market._asdict() | {"facts": market.facts._asdict()})
 
     def failed(self, market: Failed) -> None:
         """Record a failure."""
-        self._append("failed", dataclasses.asdict(market))
+        self._append("failed", market._asdict())
 
     def _append(self, kind: str, record: dict[str, Any]) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
