@@ -146,7 +146,7 @@ TOGETHER = ("rows", "runner", "price", "size", "publish_time", "received_time", 
 
 #: For who asks that: the rows of a read are grouped in memory (not for others: with so much the planner takes another way to the
 #: newest ticks, which is a third slower), and the server reads its pages itself: from PostgreSQL 18 on others read them ahead for it,
-#: which costs a fifth of its time where the system has them in memory, and gains nothing where it has not.
+#: which costs a seventh of its time where the system has them in memory, and gains nothing where it has not.
 TOGETHER_SETTINGS = "-c work_mem=64MB -c effective_io_concurrency=0"
 
 #: For the rest of a transaction, in which ticks follow: each page is looked at once, by a bitmap of those that have any, and not
