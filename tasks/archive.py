@@ -66,7 +66,7 @@ def _today() -> datetime.date:
 class Archive(AllMarketsTask):
     """Pack the export into one archive beside its directory, <output dir>_YYYYMMDD.tar.gz, with a .sha256."""
 
-    date = DayParameter(default=_today().isoformat(), description="day for the archive's name, such as 2024-01-15; default today in UTC")
+    date = DayParameter(default=_today(), description="day for the archive's name, such as 2024-01-15; default today in UTC")
     archive_format = ArchiveFormatParameter(default="tar.gz", description="tar.gz, zip or tar.zst")
 
     @property
@@ -137,6 +137,6 @@ class Archive(AllMarketsTask):
             raise_failed(take_failures(self.plan()), "in the archive")
 
 
-@Archive.event_handler(luigi.Event.DEPENDENCY_PRESENT)  # type: ignore[untyped-decorator]
+@Archive.event_handler(luigi.Event.DEPENDENCY_PRESENT)
 def _say_unchanged(task: Archive) -> None:
     _log.info("Nothing to do: %s is what %s holds.", task.archive.path, task.layout.output_dir)

@@ -15,7 +15,7 @@ from tasks.ticks.errors import ExportError
 from tasks.ticks.layout import Layout
 
 
-class ExportTask(luigi.Task):  # type: ignore[misc]
+class ExportTask(luigi.Task):
     """A task on one output directory."""
 
     output_dir = luigi.Parameter(
@@ -23,7 +23,7 @@ class ExportTask(luigi.Task):  # type: ignore[misc]
     format = FormatParameter(
         default="parquet", description="format of the market files: parquet or jsonl; one directory has one format")
     export_metadata = SwitchParameter(
-        "--export-metadata", default=True, description="write marketId=<id>_metadata.json for each market; false switches it off")
+        option="--export-metadata", default=True, description="write marketId=<id>_metadata.json for each market; false switches it off")
     offline = luigi.BoolParameter(
         default=False, description="take the export as it lies on disk, without any database connection")
     allow_other_database = luigi.BoolParameter(

@@ -286,7 +286,7 @@ def _is_current(layout: Layout, published: Published, rows: dict[str, IndexRow])
             and consolidation_report.is_in_place(published, layout.output_dir))
 
 
-@ConsolidateDay.event_handler(luigi.Event.DEPENDENCY_PRESENT)  # type: ignore[untyped-decorator]
-@ConsolidateAll.event_handler(luigi.Event.DEPENDENCY_PRESENT)  # type: ignore[untyped-decorator]
+@ConsolidateDay.event_handler(luigi.Event.DEPENDENCY_PRESENT)
+@ConsolidateAll.event_handler(luigi.Event.DEPENDENCY_PRESENT)
 def _say_unchanged(task: ConsolidateDay | ConsolidateAll) -> None:
     _log.info("Nothing to do: %s is what the market files make.", task.output()[0].path)

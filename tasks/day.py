@@ -18,7 +18,7 @@ from tasks.ticks import disk as disks
 _log = logging.getLogger("tick_export.day")
 
 
-class StoredTicks(luigi.ExternalTask):  # type: ignore[misc]
+class StoredTicks(luigi.ExternalTask):
     """The ticks that a consolidation is asked for, in the database or in market files."""
 
     when = luigi.Parameter(description="UTC day, or ever")

@@ -22,7 +22,7 @@ class MarketFailed(ExportError):
     """A market could not be exported."""
 
 
-class StoredMarket(luigi.ExternalTask):  # type: ignore[misc]
+class StoredMarket(luigi.ExternalTask):
     """A market that the database has ticks of, or that has a file already."""
 
     market_id = luigi.Parameter(description="Betfair market id")
@@ -90,9 +90,9 @@ class ExportMarket(_Export):
         return run.plan(self.layout, market_id=self.market_id, refresh=self.refresh, allow_other_database=self.allow_other_database)
 
     @property
-    def priority(self) -> float:
+    def priority(self) -> int:  # type: ignore[override]  # Luigi's documentation makes a property of it, its class an attribute
         """Large markets first, so that the last one does not run alone."""
-        return 100 + self.plan().job.density.rows(self.market_id) if self.in_bulk else 0
+        return 100 + round(self.plan().job.density.rows(self.market_id)) if self.in_bulk else 0
 
     def market_ids(self) -> tuple[str, ...]:
         """Return the one market."""

@@ -108,6 +108,6 @@ class ExportAll(AllMarketsTask):
         raise_failed(failed, f"exported and indexed. See {self.layout.execution_report}")
 
 
-@ExportAll.event_handler(luigi.Event.DEPENDENCY_PRESENT)  # type: ignore[untyped-decorator]
+@ExportAll.event_handler(luigi.Event.DEPENDENCY_PRESENT)
 def _say_unchanged(task: ExportAll) -> None:
     _log.info("Nothing to do: all market files in %s are complete, and index and metadata say so.", task.layout.output_dir)

@@ -3,11 +3,13 @@
 import datetime
 import re
 import sys
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import luigi
 
 from tasks.ticks.layout import FORMATS, is_market_id
+
+Value = TypeVar("Value")
 
 EXIT_USAGE = 2
 EXIT_ALREADY_RUNNING = 10
@@ -24,7 +26,7 @@ def stop(message: str, code: int) -> NoReturn:
     raise SystemExit(code)
 
 
-class _Checked(luigi.Parameter):  # type: ignore[misc]
+class _Checked(luigi.Parameter[Value]):
     """A parameter whose parse errors name the option, what was found and what is expected."""
 
     option = ""
@@ -48,7 +50,7 @@ class _Checked(luigi.Parameter):  # type: ignore[misc]
         return value
 
 
-class FormatParameter(_Checked):
+class FormatParameter(_Checked[str]):
     """--format parquet or jsonl."""
 
     option = "--format"
@@ -61,7 +63,7 @@ class FormatParameter(_Checked):
         return value
 
 
-class MarketIdParameter(_Checked):
+class MarketIdParameter(_Checked[str]):
     """--market-id, digits, a dot, digits."""
 
     option = "--market-id"
@@ -74,7 +76,7 @@ class MarketIdParameter(_Checked):
         return value
 
 
-class DayParameter(_Checked):
+class DayParameter(_Checked[datetime.date]):
     """--date, a UTC day."""
 
     option = "--date"
@@ -95,7 +97,7 @@ class DayParameter(_Checked):
         return self.parse(value) if isinstance(value, str) else value
 
 
-class PositiveParameter(_Checked):
+class PositiveParameter(_Checked[Any]):
     """A number above 0, of the kind given."""
 
     def __init__(self, option: str, kind: type[int] | type[float] = int, **rest: Any) -> None:
@@ -115,7 +117,7 @@ class PositiveParameter(_Checked):
         return str(value)
 
 
-class SwitchParameter(luigi.BoolParameter):  # type: ignore[misc]
+class SwitchParameter(luigi.BoolParameter):
     """An option that takes true or false, true when it stands alone."""
 
     parsing = luigi.BoolParameter.EXPLICIT_PARSING

@@ -44,7 +44,7 @@ class Progress:
     @property
     def text(self) -> str:
         """The state in words: 12 of 196 markets, 1,200,000 ticks, 500,000 ticks/s."""
-        markets, ticks, all_markets, all_ticks, _ = self._numbers
+        markets, ticks, all_markets, all_ticks, _ = self._numbers[:]
         elapsed = max(time.monotonic() - self._started, 1e-3)
         rate = ticks / elapsed
         left = ""
@@ -55,7 +55,7 @@ class Progress:
     @property
     def percent(self) -> int:
         """Share of the work that is done, 0 to 100, by ticks where their number is known."""
-        markets, ticks, all_markets, all_ticks, _ = self._numbers
+        markets, ticks, all_markets, all_ticks, _ = self._numbers[:]
         share = min(ticks / all_ticks, 1.0) if all_ticks else markets / max(all_markets, 1.0)
         return int(100 * min(share, 1.0))
 

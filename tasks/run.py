@@ -21,7 +21,7 @@ from tasks.progress import Progress
 from tasks.settings import tick_export
 from tasks.ticks import disk as disks
 from tasks.ticks import survey
-from tasks.ticks.database import Database, Server
+from tasks.ticks.database import Database
 from tasks.ticks.database_source import runners_between
 from tasks.ticks.density import Density
 from tasks.ticks.disk import OnDisk
@@ -30,6 +30,7 @@ from tasks.ticks.export import Job
 from tasks.ticks.journal import Journal
 from tasks.ticks.layout import Layout
 from tasks.ticks.publish import remove_leftovers
+from tasks.ticks.server import Server
 from tasks.ticks.span import Span
 from tasks.ticks.survey import Pending, Stored
 
@@ -155,13 +156,12 @@ def plan(layout: Layout, include_markets_without_ticks: bool = False, market_id:
         stats = disks.list_files(layout)
         if market_id is not None:
             stats = {name: stat for name, stat in stats.items() if name == market_id}
-        chosen = None if market_id is None else [market_id]
-        stored, disk = _both(database, chosen, layout, stats)
+        stored, disk = _both(database, None if market_id is None else [market_id], layout, stats)
         if not allow_other_database:
             survey.refuse_other_database(stored, disk, layout, str(database.server))
-        wanted = survey.universe(stored, disk, include_markets_without_ticks) if chosen is None else chosen
+        wanted = survey.universe(stored, disk, include_markets_without_ticks) if market_id is None else [market_id]
         pending = dict(survey.pending(stored, disk, settings.settle_us, wanted))
-        if refresh and market_id in stats:
+        if refresh and market_id is not None and market_id in stats:
             pending.setdefault(market_id, False)
         density = Density.sampled(database, pending) if pending else Density()
     return _arranged(layout, stored, disk, pending, density, started_s)

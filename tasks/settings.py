@@ -5,7 +5,7 @@ import luigi
 _DAY_US = 86_400_000_000
 
 
-class tick_export(luigi.Config):  # type: ignore[misc]  # noqa: N801  (the section's name)
+class tick_export(luigi.Config):  # noqa: N801  (the section's name)
     """What an operator can set beyond the options of a task."""
 
     settle_minutes = luigi.IntParameter(

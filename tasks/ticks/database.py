@@ -1,11 +1,10 @@
-"""PostgreSQL: the connection, and every SQL statement of the pipeline. Only reads."""
+"""PostgreSQL: every SQL statement of the pipeline, and the small questions. Only reads."""
 
 import collections
 import concurrent.futures
 import contextlib
 import dataclasses
 import datetime
-import os
 import queue
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ import psycopg2.extensions
 from psycopg2 import sql
 
 from tasks.ticks.errors import DatabaseError
+from tasks.ticks.server import Server, one_line
 
 LADDER = "ladder_levels"
 TRADED = "traded_volume"
@@ -23,16 +23,11 @@ TRADED = "traded_volume"
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
-
 _SCHEMA = "stream_ingest"
 _REQUIRED = ("public.events", "public.markets", "public.runners", "stream_ingest.ladder_levels",
              "stream_ingest.traded_volume", "stream_ingest.market_lifecycle_events")
 
 _ANSWERS_AHEAD = 3
-
-#: Each session reads only, sees one snapshot a transaction, and does not compile queries that are not worth it.
-_SESSION = ("-c default_transaction_read_only=on -c default_transaction_isolation=repeatable\\ read -c jit=off "
-            "-c max_parallel_workers_per_gather=0 -c TimeZone=UTC -c extra_float_digits=1")
 
 #: Microseconds since 1970; a time at infinity becomes the largest integer, so that only its own market fails.
 _MICROSECONDS = "CASE WHEN NOT isfinite({0}) THEN 9223372036854775807 ELSE round(extract(epoch FROM {0}) * 1000000)::int8 END"
@@ -159,53 +154,6 @@ CLOCK = "SELECT " + _MICROSECONDS.format("statement_timestamp()")
 #: What tasks.memory does here, done to the server: its C library gives the memory of such an answer back to the system and takes it
 #: anew for the next one, page by page, until it has freed a piece as large as this once. Takes 2 ms, and saves a tenth of the server's time.
 KEEP_FREED_MEMORY = "SELECT octet_length(repeat(repeat(' ', 4096), pages)) FROM generate_series(2048, 2048) AS pages"
-
-
-@dataclasses.dataclass(frozen=True)
-class Server:
-    """Where the database is. The password stays out of every text made of this."""
-
-    host: str = "localhost"
-    port: int = 5432
-    database: str = "netbet"
-    user: str = "netbet"
-    password: str = dataclasses.field(default="", repr=False)
-    options: str = "-c search_path=public,stream_ingest"
-
-    @staticmethod
-    def from_environment(environment: Mapping[str, str] = os.environ) -> "Server":
-        """Return the server that POSTGRES_HOST, _PORT, _DB, _USER, _PASSWORD and PGOPTIONS name.
-
-        libpq itself reads its own variables (PGSSLMODE, PGPASSFILE …). Raises DatabaseError on a port that is no number.
-        """
-        port = environment.get("POSTGRES_PORT") or "5432"
-        if not port.isdecimal():
-            raise DatabaseError(f"POSTGRES_PORT is {port!r}, expected a number such as 5432. Mend it in .env or the environment.")
-        return Server(
-            host=environment.get("POSTGRES_HOST") or Server.host,
-            port=int(port),
-            database=environment.get("POSTGRES_DB") or Server.database,
-            user=environment.get("POSTGRES_USER") or Server.user,
-            password=environment.get("POSTGRES_PASSWORD") or "",
-            options=environment.get("PGOPTIONS") or Server.options,
-        )
-
-    def __str__(self) -> str:
-        return f"{self.user}@{self.host}:{self.port}/{self.database}"
-
-    def conninfo(self, settings: str = "") -> str:
-        """Return libpq's connection string, with settings for the session. It holds the password: hand it to a driver, never to a log."""
-        secret = {"password": self.password} if self.password else {}
-        return psycopg2.extensions.make_dsn(
-            host=self.host, port=self.port, dbname=self.database, user=self.user,
-            options=f"{self.options} {_SESSION} {settings}", application_name="tick_export", connect_timeout=10, **secret)
-
-
-def one_line(error: BaseException) -> str:
-    """Return a driver's error as one line without its class, SQL, position or full stop."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = " ".join(line for line in lines if not line.startswith(("LINE ", "^", "QUERY:", "CONTEXT:")))
-    return text.removesuffix(".") or type(error).__name__
 
 
 @dataclasses.dataclass(frozen=True)
@@ -381,8 +329,8 @@ def runner_query(market_id: str) -> str:
     """Return the statement that lists the selection ids of a market in both tables, without scanning them."""
     walks = [_RUNNERS.format(table=f"{_SCHEMA}.{name}") for name in (LADDER, TRADED)]
     union = " UNION ".join(f"SELECT selection_id FROM ({walk}) AS runner" for walk in walks)
-    return sql.SQL("SELECT runners.selection_id FROM (SELECT {id}::text AS market_id) AS wanted, LATERAL (" + union
-                   + ") AS runners").format(id=_literal(market_id)).as_string(None)
+    statement = sql.SQL("SELECT runners.selection_id FROM (SELECT {id}::text AS market_id) AS wanted, LATERAL (" + union + ") AS runners")
+    return str(statement.format(id=_literal(market_id)).as_string(None))
 
 
 def _literal(value: object) -> sql.SQL:

@@ -8,11 +8,12 @@ import numpy as np
 
 from tasks.ticks import flat_csv, metadata
 from tasks.ticks.consolidation_report import Inputs
-from tasks.ticks.database import LADDER, TRADED, Database, Server
+from tasks.ticks.database import LADDER, TRADED, Database
 from tasks.ticks.density import Density
 from tasks.ticks.errors import ExportError, UnreadableRow
 from tasks.ticks.layout import is_market_id
 from tasks.ticks.reader import Rows, TickReader, TooManyRows, read_market
+from tasks.ticks.server import Server
 from tasks.ticks.span import Span
 from tasks.ticks.ticks import Ticks
 

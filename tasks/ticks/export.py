@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from tasks.ticks import files
-from tasks.ticks.database import Server
 from tasks.ticks.density import Density
 from tasks.ticks.errors import DamagedFile, UnreadableRow
 from tasks.ticks.files import FileFacts, MarketWriter
@@ -20,6 +19,7 @@ from tasks.ticks.prefetch import prefetched
 from tasks.ticks.publish import FileStat, flush_all_to_disk, flush_directory
 from tasks.ticks.reader import Rows, TickReader, TooManyRows, read_market
 from tasks.ticks.refresh import OlderTicks, merged
+from tasks.ticks.server import Server
 from tasks.ticks.survey import Pending
 from tasks.ticks.ticks import Ticks
 

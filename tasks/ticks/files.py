@@ -45,11 +45,11 @@ class FileFacts(NamedTuple):
         except struct.error:
             raise ValueError(f"{self} has a number of more than 64 bits") from None
 
-    @staticmethod
-    def unpacked(data: bytes) -> "FileFacts":
+    @classmethod
+    def unpacked(cls, data: bytes) -> Self:
         """Return what was packed."""
-        first, last, *numbers, checksum = _FACTS.unpack(data)
-        return FileFacts(None if first == _NO_TIME else first, None if last == _NO_TIME else last, *numbers, checksum.hex())
+        first, last, tick_records, messages, size_bytes, digest = _FACTS.unpack(data)
+        return cls(None if first == _NO_TIME else first, None if last == _NO_TIME else last, tick_records, messages, size_bytes, digest.hex())
 
 
 class TickCounter:

@@ -63,7 +63,7 @@ def render(metadata: Metadata) -> bytes:
 def parse(content: bytes) -> Metadata | None:
     """Return the metadata in a file's content, None where it is not a metadata file's."""
     try:
-        metadata = json.loads(content)
+        metadata: Metadata = json.loads(content)
         if list(metadata) == list(from_row(("",) + (None,) * 8)) and isinstance(metadata["runners"], list):
             if all(isinstance(runner["selectionId"], int) for runner in metadata["runners"]):
                 return metadata

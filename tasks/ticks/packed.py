@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator, KeysView, MutableMapping
-from typing import Protocol, TypeVar
+from typing import Protocol, Self, TypeVar
 
 
 class Packable(Protocol):
@@ -11,8 +11,8 @@ class Packable(Protocol):
     def packed(self) -> bytes:
         """Return it as bytes."""
 
-    @staticmethod
-    def unpacked(data: bytes) -> "Packable":
+    @classmethod
+    def unpacked(cls, data: bytes) -> Self:
         """Return what was packed."""
 
 

@@ -35,10 +35,10 @@ class FileStat(NamedTuple):
         """Return it as bytes."""
         return _STAT.pack(*self)
 
-    @staticmethod
-    def unpacked(data: bytes) -> "FileStat":
+    @classmethod
+    def unpacked(cls, data: bytes) -> Self:
         """Return what was packed."""
-        return FileStat(*_STAT.unpack(data))
+        return cls(*_STAT.unpack(data))
 
     @staticmethod
     def of(stat: os.stat_result) -> "FileStat":

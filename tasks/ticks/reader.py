@@ -12,11 +12,11 @@ import numpy.typing as npt
 import psycopg2
 import psycopg2.extensions
 
-from tasks.ticks.database import (
-    CLOCK, KEEP_FREED_MEMORY, PAGE_BY_PAGE, TOGETHER, TOGETHER_SETTINGS, Server, one_line, runner_query, tick_queries)
+from tasks.ticks.database import CLOCK, KEEP_FREED_MEMORY, PAGE_BY_PAGE, TOGETHER, TOGETHER_SETTINGS, runner_query, tick_queries
 from tasks.ticks.errors import DatabaseError, UnreadableRow
 from tasks.ticks.ranks import Ints
 from tasks.ticks.schema import FIRST_TIME_US, LAST_TIME_US, MAX_LEVEL
+from tasks.ticks.server import Server, one_line
 from tasks.ticks.ticks import BACK, LAY, TRADED, Ticks
 
 #: 2000-01-01 UTC, from which PostgreSQL counts, in microseconds since 1970.
@@ -68,7 +68,7 @@ class TickReader:
         with contextlib.suppress(psycopg2.Error):  # where it matters, the next question says so
             self._connection.rollback()
         (moment,), = self._fetch(CLOCK)
-        return moment
+        return int(moment)
 
     def selection_ids(self, market_id: str) -> list[int]:
         """Return the selection ids of a market in either table."""
@@ -98,7 +98,7 @@ class TickReader:
         try:
             with self._asking() as cursor:
                 cursor.execute(statement)
-                return cursor.fetchall()
+                return list(cursor)
         except UnreadableRow as error:  # these questions are not about a tick's values
             raise DatabaseError(f"A query on {self._server} failed: {error}.") from None
 

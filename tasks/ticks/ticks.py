@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +40,7 @@ class Ticks:
     @staticmethod
     def empty() -> "Ticks":
         """Return no ticks."""
-        types = (np.int64, np.int64, np.int64, np.int64, np.int8, np.int16, np.float64, np.float64)
+        types: tuple[Any, ...] = (np.int64, np.int64, np.int64, np.int64, np.int8, np.int16, np.float64, np.float64)
         return Ticks(*(np.zeros(0, kind) for kind in types))
 
     @staticmethod
@@ -133,13 +134,13 @@ class Ticks:
     @staticmethod
     def from_batch(batch: pa.RecordBatch, market: int = 0) -> "Ticks":
         """Return the ticks of rows as users see them (the inverse of to_table, which checks nothing)."""
-        def values(name: str, fill: int | None = None) -> npt.NDArray[np.generic]:
+        def values(name: str, fill: int | None = None) -> npt.NDArray[Any]:
             column = batch.column(name)
             if isinstance(column.type, pa.TimestampType):
                 column = column.cast(pa.int64())
             if fill is not None:
                 column = column.fill_null(fill)
-            return column.to_numpy(zero_copy_only=False)
+            return np.asarray(column.to_numpy(zero_copy_only=False))
 
         side = batch.column("side")
         if isinstance(side, pa.DictionaryArray):  # look up the few distinct sides, not each row's

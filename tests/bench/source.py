@@ -14,7 +14,7 @@ import psycopg2
 from tasks.demo.load import create_schema, load
 from tasks.demo.recording import Recording
 from tasks.demo.server import PostgresServer
-from tasks.ticks.database import Server
+from tasks.ticks.server import Server
 from tests.bench.measure import require_free, say
 
 #: On disk with its indexes, a row of the recorder's tables takes about so much; and as much again while it is loaded.

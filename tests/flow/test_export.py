@@ -13,8 +13,8 @@ import psycopg2
 import pytest
 
 from tasks.ticks import reader
-from tasks.ticks.database import Server
 from tasks.ticks.errors import DatabaseError
+from tasks.ticks.server import Server
 from tests.conftest import Pipeline, Source, new_source
 
 FORMATS = ("parquet", "jsonl")

@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.ticks import consolidation_report, disk, export_source, files, index
-from tasks.ticks.database import Database, Server
+from tasks.ticks.database import Database
 from tasks.ticks.files import MarketWriter
 from tasks.ticks.layout import Layout
 from tasks.ticks.schema import SCHEMA
+from tasks.ticks.server import Server
 from tasks.ticks.ticks import Ticks
 from tasks.ticks.verify import verify
 from tests.conftest import Pipeline, Source, new_source

@@ -16,6 +16,16 @@ def test_flake8_is_content():
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+def test_imports_are_in_order():
+    result = subprocess.run([sys.executable, "-m", "isort", "--check", "tasks", "tests"], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_types_hold(tmp_path):
+    result = subprocess.run([sys.executable, "-m", "mypy", "--cache-dir", str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
 def test_the_tick_layer_knows_no_luigi():
     result = subprocess.run([Path(sys.executable).with_name("lint-imports"), "--config", "setup.cfg"], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
