@@ -2,8 +2,13 @@
 
 import gc
 import os
+import signal
 import sys
 
+# Ctrl-C while all of this is imported ends the process, without a traceback; nothing has been begun then.
+_interrupt = signal.getsignal(signal.SIGINT)
+if "tasks" in sys.orig_argv and _interrupt is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's threads for linear algebra, which there is none of, spin when a process starts
 gc.disable()  # what is imported stays: to look for garbage in it costs a fifth of the start
 
@@ -22,6 +27,8 @@ from tasks.metadata import BuildMetadata
 from tasks.verify import VerifyExport
 
 load_configuration()
+if "tasks" in sys.orig_argv:
+    signal.signal(signal.SIGINT, _interrupt)
 gc.freeze()  # nor in the workers: a collection would copy every page that they share with the process they were forked from
 gc.enable()
 

@@ -3,9 +3,9 @@
 import csv
 import dataclasses
 import functools
-import io
 import itertools
 import sys
+import types
 from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence
 from pathlib import Path
 
@@ -125,6 +125,7 @@ def render(rows: Mapping[str, IndexRow]) -> Iterator[bytes]:
 
 
 def _csv(lines: Iterable[Sequence[object]]) -> bytes:
-    buffer = io.StringIO(newline="")
-    csv.writer(buffer, lineterminator="\n").writerows(lines)
-    return buffer.getvalue().encode()
+    written: list[str] = []
+    # It writes a line at a time. With this end of one it quotes a carriage return that stands alone, which it would read as an end.
+    csv.writer(types.SimpleNamespace(write=written.append), lineterminator="\r\n").writerows(lines)
+    return "".join(line.removesuffix("\r\n") + "\n" for line in written).encode()

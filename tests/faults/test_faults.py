@@ -107,6 +107,20 @@ def test_ctrl_c_and_kill_leave_all_in_order(recorded, undisturbed, tmp_path, to_
     assert pipeline.files() == undisturbed
 
 
+def test_ctrl_c_while_the_pipeline_is_imported_ends_it_without_a_traceback():
+    program = """
+import os, signal, sys
+class Struck:
+    def find_spec(self, name, *_):
+        if name == "luigi":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Struck())
+import tasks
+"""
+    result = subprocess.run([sys.executable, "-c", program, "tasks"], capture_output=True, text=True)
+    assert (result.returncode, result.stdout, result.stderr) == (-signal.SIGINT, "", "")
+
+
 def test_an_interrupt_that_strikes_while_python_forks_is_not_lost():
     program = """
 import os, time, tasks.interrupts

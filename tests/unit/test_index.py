@@ -26,7 +26,7 @@ def write(rows, path):
     return path
 
 
-@pytest.mark.parametrize("event_id", ["31408543", "", "a,b", 'he said "go"', "two\nlines", "é", " ", "NA", "1e3", "007"])
+@pytest.mark.parametrize("event_id", ["31408543", "", "a,b", 'he said "go"', "two\nlines", "a\rb", "a\r\nb", "\r\n", "é", " ", "NA", "1e3", "007"])
 @pytest.mark.parametrize("format", ["parquet", "jsonl"])
 def test_what_is_written_is_read(tmp_path, event_id, format):
     rows = index_of(Layout(tmp_path, format), {"1.10": FACTS, "1.9": EMPTY}, lambda _: event_id)
