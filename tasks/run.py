@@ -207,7 +207,7 @@ def _arranged(layout: Layout, stored: Stored, disk: OnDisk, pending: dict[str, b
               sum(1 for _ in stored.with_ladder()), len(disk.files), len(pending), len(large), len(groups))
     gc.freeze()  # a worker's search for garbage would copy every page that it shares with this process
     return Plan(stored, disk, pending, tuple(large), {group: tuple(names) for group, names in groups.items()},
-                Job(Server.from_environment(), layout, density, disk.index.facts, progress.count), progress, started_s)
+                Job(Server.from_environment(), layout, density, disk.index.facts, core.workers, progress.count), progress, started_s)
 
 
 @functools.cache

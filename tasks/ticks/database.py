@@ -148,6 +148,10 @@ TOGETHER_SETTINGS = "-c work_mem=64MB -c effective_io_concurrency=0"
 #: for every runner anew. The planner often expects that to be as good; it is a tenth slower. For the runners themselves it is the way.
 PAGE_BY_PAGE = "SELECT set_config('enable_indexscan', 'off', true)"
 
+#: What one session sees, and how another comes to see the same, as the first statement of its transaction.
+EXPORT_SNAPSHOT = "SELECT pg_export_snapshot()"
+IMPORT_SNAPSHOT = "SET TRANSACTION SNAPSHOT %(snapshot)s"
+
 #: The server's time.
 CLOCK = "SELECT " + _MICROSECONDS.format("statement_timestamp()")
 

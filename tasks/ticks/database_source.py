@@ -99,7 +99,7 @@ class DatabaseSource:
         """Yield the ticks of a market in ascending order of publish_time, about so many at once."""
         market_id = self.market_ids[market]
         bounds = [bound for bound in self._density.bounds_us(market_id, batch_rows) if self._span.lower_us < bound < self._span.upper_us]
-        slices = read_market(self._reader, market_id, self._selections[market], bounds, _LIMIT_ROWS, self._span.lower_us,
+        slices = read_market([self._reader], market_id, self._selections[market], bounds, _LIMIT_ROWS, self._span.lower_us,
                              self._span.upper_us)
         try:
             for ticks, _ in slices:

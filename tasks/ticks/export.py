@@ -11,7 +11,7 @@ import numpy as np
 
 from tasks.ticks import files
 from tasks.ticks.density import Density
-from tasks.ticks.errors import DamagedFile, UnreadableRow
+from tasks.ticks.errors import DamagedFile, DatabaseError, UnreadableRow
 from tasks.ticks.files import FileFacts, MarketWriter
 from tasks.ticks.journal import Failed, Journal, Written
 from tasks.ticks.layout import Layout
@@ -33,12 +33,16 @@ BATCH_MARKETS = 200
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """All that an export needs to know. promised: what the index says of each market file it has a row of."""
+    """All that an export needs to know.
+
+    promised: what the index says of each market file it has a row of; workers: how many processes export at once.
+    """
 
     server: Server
     layout: Layout
     density: Density
     promised: Mapping[str, FileFacts]
+    workers: int = 1
     progress: Callable[[int, int], None] = lambda markets, ticks: None
 
 
@@ -130,8 +134,10 @@ def _read_batch(job: Job, reader: TickReader, batch: list[Pending]) -> Iterator[
             market_id = batch[0].market_id
             bounds = job.density.bounds_us(market_id, SLICE_ROWS)
             selections = reader.selection_ids(market_id)
-            for ticks, upper_us in read_market(reader, market_id, selections, bounds, LIMIT_ROWS):
-                yield _Read(batch, snapshot_us, ticks, upper_us)
+            with contextlib.ExitStack() as connections:
+                readers = [reader, *_more_readers(job, reader, market_id, connections)]
+                for ticks, upper_us in read_market(readers, market_id, selections, bounds, LIMIT_ROWS):
+                    yield _Read(batch, snapshot_us, ticks, upper_us)
     except TooManyRows:
         for half in (batch[:len(batch) // 2], batch[len(batch) // 2:]):
             yield from _read_batch(job, reader, half)
@@ -141,6 +147,16 @@ def _read_batch(job: Job, reader: TickReader, batch: list[Pending]) -> Iterator[
         else:  # one of them is bad: the others shall not suffer
             for market in batch:
                 yield from _read_batch(job, reader, [market])
+
+
+def _more_readers(job: Job, reader: TickReader, market_id: str, connections: contextlib.ExitStack) -> Iterator[TickReader]:
+    """Yield further readers for a market that has more than its share of the ticks: at the end it is exported alone, and each
+    connection keeps a processor of the server busy. As many as there are workers, or as the server has connections to give."""
+    if job.density.rows(market_id) * job.workers <= job.density.total_rows():
+        return
+    with contextlib.suppress(DatabaseError):
+        for _ in range(job.workers - 1):
+            yield connections.enter_context(reader.of_same_snapshot())
 
 
 def _write_markets(job: Job, read: _Read) -> list[Failed]:

@@ -1,10 +1,14 @@
 """Ticks out of PostgreSQL: whole columns in its binary COPY format, bytes to arrays, never a Python object a row."""
 
+import collections
+import concurrent.futures
 import contextlib
 import dataclasses
 import io
+import itertools
+import queue
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -12,7 +16,8 @@ import numpy.typing as npt
 import psycopg2
 import psycopg2.extensions
 
-from tasks.ticks.database import CLOCK, KEEP_FREED_MEMORY, PAGE_BY_PAGE, TOGETHER, TOGETHER_SETTINGS, runner_query, tick_queries
+from tasks.ticks.database import (
+    CLOCK, EXPORT_SNAPSHOT, IMPORT_SNAPSHOT, KEEP_FREED_MEMORY, PAGE_BY_PAGE, TOGETHER, TOGETHER_SETTINGS, runner_query, tick_queries)
 from tasks.ticks.errors import DatabaseError, UnreadableRow
 from tasks.ticks.ranks import Ints
 from tasks.ticks.schema import FIRST_TIME_US, LAST_TIME_US, MAX_LEVEL
@@ -70,6 +75,18 @@ class TickReader:
         (moment,), = self._fetch(CLOCK)
         return int(moment)
 
+    def of_same_snapshot(self) -> Self:
+        """Return another reader, over a connection of its own, of the snapshot that this one reads."""
+        (snapshot,), = self._fetch(EXPORT_SNAPSHOT)
+        other = type(self)(self._server)
+        try:
+            other._connection.rollback()
+            other._fetch(IMPORT_SNAPSHOT, {"snapshot": snapshot})
+        except BaseException:
+            other.close()
+            raise
+        return other
+
     def selection_ids(self, market_id: str) -> list[int]:
         """Return the selection ids of a market in either table."""
         return [selection_id for selection_id, in self._fetch(runner_query(market_id))]
@@ -94,11 +111,11 @@ class TickReader:
             raise TooManyRows(rows.times("publish_time"))
         return rows
 
-    def _fetch(self, statement: str) -> list[tuple[Any, ...]]:
+    def _fetch(self, statement: str, parameters: Mapping[str, str] | None = None) -> list[tuple[Any, ...]]:
         try:
             with self._asking() as cursor:
-                cursor.execute(statement)
-                return list(cursor)
+                cursor.execute(statement, parameters)
+                return list(cursor) if cursor.description else []
         except UnreadableRow as error:  # these questions are not about a tick's values
             raise DatabaseError(f"A query on {self._server} failed: {error}.") from None
 
@@ -184,24 +201,53 @@ def _traded_ticks(rows: _Rows) -> Ticks:
                  np.full(rows.count, TRADED, np.int8), np.zeros(rows.count, np.int16), rows.floats("price"), rows.floats("size"))
 
 
-def read_market(reader: TickReader, market_id: str, selection_ids: Sequence[int] | None, bounds_us: Sequence[int],
+def read_market(readers: Sequence[TickReader], market_id: str, selection_ids: Sequence[int] | None, bounds_us: Sequence[int],
                 limit: int, lower_us: int | None = None, upper_us: int | None = None) -> Iterator[tuple[Ticks, int | None]]:
     """Yield a market's ticks of [lower_us, upper_us) in slices of ascending, disjoint publish_time, each with its exclusive
     upper bound.
 
-    bounds_us says where to cut; a slice with more than limit rows of a table is cut further. The last bound is upper_us.
+    readers: of one snapshot; each reads a slice at a time. bounds_us says where to cut; a slice with more than limit rows of a
+    table is cut further. The last bound is upper_us.
     """
     edges: list[int | None] = [lower_us, *bounds_us, upper_us]
-    waiting = [Rows((market_id,), lower, upper) for lower, upper in zip(edges, edges[1:])][::-1]
-    while waiting:
-        rows = waiting.pop()
+    slices = collections.deque(_Slice(Rows((market_id,), lower, upper), limit) for lower, upper in zip(edges, edges[1:]))
+    free: queue.SimpleQueue[TickReader] = queue.SimpleQueue()
+    for reader in readers:
+        free.put(reader)
+
+    def read(wanted: _Slice) -> Ticks:
+        reader = free.get()
         try:
-            yield reader.read(rows, selection_ids, limit), rows.upper_us
-        except TooManyRows as error:
-            first, last = int(error.times.min()), int(error.times.max())
-            if first == last:  # one message alone is larger: it cannot be cut
-                waiting += [Rows((market_id,), first + 1, rows.upper_us)]
-                yield reader.read(Rows((market_id,), rows.lower_us, first + 1), selection_ids, 1 << 62), first + 1
-            else:
-                middle = max(int(np.median(error.times)), first + 1)
-                waiting += [Rows((market_id,), middle, rows.upper_us), Rows((market_id,), rows.lower_us, middle)]
+            return reader.read(wanted.rows, selection_ids, wanted.limit)
+        finally:
+            free.put(reader)
+
+    with concurrent.futures.ThreadPoolExecutor(len(readers), "read") as pool:  # left early, it waits for what is being read
+        while slices:
+            for ahead in itertools.islice(slices, len(readers)):
+                ahead.answer = ahead.answer or pool.submit(read, ahead)
+            first = slices.popleft()
+            assert first.answer is not None
+            try:
+                yield first.answer.result(), first.rows.upper_us
+            except TooManyRows as error:
+                slices.extendleft(reversed(_halves(first.rows, limit, error.times)))
+
+
+@dataclasses.dataclass
+class _Slice:
+    """Rows to be read, of each table at most limit; answer: once somebody reads them."""
+
+    rows: Rows
+    limit: int
+    answer: concurrent.futures.Future[Ticks] | None = None
+
+
+def _halves(rows: Rows, limit: int, times: Ints) -> list[_Slice]:
+    """Cut what has more than limit rows of a table. times: of those that came."""
+    first, last = int(times.min()), int(times.max())
+    if first == last:  # one message alone is larger: it cannot be cut
+        cut, most = first + 1, 1 << 62
+    else:
+        cut, most = max(int(np.median(times)), first + 1), limit
+    return [_Slice(dataclasses.replace(rows, upper_us=cut), most), _Slice(dataclasses.replace(rows, lower_us=cut), limit)]
