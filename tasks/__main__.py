@@ -80,7 +80,11 @@ def _run(command: str, rest: list[str]) -> int:
 
 def _read_env_file(path: Path) -> None:
     """Set the variables of .env that are not set yet. The file is data: nothing in it is executed or expanded."""
-    for name, value in dotenv.dotenv_values(path, interpolate=False).items():
+    try:
+        values = dotenv.dotenv_values(path, interpolate=False)
+    except (OSError, UnicodeDecodeError) as error:
+        stop(f"{path} cannot be read: {error}. Mend its permissions, or write it in UTF-8.", EXIT_USAGE)
+    for name, value in values.items():
         if value is not None:
             os.environ.setdefault(name, value)
 

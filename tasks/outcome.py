@@ -1,9 +1,12 @@
 """One Luigi command line run to its end, with the exit code that it earns."""
 
+import contextlib
+import io
 import logging
+import re
+import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import luigi.interface
@@ -13,7 +16,7 @@ from luigi.setup_logging import InterfaceLogging
 from luigi.task_register import Register
 
 from tasks import run
-from tasks.parameters import EXIT_ALREADY_RUNNING, EXIT_NOT_RUN
+from tasks.parameters import EXIT_ALREADY_RUNNING, EXIT_NOT_RUN, EXIT_USAGE, stop
 
 _log = logging.getLogger("tick_export.outcome")
 
@@ -27,6 +30,7 @@ def run_task(name: str, options: Sequence[str]) -> int:
     Under luigid, wait for what other workers do of it: Luigi's own worker would leave with "not run".
     """
     arguments = ["--module", "tasks", name, *options]
+    _check(name, arguments)
     not_run = 0
     while (code := _run_once(arguments)) in (EXIT_ALREADY_RUNNING, EXIT_NOT_RUN) and _has_luigid(arguments):
         if _is_complete(arguments):
@@ -39,6 +43,23 @@ def run_task(name: str, options: Sequence[str]) -> int:
     return code
 
 
+def _check(name: str, arguments: list[str]) -> None:
+    """Stop with one line where Luigi would print its whole usage, or a traceback, for a wrong option."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said), CmdlineParser.global_instance(arguments):
+            if luigi.interface.core().workers < 1:
+                stop(f"--workers is {luigi.interface.core().workers}, expected a whole number above 0.", EXIT_USAGE)
+    except SystemExit as end:
+        if end.code and (wrong := re.search(r"^\S+: error: (.*)", said.getvalue(), re.MULTILINE)):
+            stop(f"{wrong[1]}. See ./run_pipeline.sh {name} --help.", EXIT_USAGE)
+        print(said.getvalue(), end="", file=sys.stderr)
+        raise
+    except ValueError as error:
+        option = str(error).split("'")[-2:-1] or ["an option"]
+        stop(f"--{option[0].replace('_', '-')} has a value that it cannot take. See ./run_pipeline.sh {name} --help-all.", EXIT_USAGE)
+
+
 def _run_once(arguments: list[str]) -> int:
     try:
         run_with_retcodes(arguments)
@@ -47,7 +68,7 @@ def _run_once(arguments: list[str]) -> int:
     return 0
 
 
-@contextmanager
+@contextlib.contextmanager
 def parsed(name: str, options: Sequence[str]) -> Iterator[Any]:
     """Give the task that a command line means, with logging and Luigi's settings as in its run. Wrong options end the process with 2."""
     with CmdlineParser.global_instance(["--module", "tasks", name, *options]) as parser:
