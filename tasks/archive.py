@@ -118,6 +118,9 @@ class Archive(AllMarketsTask):
         if left_out:
             _log.warning("Not in the archive, since they are no part of the export: %s%s.", ", ".join(left_out[:9]),
                          " ..." if len(left_out) > 9 else "")
+        if stale := archives.outdated(self.layout):
+            _log.warning("Made before market files or metadata were refreshed, and archived as they lie: %s. Consolidate them again if "
+                         "they shall have what came since.", ", ".join(stale))
         progress = ByteProgress(sum(member.size_bytes for member in contents))
         said_s = 0.0
 

@@ -205,9 +205,9 @@ class ConsolidateAll(_Consolidate, AllMarketsTask):
             return False
         with run.determining():
             rows = _with_ticks(export_source.indexed(self.layout))
-        if self.partition_by_month and published.size_bytes > self.partition_threshold_gb * 1e9 and not published.parts:
+        if self.partition_by_month and published.file.size_bytes > self.partition_threshold_gb * 1e9 and not published.parts:
             return False
-        return _is_current(self.layout, published, rows)
+        return _is_current(self.layout, published, rows) and not _months_of_earlier(self.layout)
 
     def run(self) -> None:
         """Write the CSV; fail, last of all, where markets could not be exported."""
@@ -220,6 +220,9 @@ class ConsolidateAll(_Consolidate, AllMarketsTask):
             notes=[f"WARNING: market {market_id!r} is missing or not up to date: {reason}" for market_id, reason in sorted(failed.items())],
             part_bytes=self.partition_threshold_gb * 1e9 if self.partition_by_month else None, part_path=layout.month_csv)
         self.consolidate(wanted, ExportSource(layout, rows, wanted.span))
+        for path in _months_of_earlier(layout):
+            _log.info("Removed %s: it was a month of an earlier CSV.", path.name)
+            path.unlink()
         raise_failed(failed, "in the CSV")
 
 
@@ -278,6 +281,13 @@ def _index_offline(layout: Layout) -> Mapping[str, IndexRow]:
 
 def _with_ticks(rows: Mapping[str, IndexRow]) -> dict[str, IndexRow]:
     return {market_id: rows[market_id] for market_id in sorted(rows) if rows[market_id].facts.tick_records}
+
+
+def _months_of_earlier(layout: Layout) -> list[Path]:
+    """Return the months of a CSV that has been replaced by one without them: nothing keeps them up to date."""
+    published = consolidation_report.read(layout.full_report)
+    current = {part.name for part in published.parts} if published else set()
+    return [path for path in layout.month_csvs() if path.name not in current]
 
 
 def _is_current(layout: Layout, published: Published, rows: dict[str, IndexRow]) -> bool:

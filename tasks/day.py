@@ -14,6 +14,7 @@ from tasks.export import ExportMarket, ExportMarkets, pending_exports
 from tasks.metadata import BuildMetadata
 from tasks.parameters import DayParameter
 from tasks.ticks import disk as disks
+from tasks.ticks.span import Span
 
 _log = logging.getLogger("tick_export.day")
 
@@ -45,6 +46,11 @@ class OfDay(AllMarketsTask):
         """Return the markets that the database has ticks of on that day."""
         return sorted(self.plan().stored.newest)
 
+    def kept_market_ids(self) -> list[str]:
+        """Return the markets whose files reach over that day."""
+        span = Span.of_day(self.date)
+        return sorted(market_id for market_id, facts in self.plan().disk.facts.items() if span.share(facts))
+
 
 class ExportDayMarket(OfDay, ExportMarket):
     """Export one large market that has ticks on the day."""
@@ -58,7 +64,7 @@ class BuildDayMetadata(OfDay, BuildMetadata):
     """Write the metadata of the markets with ticks on the day."""
 
     def _market_ids(self) -> list[str]:
-        return self.day_market_ids()
+        return sorted({*self.day_market_ids(), *self.kept_market_ids()})
 
 
 class IndexDay(OfDay):
@@ -82,7 +88,8 @@ class IndexDay(OfDay):
         plan = self.plan()
         rows = disks.index_rows(self.layout, plan.disk, plan.stored.events)
         return not plan.any_open(tuple(plan.pending)) and all(
-            market_id in rows and rows[market_id] == plan.disk.index.get(market_id) for market_id in self.day_market_ids())
+            market_id in rows and rows[market_id] == plan.disk.index.get(market_id)
+            for market_id in (*self.day_market_ids(), *self.kept_market_ids()))
 
     def run(self) -> None:
         """Write the index: of what lies there, and what it said before of files that are damaged or gone."""

@@ -20,12 +20,12 @@ from tasks.parameters import EXIT_FAILED, EXIT_UNDETERMINED, EXIT_USAGE, stop
 from tasks.progress import Progress
 from tasks.settings import tick_export
 from tasks.ticks import disk as disks
-from tasks.ticks import survey
+from tasks.ticks import export_source, survey
 from tasks.ticks.database import Database
 from tasks.ticks.database_source import runners_between
 from tasks.ticks.density import Density
 from tasks.ticks.disk import OnDisk
-from tasks.ticks.errors import DatabaseError, UsageError
+from tasks.ticks.errors import DatabaseError, ExportError, UsageError
 from tasks.ticks.export import Job
 from tasks.ticks.journal import Journal
 from tasks.ticks.layout import Layout
@@ -88,7 +88,7 @@ class Plan:
         before = self.disk.files.get(market_id)
         try:
             now = os.stat(self.layout.market_file(market_id))
-        except FileNotFoundError:
+        except OSError:  # or a link that leads nowhere
             return False
         return before is None or (now.st_ino, now.st_mtime_ns) != (before.st_ino, before.st_mtime_ns)
 
@@ -102,6 +102,8 @@ def determining() -> Iterator[None]:
         stop(str(error), EXIT_USAGE)
     except DatabaseError as error:
         stop(str(error), EXIT_UNDETERMINED)
+    except ExportError as error:
+        stop(str(error), EXIT_FAILED)
     except OSError as error:
         stop(f"{error.filename or 'The disk'}: {error.strerror or error}. Mend it and start again.", EXIT_FAILED)
 
@@ -118,16 +120,18 @@ def claim(layout: Layout) -> None:
 
     Workers of one luigid share a directory without a lock: it hands no task out twice.
     """
-    if luigi.interface.core().local_scheduler:
-        lock = filelock.FileLock(layout.lock)
-        try:
-            layout.output_dir.mkdir(parents=True, exist_ok=True)
+    alone = luigi.interface.core().local_scheduler
+    lock = filelock.FileLock(layout.lock)
+    try:
+        layout.output_dir.mkdir(parents=True, exist_ok=True)
+        if alone:
             lock.acquire(timeout=0)
-        except filelock.Timeout:
-            _log.error("Another run works in %s. Wait until it has ended, then start again.", layout.output_dir)
-            raise luigi.interface.PidLockAlreadyTakenExit() from None
-        except OSError as error:
-            stop(f"Cannot write to {layout.output_dir}: {error.strerror}. Mend its permissions or choose another --output-dir.", EXIT_FAILED)
+    except filelock.Timeout:
+        _log.error("Another run works in %s. Wait until it has ended, then start again.", layout.output_dir)
+        raise luigi.interface.PidLockAlreadyTakenExit() from None
+    except OSError as error:
+        stop(f"Cannot write to {layout.output_dir}: {error.strerror}. Mend its permissions or choose another --output-dir.", EXIT_FAILED)
+    if alone:
         _locks.append(lock)
         Journal(layout.journal_dir).forget_before(STARTED_S)
     _claimed.append(layout)
@@ -157,8 +161,10 @@ def plan(layout: Layout, include_markets_without_ticks: bool = False, market_id:
         if market_id is not None:
             stats = {name: stat for name, stat in stats.items() if name == market_id}
         stored, disk = _both(database, None if market_id is None else [market_id], layout, stats)
+        if include_markets_without_ticks:
+            stored = dataclasses.replace(stored, refused=stored.with_refused(stored.events))
         if not allow_other_database:
-            survey.refuse_other_database(stored, disk, layout, str(database.server))
+            survey.refuse_other_database(database, stored, disk, layout)
         wanted = survey.universe(stored, disk, include_markets_without_ticks) if market_id is None else [market_id]
         pending = dict(survey.pending(stored, disk, settings.settle_us, wanted))
         if refresh and market_id is not None and market_id in stats:
@@ -179,7 +185,7 @@ def plan_day(layout: Layout, date: datetime.date, allow_other_database: bool = F
         stored, disk = _both(database, list(runners.selections), layout, stats)
         stored = dataclasses.replace(stored, refused=runners.refused)
         if not allow_other_database:
-            survey.refuse_other_database(stored, disk, layout, str(database.server))
+            survey.refuse_other_database(database, stored, disk, layout)
         pending = dict(survey.pending(stored, disk, settings.settle_us, runners.selections))
         density = Density.sampled(database, pending) if pending else Density()
     return _arranged(layout, stored, disk, pending, density, started_s)
@@ -214,6 +220,7 @@ def _arranged(layout: Layout, stored: Stored, disk: OnDisk, pending: dict[str, b
 def plan_offline(layout: Layout) -> Plan:
     """Look at the disk alone: nothing is to be exported."""
     with determining():
+        export_source.require_export(layout)
         claim(layout)
         disk = disks.look_at_disk(layout, disks.list_files(layout))
     return _arranged(layout, Stored({}, frozenset(), {}, {}, []), disk, {}, Density(), time.time())

@@ -47,8 +47,7 @@ class VerifyExport(ExportTask):
     def complete(self) -> bool:
         """Return False: this always runs."""
         with run.determining():
-            if not self.layout.index.exists() and not self.layout.markets_dir.exists():
-                raise export_source.NotAnExport(f"{self.layout.output_dir} is no export: it has no index.csv. Check --output-dir.")
+            export_source.require_export(self.layout)
             run.claim(self.layout)
             if not self.offline:
                 Database(run.server()).close()

@@ -6,6 +6,7 @@ import datetime
 import hashlib
 import os
 import shutil
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -107,15 +108,24 @@ def _consolidated(directory: Path) -> dict[str, str]:
         if report is None:
             raise DamagedFile(f"{path}: is no report of ours. Delete it and consolidate again.")
         if report.partial:
-            raise UsageError(f"{path}: {report.name} was written before its day was over. Run ConsolidateDay for it again, or delete both.")
+            raise UsageError(f"{path}: {report.file.name} was written before its day was over. Run ConsolidateDay for it again, or delete "
+                             "both.")
         if not consolidation_report.is_in_place(report, directory):
-            raise DamagedFile(f"{directory / report.name}: is not the CSV that {path.name} speaks of. Run the consolidation again, "
+            raise DamagedFile(f"{directory / report.file.name}: is not the CSV that {path.name} speaks of. Run the consolidation again, "
                               "or delete both.")
-        known |= {report.name: report.checksum} | {part.name: part.checksum for part in report.parts}
+        known |= {file.name: file.checksum for file in report.files}
     for path in sorted(directory.glob("consolidated_ticks*.csv")):
         if path.name not in known:
             raise DamagedFile(f"{path}: has no consolidation report. Run the consolidation again, or delete it.")
     return known
+
+
+def outdated(layout: Layout) -> list[str]:
+    """Return the names of consolidated CSVs made of market files or metadata that were refreshed since."""
+    rows = export_source.indexed(layout)
+    reports = filter(None, map(consolidation_report.read, sorted(layout.output_dir.glob("consolidation_report*.txt"))))
+    return [report.file.name for report in reports if report.inputs and report.inputs != export_source.inputs(
+        layout, (rows[market_id] for market_id in report.inputs if market_id in rows))]
 
 
 def _checksum(path: Path) -> str:
@@ -135,7 +145,7 @@ def make(archive: Archive, contents: Sequence[Member], progress: Progress, worke
     """
     _require_room(archive, contents)
     with NewFile(archive.path) as file:
-        containers.write(archive.kind, file, [(member.name, member.path) for member in contents], fingerprint(contents), progress, workers)
+        _write(archive, file, contents, progress, workers)
         file.finish()
         file.flush_to_disk()
         if _checksum(file.temporary) != file.checksum:
@@ -145,6 +155,26 @@ def make(archive: Archive, contents: Sequence[Member], progress: Progress, worke
             checksum_file.write(_checksum_line(file.checksum, archive.path).encode())
         file.publish()
     flush_directory(archive.path.parent)
+
+
+def _write(archive: Archive, file: NewFile, contents: Sequence[Member], progress: Progress, workers: int | None) -> None:
+    """Write the archive in a thread: Ctrl-C strikes the main one alone, and the compressor's threads would wait for ever for a piece
+    that it lost on the way to them."""
+    interrupted = threading.Event()
+
+    def count(size_bytes: int) -> None:
+        if interrupted.is_set():
+            raise ArchiveFailed(f"{archive.path}: interrupted.")
+        progress(size_bytes)
+
+    with concurrent.futures.ThreadPoolExecutor(1, "archive") as pool:
+        named = [(member.name, member.path) for member in contents]
+        written = pool.submit(containers.write, archive.kind, file, named, fingerprint(contents), count, workers)
+        try:
+            written.result()
+        except BaseException:
+            interrupted.set()
+            raise
 
 
 def _require_room(archive: Archive, contents: Sequence[Member]) -> None:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tasks.ticks import flat_csv
-from tasks.ticks.consolidation_report import Inputs, Part, Published, Totals, render
+from tasks.ticks.consolidation_report import Csv, Inputs, Published, Totals, render
 from tasks.ticks.errors import ExportError
 from tasks.ticks.flat_csv import Description
 from tasks.ticks.publish import NewFile, flush_all_to_disk, flush_directory, replacing
@@ -112,11 +112,10 @@ def consolidate(wanted: Consolidation, source: TickSource) -> Totals:
         totals, months = _write(wanted, source, csv)
         source.reconcile()
         _require_sums(wanted, source, totals)
-        stat = csv.finish()
+        whole = _finished(csv)
         parts = _parts(wanted, csv, months)
         try:
-            published = Published(csv.path.name, stat.st_size, stat.st_mtime_ns // 1000, csv.checksum, dict(source.inputs),
-                                  [Part(part.path.name, part.size_bytes, part.checksum) for part in parts])
+            published = Published(whole, dict(source.inputs), [_finished(part) for part in parts])
             text = render(published, totals, len(source.market_ids), wanted.day, wanted.span, wanted.notes, time.monotonic() - started_s)
             flush_all_to_disk((*parts, csv))
             with replacing(wanted.report) as report:
@@ -128,6 +127,11 @@ def consolidate(wanted: Consolidation, source: TickSource) -> Totals:
                 part.__exit__(None, None, None)
     flush_directory(wanted.csv.parent)
     return totals
+
+
+def _finished(file: NewFile) -> Csv:
+    stat = file.finish()
+    return Csv(file.path.name, stat.st_size, stat.st_mtime_ns // 1000, file.checksum)
 
 
 def _require_room(wanted: Consolidation, rows: float) -> None:
@@ -204,7 +208,7 @@ def _require_sums(wanted: Consolidation, source: TickSource, totals: Totals) -> 
 
 
 def _parts(wanted: Consolidation, csv: NewFile, months: Sequence[tuple[str, int]]) -> list[NewFile]:
-    """Copy each month out of a finished CSV that is large enough; return the files, finished."""
+    """Copy each month out of a finished CSV that is large enough; return the files."""
     parts: list[NewFile] = []
     if wanted.part_bytes is None or csv.size_bytes <= wanted.part_bytes:
         return parts
@@ -217,7 +221,6 @@ def _parts(wanted: Consolidation, csv: NewFile, months: Sequence[tuple[str, int]
                 whole.seek(start)
                 while whole.tell() < end:
                     part.write(whole.read(min(_COPY_BYTES, end - whole.tell())))
-                part.finish()
     except BaseException:
         for part in parts:
             part.__exit__(None, None, None)

@@ -25,25 +25,50 @@ class Inputs:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Part:
-    """A file with one month of the CSV."""
-
-    name: str
-    size_bytes: int
-    checksum: str
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Published:
-    """What a report says of its CSV: name, size, when it was written (µs since 1970), SHA-256, inputs by market, months."""
+class Csv:
+    """A CSV: name, size, when it was written (µs since 1970), SHA-256."""
 
     name: str
     size_bytes: int
     modified_us: int
     checksum: str
+
+    def __str__(self) -> str:
+        return f"{self.name}, {self.size_bytes} bytes, written {time_text(self.modified_us)}, SHA-256 {self.checksum}"
+
+    @staticmethod
+    def parse(text: str) -> "Csv":
+        """Return what stands in a report. Raises ValueError where it is something else."""
+        name, size, written, checksum = text.split(", ")
+        return Csv(name, int(size.removesuffix(" bytes")), parse_time(written.removeprefix("written ")), checksum.removeprefix("SHA-256 "))
+
+    def is_in(self, directory: Path) -> bool:
+        """Tell whether it lies in a directory. It is read only where its modification time is another, as after unpacking an archive."""
+        try:
+            stat = os.stat(directory / self.name)
+        except FileNotFoundError:
+            return False
+        if stat.st_size != self.size_bytes:
+            return False
+        if stat.st_mtime_ns // 1000 == self.modified_us:
+            return True
+        with open(directory / self.name, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == self.checksum
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Published:
+    """What a report says: its CSV, what that was made of by market, and the files with one month of it each."""
+
+    file: Csv
     inputs: Mapping[str, Inputs]
-    parts: Sequence[Part] = ()
+    parts: Sequence[Csv] = ()
     partial: bool = False
+
+    @property
+    def files(self) -> list[Csv]:
+        """The CSV and its months."""
+        return [self.file, *self.parts]
 
 
 @dataclasses.dataclass
@@ -73,15 +98,15 @@ def render(published: Published, totals: Totals, markets: int, day: str | None, 
         f"Rows written: {totals.rows}",
         f"Earliest publish_time: {earliest}",
         f"Latest publish_time: {latest}",
-        f"File size: {published.size_bytes} bytes",
+        f"File size: {published.file.size_bytes} bytes",
         f"Duration: {duration_s:.1f} s",
         f"Distinct market_id: {np.count_nonzero(totals.market_rows)}",
         f"Rows with NaN or Infinity: {totals.not_finite}",
         *([f"Date validation: all rows in [{time_text(span.lower_us)}, {time_text(span.upper_us)})"] if day else
           [f"Reconciliation: rows read = {read} = sum of total_tick_records in index.csv"]),
         "",
-        f"File: {published.name}, {published.size_bytes} bytes, written {time_text(published.modified_us)}, SHA-256 {published.checksum}",
-        *(f"Month: {part.name}, {part.size_bytes} bytes, SHA-256 {part.checksum}" for part in published.parts),
+        f"File: {published.file}",
+        *(f"Month: {part}" for part in published.parts),
     ]
     if published.inputs:
         lines += ["", _INPUTS]
@@ -94,35 +119,17 @@ def read(path: Path) -> Published | None:
     """Return what a report says of its CSV, None where there is none or it is not one of ours."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-        files = [line.split(": ", 1)[1].split(", ") for line in lines if line.startswith("File: ")]
-        months = [line.split(": ", 1)[1].split(", ") for line in lines if line.startswith("Month: ")]
+        file, = (Csv.parse(line.removeprefix("File: ")) for line in lines if line.startswith("File: "))
         inputs = [line.split(" ") for line in lines[lines.index(_INPUTS) + 1:]] if _INPUTS in lines else []
-        (name, size, written, checksum), = files
         return Published(
-            name=name,
-            size_bytes=int(size.removesuffix(" bytes")),
-            modified_us=parse_time(written.removeprefix("written ")),
-            checksum=checksum.removeprefix("SHA-256 "),
+            file,
             inputs={market_id: Inputs(data, metadata) for market_id, _, data, metadata in inputs},
-            parts=[Part(part, int(size.removesuffix(" bytes")), checksum.removeprefix("SHA-256 ")) for part, size, checksum in months],
+            parts=[Csv.parse(line.removeprefix("Month: ")) for line in lines if line.startswith("Month: ")],
             partial=any(line.startswith(PARTIAL) for line in lines))
-    except (FileNotFoundError, ValueError, IndexError):
+    except (OSError, ValueError):
         return None
 
 
 def is_in_place(published: Published, directory: Path) -> bool:
-    """Tell whether the CSV that a report speaks of lies in a directory, with its months.
-
-    It is read only where its modification time is another, as after unpacking an archive.
-    """
-    try:
-        stat = os.stat(directory / published.name)
-        parts = [os.stat(directory / part.name).st_size for part in published.parts]
-    except FileNotFoundError:
-        return False
-    if stat.st_size != published.size_bytes or parts != [part.size_bytes for part in published.parts]:
-        return False
-    if stat.st_mtime_ns // 1000 == published.modified_us:
-        return True
-    with open(directory / published.name, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == published.checksum
+    """Tell whether the CSV that a report speaks of lies in a directory, with its months."""
+    return all(file.is_in(directory) for file in published.files)

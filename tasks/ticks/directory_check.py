@@ -20,7 +20,10 @@ from tasks.ticks.sums import DAY_US
 DayRows = Mapping[str, Mapping[int, int]]
 
 _DAY_REPORT = re.compile(r"consolidation_report_(\d{4})_(\d\d)_(\d\d)\.txt")
-_ROWS_READ = re.compile(r"^Total rows read[^:]*: (\d+)$", re.MULTILINE)
+#: Figures of a consolidation report.
+_READ, _REMOVED, _WRITTEN = (re.compile(rf"^{name}: (\d+)$", re.MULTILINE)
+                             for name in ("Total rows read[^:]*", "Duplicates removed", "Rows written"))
+_OF_MARKET = re.compile(r"^\d+\.\d+ (\d+) \S+ \S+$", re.MULTILINE)
 
 
 def read_index(layout: Layout) -> tuple[dict[str, IndexRow], list[Difference]]:
@@ -160,12 +163,12 @@ def check_consolidated(layout: Layout, rows: Mapping[str, IndexRow], day_rows: D
         if published is None:
             found.append(Difference("", path.name, "content", "no report of ours", "a consolidation report"))
             continue
-        named |= {published.name, *(part.name for part in published.parts)}
+        named |= {file.name for file in published.files}
         if published.partial:
             found.append(Difference("", path.name, "the day", "a part of it", "a day that was over when it was consolidated"))
         found += _csv_files(layout, published)
         if not published.inputs:
-            notes.append(f"{path.name}: made straight from the database; {published.name} was compared with it alone")
+            notes.append(f"{path.name}: made straight from the database; {published.file.name} was compared with it alone")
             continue
         found += _ticks_read(path, published, day_rows)
         if published.inputs != export_source.inputs(layout, (rows[name] for name in published.inputs if name in rows)):
@@ -186,14 +189,19 @@ def _ticks_read(path: Path, published: Published, day_rows: DayRows) -> Iterator
     for market_id in sorted(with_ticks ^ published.inputs.keys()):
         words = ("not this market", "a market with ticks then") if market_id in with_ticks else ("this market", "only markets with ticks then")
         yield Difference(market_id, path.name, "inputs", *words)
-    counts = _ROWS_READ.findall(path.read_text(encoding="utf-8"))
-    if counts != [str(sum(ticks.values()))]:
-        yield Difference("", path.name, "total rows read", ", ".join(counts) or "nothing", f"{sum(ticks.values())} ticks in the market files")
+    content = path.read_text(encoding="utf-8")
+    read, removed, written = (sum(map(int, figure.findall(content))) for figure in (_READ, _REMOVED, _WRITTEN))
+    if read != sum(ticks.values()):
+        yield Difference("", path.name, "total rows read", read, f"{sum(ticks.values())} ticks in the market files")
+    if written + removed != read:
+        yield Difference("", path.name, "rows written", written, f"{read - removed}: rows read less duplicates removed")
+    if (of_markets := sum(map(int, _OF_MARKET.findall(content)))) != written:
+        yield Difference("", path.name, "rows written of all markets", of_markets, f"{written} rows written")
 
 
 def _csv_files(layout: Layout, published: Published) -> Iterator[Difference]:
-    for name, size_bytes, checksum in [(published.name, published.size_bytes, published.checksum),
-                                       *((part.name, part.size_bytes, part.checksum) for part in published.parts)]:
+    for csv_file in published.files:
+        name = csv_file.name
         try:
             with open(layout.output_dir / name, "rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
@@ -201,7 +209,7 @@ def _csv_files(layout: Layout, published: Published) -> Iterator[Difference]:
         except FileNotFoundError:
             yield Difference("", name, "the file", "nothing", "a CSV: its report is there")
             continue
-        if found_bytes != size_bytes:
-            yield Difference("", name, "size in bytes", found_bytes, f"{size_bytes} (report)")
-        if found != checksum:
-            yield Difference("", name, "checksum", found, f"{checksum} (report)")
+        if found_bytes != csv_file.size_bytes:
+            yield Difference("", name, "size in bytes", found_bytes, f"{csv_file.size_bytes} (report)")
+        if found != csv_file.checksum:
+            yield Difference("", name, "checksum", found, f"{csv_file.checksum} (report)")

@@ -46,6 +46,12 @@ def as_it_lies(layout: Layout) -> Layout:
     return layout
 
 
+def require_export(layout: Layout) -> None:
+    """Raise NotAnExport where the output directory has neither an index nor market files."""
+    if not layout.index.exists() and not layout.markets_dir.exists():
+        raise NotAnExport(f"{layout.output_dir} is no export: it has no index.csv. Check --output-dir.")
+
+
 def indexed(layout: Layout) -> Index:
     """Return the rows of index.csv. Raises NotAnExport where there is none or it cannot be read."""
     if not layout.index.exists():
@@ -98,7 +104,7 @@ class ExportSource:
         self._rows = list(rows.values())
         self._span = wanted
         self._paths = [layout.market_file(row.market_id) for row in self._rows]
-        self._stats = [os.stat(path) for path in self._paths]
+        self._stats = [_stat(path) for path in self._paths]
         self.read = np.zeros(len(self._rows), np.int64)
         self.market_ids = [row.market_id for row in self._rows]
         self.markets = [self._describe(row) for row in self._rows]
@@ -150,6 +156,14 @@ class ExportSource:
                 raise DamagedFile(f"{path}: another run has changed it meanwhile. Start again.")
             if self._span.share(row.facts) == 1 and read != row.facts.tick_records:
                 raise DamagedFile(f"{path}: has {read} ticks, index.csv says {row.facts.tick_records}. Run ExportAll with the database.")
+
+
+def _stat(path: os.PathLike[str]) -> os.stat_result:
+    try:
+        return os.stat(path)
+    except FileNotFoundError:
+        raise DamagedFile(f"{path}: is missing, index.csv has it. Restore the file, or delete index.csv and make it anew with BuildIndex if "
+                          "its ticks shall be left out.") from None
 
 
 def _checksum(path: os.PathLike[str]) -> str:

@@ -10,6 +10,9 @@ MARKET_ID = re.compile(r"[0-9]+\.[0-9]+")
 #: The name of a market file in either format.
 MARKET_FILE = re.compile(rf"marketId=(?P<market_id>{MARKET_ID.pattern})\.(?P<format>{'|'.join(FORMATS)})")
 
+#: The name of a file with a month of the consolidated CSV.
+MONTH_CSV = re.compile(r"consolidated_ticks_\d{4}_\d\d\.csv")
+
 
 def is_market_id(text: str) -> bool:
     """Tell whether text is a Betfair market id, and so is safe as part of a file name."""
@@ -75,6 +78,11 @@ class Layout:
         return self.output_dir / ".journal"
 
     @property
+    def index_checksum(self) -> Path:
+        """data_exports/tick_export/.journal/index.sha256: of index.csv as it was written"""
+        return self.journal_dir / "index.sha256"
+
+    @property
     def described(self) -> Path:
         """data_exports/tick_export/.journal/metadata.states: from what the metadata files were made"""
         return self.journal_dir / "metadata.states"
@@ -100,6 +108,10 @@ class Layout:
     def month_csv(self, month: str) -> Path:
         """data_exports/tick_export/consolidated_ticks_2022_07.csv, of 2022-07"""
         return self.output_dir / f"consolidated_ticks_{month.replace('-', '_')}.csv"
+
+    def month_csvs(self) -> list[Path]:
+        """Every month_csv that lies there"""
+        return sorted(path for path in self.output_dir.glob("consolidated_ticks_*.csv") if MONTH_CSV.fullmatch(path.name))
 
     def market_id_of(self, name: str) -> str | None:
         """Return the market id of a market file's name, None for any other name."""

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -295,3 +296,30 @@ def test_text_in_a_zip_is_compressed_by_the_library_chosen(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip") as archive:
         assert archive.getinfo("top/a").compress_size == len(wanted)
     assert wanted in (tmp_path / "x.zip").read_bytes() and zlib.decompress(wanted, -15) == text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("after", [1, 2, 7, 30])
+def test_ctrl_c_ends_it_at_any_piece_and_leaves_nothing(tmp_path, kind, after):
+    text = os.urandom(9_000_000)
+    members, archive = put(tmp_path / "in", a=text, b=text), Archive(tmp_path / f"x.{kind}", kind)
+    pieces = 0
+
+    def count(size_bytes: int) -> None:
+        nonlocal pieces
+        pieces += 1
+        if pieces == after:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        archives.make(archive, members, count)
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_days_made_before_a_refresh_are_told(pipeline, small):
+    assert pipeline.run("ConsolidateDay", "--date", "2026-02-05").returncode == 0
+    result = pipeline.run("Archive", *DATE)
+    assert result.returncode == 0 and "Consolidate them again" not in result.stderr
+    small.message("1.101", "2026-02-06 10:00+00")
+    result = pipeline.run("Archive", *DATE)
+    assert result.returncode == 0 and "consolidated_ticks_2026_02_05.csv. Consolidate them again" in result.stderr, result.stderr

@@ -259,3 +259,65 @@ def test_the_database_is_not_scanned(pipeline, small):
     small.query("SELECT pg_stat_reset()")
     assert pipeline.run("ConsolidateDayDirect", "--date", DAY).returncode == 0
     assert {scans for _, scans in small.query(statement)} == {0}
+
+
+def test_a_market_file_that_the_index_does_not_know_yet_is_in_its_day(pipeline, small):
+    small.query("DELETE FROM stream_ingest.ladder_levels WHERE market_id = '1.101'; DELETE FROM stream_ingest.traded_volume "
+                "WHERE market_id = '1.101'")
+    assert pipeline.run("ConsolidateDay", "--date", DAY).returncode == 0
+    small.message("1.101", f"{DAY} 10:00+00")
+    assert pipeline.run("ExportMarket", "--market-id", "1.101").returncode == 0
+    small.query("DELETE FROM stream_ingest.ladder_levels WHERE market_id = '1.101'; DELETE FROM stream_ingest.traded_volume "
+                "WHERE market_id = '1.101'")
+    assert pipeline.run("ConsolidateDay", "--date", DAY).returncode == 0
+    assert consolidated(pipeline).count(b",1.101,") == 7
+    (pipeline.output_dir / "index.csv").unlink()
+    for path in pipeline.output_dir.glob("consolidat*"):
+        path.unlink()
+    small.query("DROP TABLE stream_ingest.ladder_20260205")
+    result = pipeline.run("ConsolidateDay", "--date", DAY)
+    assert result.returncode == 0 and consolidated(pipeline).count(b",1.101,") == 7, result.stderr
+
+
+def test_a_day_that_is_in_files_alone_gets_its_metadata(pipeline, small):
+    assert pipeline.run("ExportAll", "--export-metadata", "false").returncode == 0
+    small.query("DROP TABLE stream_ingest.ladder_20260205")
+    small.query("DELETE FROM stream_ingest.traded_volume WHERE publish_time < '2026-02-06 00:00+00'")
+    assert pipeline.run("ConsolidateDay", "--date", DAY).returncode == 0
+    assert b",MATCH_ODDS_FT,One\n" in consolidated(pipeline)
+
+
+def test_months_go_with_the_csv_that_they_are_of(pipeline, small):
+    small.partition("2026-03-01")
+    small.message("1.101", "2026-03-01 10:00+00")
+    months = ("--partition-by-month", "--partition-threshold-gb", "0.0000001")
+    assert pipeline.run("ConsolidateAll", *months).returncode == 0
+    february, march = (pipeline.output_dir / f"consolidated_ticks_2026_0{month}.csv" for month in (2, 3))
+    content = february.read_bytes()
+    february.write_bytes(content.replace(b"2.02", b"2.03"))
+    assert pipeline.run("ConsolidateAll", *months).returncode == 0
+    assert february.read_bytes() == content, "a month that was changed is made again"
+    small.message("1.101", "2026-03-01 11:00+00")
+    assert pipeline.run("ConsolidateAll").returncode == 0
+    assert not february.exists() and not march.exists(), "nothing would keep them up to date"
+    february.write_bytes(content)
+    assert pipeline.run("ConsolidateAll").returncode == 0 and not february.exists()
+    assert pipeline.run("VerifyExport").returncode == 0
+
+
+def test_a_damaged_file_that_spans_the_day_is_one_line_offline(pipeline, small):
+    small.partition("2026-02-07")
+    small.message("1.101", "2026-02-07 10:00+00")
+    assert pipeline.run("ExportAll").returncode == 0
+    path = pipeline.market("1.101")
+    path.write_bytes(path.read_bytes()[:-9])
+    result = pipeline.run("ConsolidateDay", "--date", NEXT, "--offline")
+    assert result.returncode == 30 and "Traceback" not in result.stderr and "1.101" in result.stderr, result.stderr
+
+
+def test_a_market_file_that_is_gone_for_good_is_told_with_what_to_do(pipeline, small):
+    assert pipeline.run("ExportAll").returncode == 0
+    pipeline.market("1.103").unlink()
+    small.query("DELETE FROM stream_ingest.ladder_levels WHERE market_id = '1.103'")
+    result = pipeline.run("ConsolidateDay", "--date", DAY)
+    assert result.returncode == 30 and "is missing, index.csv has it" in result.stderr, result.stderr

@@ -172,3 +172,14 @@ def test_links_lead_to_a_web_server_if_there_is_one():
         assert link(layout, layout.index) == "http://reports.example/ticks/tick%20export/index.csv"
     finally:
         luigi.configuration.get_config().set("tick_export", "output_url", "")
+
+
+def test_an_output_directory_that_is_not_there_is_made(server, luigid, tmp_path):
+    source = new_source(server)
+    source.partition("2026-02-05")
+    source.message("1.101", "2026-02-05 10:00+00")
+    pipeline = Pipeline(tmp_path / "new" / "out", source.environment)
+    result = subprocess.run(pipeline.command("ConsolidateDayDirect", "--date", "2026-02-05", "--scheduler-url", luigid), cwd=tmp_path,
+                            env=pipeline.full_environment(), capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert len(list(pipeline.output_dir.glob("consolidat*"))) == 2

@@ -225,11 +225,11 @@ def day_files(change_report=lambda text: text, change_csv=lambda content: conten
     def damage(layout):
         rows = index.read(layout.index)
         content = b"header\n"
-        lines = ["Total rows read (after date filter): 46", "",
+        lines = ["Total rows read (after date filter): 46", "Duplicates removed: 4", "Rows written: 42", "",
                  f"File: {DAY_CSV}, {len(content)} bytes, written 2026-02-06T00:00:00.000000Z, SHA-256 {hashlib.sha256(content).hexdigest()}", "",
                  consolidation_report._INPUTS]
         made_of = export_source.inputs(layout, (rows["1.101"], rows["1.103"]))
-        lines += [f"{name} 1 {inputs.get('data', made.data)} {made.metadata}" for name, made in made_of.items()]
+        lines += [f"{name} 21 {inputs.get('data', made.data)} {made.metadata}" for name, made in made_of.items()]
         (layout.output_dir / DAY_CSV).write_bytes(content)
         (layout.output_dir / DAY_REPORT).write_text("\n".join(lines) + "\n")
         assert differences(layout) == []
@@ -317,6 +317,10 @@ DAMAGE = {
     "day: cut short": (day_files(change_csv=lambda content: content[:-1]), f"{DAY_CSV}: size in bytes"),
     "day: partial": (day_files(lambda text: f"PARTIAL DAY: x\n{text}"), f"{DAY_REPORT}: the day: found a part of it"),
     "day: other rows read": (day_files(lambda text: text.replace(": 46", ": 45")), f"{DAY_REPORT}: total rows read: found 45, expected 46"),
+    "day: other rows written": (day_files(lambda text: text.replace(": 42", ": 43")), f"{DAY_REPORT}: rows written: found 43, expected 42"),
+    "day: other duplicates": (day_files(lambda text: text.replace(": 4\n", ": 5\n")), f"{DAY_REPORT}: rows written: found 42, expected 41"),
+    "day: other rows of a market": (day_files(lambda text: text.replace(" 21 ", " 22 ", 1)),
+                                    f"{DAY_REPORT}: rows written of all markets: found 43, expected 42"),
     "day: a market left out": (day_files(lambda text: "\n".join(text.splitlines()[:-1])), f"market 1.103: {DAY_REPORT}: inputs"),
     "day: report emptied": (day_files(lambda text: ""), f"{DAY_REPORT}: content"),
     "day: no report": (lambda layout: (layout.output_dir / DAY_CSV).write_text("x"), f"{DAY_CSV}: the file: found a CSV without a report"),
