@@ -10,7 +10,7 @@ from luigi.parameter import ParameterVisibility
 
 from tasks import run
 from tasks.base import AllMarketsTask
-from tasks.parameters import MarketIdParameter
+from tasks.parameters import EXIT_USAGE, MarketIdParameter, stop
 from tasks.ticks.errors import ExportError
 from tasks.ticks.export import Job, export
 from tasks.ticks.journal import Failed
@@ -85,6 +85,8 @@ class ExportMarket(_Export):
 
     def plan(self) -> run.Plan:
         """Return the plan of all markets if this is part of it, otherwise one for this market alone."""
+        if self.offline:
+            stop("ExportMarket reads the database: it cannot be --offline.", EXIT_USAGE)
         if self.in_bulk:
             return super().plan()
         return run.plan(self.layout, market_id=self.market_id, refresh=self.refresh, allow_other_database=self.allow_other_database)

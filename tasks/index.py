@@ -56,15 +56,17 @@ class BuildIndex(AllMarketsTask):
         return self.layout.execution_report
 
     def complete(self) -> bool:
-        """Tell whether nothing waits to be exported and index.csv says exactly what lies in markets/."""
+        """Tell whether nothing waits to be exported, index.csv says exactly what lies in markets/, and the report is there."""
         plan = self.plan()
         if plan.any_open(tuple(plan.pending)) or plan.stored.refused:
             return False
-        if not plan.pending:
-            return disks.is_indexed(plan.disk, plan.stored.events)
-        with run.determining():
-            disk = disks.look_at_disk(self.layout, disks.list_files(self.layout))
-        return disks.is_indexed(disk, plan.stored.events)
+        if not self.layout.execution_report.exists():
+            return False
+        disk = plan.disk
+        if plan.pending:
+            with run.determining():
+                disk = disks.look_at_disk(self.layout, disks.list_files(self.layout))
+        return disks.is_indexed(self.layout, disk, plan.stored.events)
 
     def run(self) -> None:
         """Write the report, then the index."""

@@ -33,7 +33,7 @@ _ANSWERS_AHEAD = 3
 _MICROSECONDS = "CASE WHEN NOT isfinite({0}) THEN 9223372036854775807 ELSE round(extract(epoch FROM {0}) * 1000000)::int8 END"
 
 _PARTITIONS = """
-    SELECT c.oid, n.nspname, c.relname, pg_relation_size(c.oid) / current_setting('block_size')::int
+    SELECT n.nspname, c.relname, pg_relation_size(c.oid) / current_setting('block_size')::int, has_table_privilege(c.oid, 'SELECT')
       FROM (SELECT relid FROM pg_partition_tree(%(table)s::regclass) WHERE isleaf
              UNION SELECT %(table)s::regclass) AS leaf(oid)
       JOIN pg_class c ON c.oid = leaf.oid AND c.relkind = 'r'
@@ -101,7 +101,9 @@ _BETWEEN = """
 _MARKETS = "SELECT market_id, event_id FROM public.markets"
 
 _METADATA = """
-    SELECT wanted.market_id, m.event_id, m.market_name, m.market_type, """ + _MICROSECONDS.format("m.market_start_time") + """,
+    SELECT wanted.market_id, m.event_id, m.market_name, m.market_type,
+           CASE WHEN m.market_start_time >= '0001-01-01Z' AND m.market_start_time < '10000-01-01Z'
+                THEN """ + _MICROSECONDS.format("m.market_start_time") + """ END,
            (SELECT status FROM stream_ingest.market_lifecycle_events l
              WHERE l.market_id = wanted.market_id AND status IS NOT NULL
              ORDER BY publish_time DESC, received_time DESC, status DESC LIMIT 1),
@@ -117,14 +119,17 @@ _METADATA = """
 """
 
 #: What a ladder row is, as few columns as possible: one integer holds selection, level and the side's letter. Multiplication,
-#: unlike a shift, fails where it does not fit. The letter's code, for comparing char(1) by a collation is a tenth of the question.
+#: unlike a shift, fails where it does not fit: then there are two. The letter's code, for comparing char(1) by a collation is a
+#: tenth of the question.
 _LADDER_TICKS = """
-    SELECT selection_id * 16777216 + (level * 256 + side::"char"::int) AS runner,
-           price, size, publish_time, received_time{market}
+    SELECT {runner} AS runner, price, size, publish_time, received_time{place}{market}
       FROM stream_ingest.ladder_levels WHERE {rows} LIMIT {limit}
 """
+_PLACE = '(level * 256 + side::"char"::int)'
+#: What leaves room for level and side beside it.
+_ROOM = 1 << 39
 _TRADED_TICKS = """
-    SELECT selection_id AS runner, price, size_traded AS size, publish_time, received_time{market}
+    SELECT {runner} AS runner, price, size_traded AS size, publish_time, received_time{place}{market}
       FROM stream_ingest.traded_volume WHERE {rows} LIMIT {limit}
 """
 
@@ -133,11 +138,11 @@ _TRADED_TICKS = """
 _TOGETHER = """
     SELECT count(*), string_agg(int8send(runner), NULL), string_agg(float8send(price), NULL),
            string_agg(float8send(size), NULL), string_agg(timestamptz_send(publish_time), NULL),
-           string_agg(timestamptz_send(received_time), NULL){market}
+           string_agg(timestamptz_send(received_time), NULL){places}{market}
       FROM ({ticks}) AS tick {groups}
 """
-#: Its columns; market_id comes with several markets only.
-TOGETHER = ("rows", "runner", "price", "size", "publish_time", "received_time", "market_id")
+#: Its columns; place (level and side) comes with selection ids that leave no room for it in runner, market_id with several markets.
+TOGETHER = ("rows", "runner", "price", "size", "publish_time", "received_time")
 
 #: For who asks that: the rows of a read are grouped in memory (not for others: with so much the planner takes another way to the
 #: newest ticks, which is a third slower), and the server reads its pages itself: from PostgreSQL 18 on others read them ahead for it,
@@ -229,6 +234,11 @@ class Database:
         if rows:
             raise DatabaseError(f"Database {self.server} has no table {', '.join(name for name, in rows)}: it does not look like a "
                                 "netbet recorder's. Check POSTGRES_DB.")
+        rows = self.query("SELECT c.oid::regclass FROM unnest(%(names)s::text[]) AS name, pg_class c WHERE c.oid = name::regclass "
+                          "AND c.relkind NOT IN ('r', 'p')", {"names": list(_REQUIRED)})
+        if rows:
+            raise DatabaseError(f"In {self.server} {', '.join(name for name, in rows)} is no table. A recorder's ticks and markets lie in "
+                                "tables. Check POSTGRES_DB.")
         rows = self.query("SELECT name FROM unnest(%(names)s::text[]) AS name WHERE NOT has_table_privilege(name, 'SELECT')",
                           {"names": list(_REQUIRED)})
         if rows:
@@ -236,9 +246,15 @@ class Database:
                                 "GRANT SELECT on them.")
 
     def tables(self, name: str) -> list[Table]:
-        """Return the tables that hold the rows of stream_ingest.<name>: its leaf partitions, or itself."""
+        """Return the tables that hold the rows of stream_ingest.<name>: its leaf partitions, or itself.
+
+        Itself, too, where the user may read it and not all of its partitions: a GRANT on a table does not reach them by name. That
+        is slower where there are very many markets, since each probe then visits every partition.
+        """
         rows = self.query(_PARTITIONS, {"table": f"{_SCHEMA}.{name}"})
-        return [Table(schema, relation, pages) for _, schema, relation, pages in rows]
+        if not all(may_read for *_, may_read in rows):
+            return [Table(_SCHEMA, name, sum(pages for _, _, pages, _ in rows))]
+        return [Table(schema, relation, pages) for schema, relation, pages, _ in rows]
 
     def market_ids(self, table: Table) -> list[str]:
         """Return every market id of the table, without scanning it."""
@@ -264,7 +280,7 @@ class Database:
             node = waiting.pop()
             planned.add((node.get("Schema"), node.get("Relation Name")))
             waiting += node.get("Plans", [])
-        return [table for table in self.tables(name) if (table.schema, table.name) in planned]
+        return [table for table in self.tables(name) if (table.schema, table.name) in planned or planned and table.name == name]
 
     def runners_between(self, table: Table, market_ids: Sequence[str], lower_us: int, upper_us: int) -> list[tuple[str, int]]:
         """Return market and selection id of the runners of those markets that have rows of [lower_us, upper_us) in a table."""
@@ -274,7 +290,7 @@ class Database:
 
     def events(self) -> dict[str, str]:
         """Return the event id of every market in public.markets."""
-        return {sys.intern(market_id): event_id and sys.intern(event_id) for market_id, event_id in self.stream(_MARKETS)}
+        return {sys.intern(market_id): sys.intern(event_id or "") for market_id, event_id in self.stream(_MARKETS)}
 
     def metadata(self, market_ids: Sequence[str]) -> list[tuple[Any, ...]]:
         """Return (market id, event id, name, type, start in µs, status, in play, selection ids, runner names) of each market."""
@@ -308,12 +324,20 @@ def ask_each(database: Database, ask: Callable[[Database, Item], Answer], items:
                 answer.cancel()
 
 
-def tick_queries(market_ids: Sequence[str], selection_ids: Sequence[int] | None,
-                 lower_us: int | None, upper_us: int | None, limit: int) -> tuple[str, str]:
-    """Return the two statements that read the ladder and the traded rows of markets in [lower_us, upper_us).
+@dataclasses.dataclass(frozen=True)
+class TickQuery:
+    """A statement that reads ticks: one row with whole columns, with several markets one row for each that has any ticks."""
 
-    Each returns one row of the columns TOGETHER, with several markets one row for each that has any. selection_ids, all of the
-    market's, let the server go through the index (market_id, selection_id, publish_time) straight to the times asked for.
+    statement: str
+    columns: tuple[str, ...]
+
+
+def tick_queries(market_ids: Sequence[str], selection_ids: Sequence[int] | None,
+                 lower_us: int | None, upper_us: int | None, limit: int) -> tuple[TickQuery, TickQuery]:
+    """Return what reads the ladder and the traded rows of markets in [lower_us, upper_us).
+
+    selection_ids, all of the market's, let the server go through the index (market_id, selection_id, publish_time) straight to
+    the times asked for.
     """
     conditions: list[sql.Composable] = [sql.SQL("market_id = ANY({}::varchar[])").format(_literal(list(market_ids)))
                                         if len(market_ids) > 1 else sql.SQL("market_id = {}").format(_literal(market_ids[0]))]
@@ -323,10 +347,18 @@ def tick_queries(market_ids: Sequence[str], selection_ids: Sequence[int] | None,
         if bound_us is not None:
             conditions.append(sql.SQL("publish_time " + comparison + " {}::timestamptz").format(_literal(timestamp_text(bound_us))))
     several = len(market_ids) > 1
+    wide = any(abs(selection_id) >= _ROOM for selection_id in selection_ids or ())
     parts = {"market": sql.SQL(", market_id" if several else ""), "groups": sql.SQL("GROUP BY market_id" if several else ""),
              "rows": sql.SQL(" AND ").join(conditions), "limit": _literal(limit)}
-    ladder, traded = (sql.SQL(_TOGETHER.replace("{ticks}", ticks)).format(**parts).as_string(None) for ticks in (_LADDER_TICKS, _TRADED_TICKS))
-    return ladder, traded
+
+    def query(ticks: str, runner: str, wide: bool) -> TickQuery:
+        place, places = (f", {_PLACE}::int8 AS place", ", string_agg(int8send(place), NULL)") if wide else ("", "")
+        statement = sql.SQL(_TOGETHER.replace("{ticks}", ticks)).format(
+            runner=sql.SQL(runner), place=sql.SQL(place), places=sql.SQL(places), **parts)
+        return TickQuery(str(statement.as_string(None)), (*TOGETHER, *["place"] * wide, *["market_id"] * several))
+
+    return (query(_LADDER_TICKS, "selection_id" if wide else f"selection_id * 16777216 + {_PLACE}", wide),
+            query(_TRADED_TICKS, "selection_id", False))
 
 
 def runner_query(market_id: str) -> str:

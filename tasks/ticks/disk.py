@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import itertools
 import logging
 import os
@@ -51,8 +52,17 @@ def list_files(layout: Layout) -> Stats:
             if market_file["format"] != layout.format:
                 raise UsageError(f"{layout.output_dir} holds {market_file['format']} market files ({entry.name}), asked for {layout.format}: "
                                  f"one directory has one format. Use --format {market_file['format']} or another --output-dir.")
-            stats[market_file["market_id"]] = FileStat.of(entry.stat())
+            with contextlib.suppress(FileNotFoundError):  # another worker has just moved it
+                stats[market_file["market_id"]] = FileStat.of(_stat(entry))
     return stats
+
+
+def _stat(entry: os.DirEntry[str]) -> os.stat_result:
+    """Return what stat says of a file, and of a link that leads nowhere what it says of the link."""
+    try:
+        return entry.stat()
+    except OSError:
+        return entry.stat(follow_symlinks=False)
 
 
 def look_at_disk(layout: Layout, stats: Stats) -> OnDisk:
@@ -64,7 +74,7 @@ def look_at_disk(layout: Layout, stats: Stats) -> OnDisk:
     except index.UnreadableIndex as error:
         _log.warning("The index is unreadable and will be made anew: %s", error)
         indexed = Index(layout, {}, Packed(FileFacts))
-    index_time_ns = layout.index.stat().st_mtime_ns if indexed else 0
+    index_time_ns = layout.index.stat().st_mtime_ns if indexed and _is_ours(layout) else 0
     facts = Packed(FileFacts)
     for record in Journal(layout.journal_dir).all_written():
         if record.market_id in stats and record.is_of(stats[record.market_id]):
@@ -92,16 +102,28 @@ def look_at_disk(layout: Layout, stats: Stats) -> OnDisk:
     return OnDisk(seen_us, stats, facts, damaged, indexed, unknown)
 
 
+def _is_ours(layout: Layout) -> bool:
+    """Tell whether index.csv is as publish_index left it: what somebody else has written into it vouches for nothing."""
+    try:
+        with open(layout.index, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == layout.index_checksum.read_text(encoding="ascii", errors="replace")
+    except FileNotFoundError:
+        return False
+
+
 def _inspect(layout: Layout, market_id: str, promised: FileFacts | None) -> FileFacts:
-    facts = files.inspect(layout.market_file(market_id), market_id)
+    try:
+        facts = files.inspect(layout.market_file(market_id), market_id)
+    except OSError as error:
+        raise DamagedFile(f"{layout.file_path(market_id)}: cannot be read: {error.strerror}") from None
     if promised is not None and facts.tick_records < promised.tick_records:
         raise DamagedFile(f"{layout.file_path(market_id)}: has {facts.tick_records} ticks, the index says {promised.tick_records}")
     return facts
 
 
-def is_indexed(disk: OnDisk, events: dict[str, str]) -> bool:
-    """Tell whether index.csv says exactly what lies in markets/, of files that nobody touched since."""
-    return (not disk.unknown and disk.files.keys() == disk.index.keys() and disk.facts == disk.index.facts
+def is_indexed(layout: Layout, disk: OnDisk, events: dict[str, str]) -> bool:
+    """Tell whether index.csv is there and says exactly what lies in markets/, of files that nobody touched since."""
+    return (not disk.unknown and layout.index.exists() and disk.files.keys() == disk.index.keys() and disk.facts == disk.index.facts
             and all(events.get(market_id, event_id) == event_id for market_id, event_id in disk.index.events.items()))
 
 
@@ -128,7 +150,10 @@ def publish_index(layout: Layout, disk: OnDisk, rows: Index) -> None:
 
     Its modification time becomes that of the look at the disk: it vouches for files that were not touched after it.
     """
+    layout.journal_dir.mkdir(parents=True, exist_ok=True)
     with replacing(layout.index, modified_us=disk.seen_us) as file:
         for lines in index.render(rows):
             file.write(lines)
+        with replacing(layout.index_checksum) as checksum:
+            checksum.write(file.checksum.encode())
     Journal(layout.journal_dir).clear("written")

@@ -98,7 +98,7 @@ def _changed(job: Job, market: Pending) -> bool:
     """Tell whether the market's file was written since the survey, by another worker of the same luigid."""
     try:
         stat = os.stat(job.layout.market_file(market.market_id))
-    except FileNotFoundError:
+    except OSError:  # or a link that leads nowhere
         return False
     known = market.stat
     return known is None or (stat.st_ino, stat.st_mtime_ns, stat.st_size) != (known.st_ino, known.st_mtime_ns, known.st_size)
@@ -237,10 +237,11 @@ def _sound_file(job: Job, market: Pending) -> Path | None:
 def _set_aside(path: Path) -> Path:
     """Rename a damaged file to <name>.damaged, or .damaged.2 and so on where that exists; return its new path."""
     aside, number = path.with_name(f"{path.name}.damaged"), 1
-    while aside.exists():
+    while os.path.lexists(aside):
         number += 1
         aside = path.with_name(f"{path.name}.damaged.{number}")
-    os.rename(path, aside)
+    with contextlib.suppress(FileNotFoundError):  # another worker was faster
+        os.rename(path, aside)
     return aside
 
 
@@ -248,14 +249,14 @@ def _publish(job: Job, market: Pending, writer: MarketWriter, facts: FileFacts, 
     """Give a finished file its name, unless it would hide that ticks are gone."""
     promised = job.promised.get(market.market_id)
     lost = promised is not None and facts.tick_records < promised.tick_records
-    if facts.tick_records or market.empty and not lost:
+    if facts.tick_records or market.empty and not lost and (market.damaged is None or promised is not None):
         change = "new" if market.stat is None or market.damaged else "refreshed"
         Journal(job.layout.journal_dir).written(Written(
             market.market_id, change, stat.st_size, stat.st_mtime_ns, stat.st_ino, facts))
         writer.file.publish()
         job.progress(1, 0)
     elif not lost:
-        return [Failed(market.market_id, "its ticks are gone from the database, and no file holds them")]
+        return [Failed(market.market_id, "its ticks are gone from the database, and no sound file holds them")]
     if promised is not None and lost:
         return [Failed(market.market_id,
                        f"the index promised {promised.tick_records} ticks, file and database together have {facts.tick_records}. "

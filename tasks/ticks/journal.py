@@ -5,12 +5,14 @@ without losing anything but the time to read a file again.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from tasks.ticks.files import FileFacts
 from tasks.ticks.publish import FileStat, process_name
+
+Record = TypeVar("Record")
 
 
 class Written(NamedTuple):
@@ -56,20 +58,19 @@ class Journal:
 
     def all_written(self) -> Iterator[Written]:
         """Yield all records of written files, those of one market in the order in which they were made."""
-        for record in self._records("written"):
-            yield Written(**record | {"facts": FileFacts(**record["facts"])})
+        return self._records("written", lambda record: Written(**record | {"facts": FileFacts(**record["facts"])}))
 
     def all_failed(self) -> dict[str, str]:
         """Return the reason of each failure by market."""
-        return {record["market_id"]: record["reason"] for record in self._records("failed")}
+        return dict(self._records("failed", lambda record: Failed(**record)))
 
-    def _records(self, kind: str) -> Iterator[dict[str, Any]]:
+    def _records(self, kind: str, made_of: Callable[[dict[str, Any]], Record]) -> Iterator[Record]:
         for path in sorted(self._directory.glob(f"{kind}.*.jsonl"), key=lambda path: path.stat().st_mtime_ns):
             with open(path, encoding="utf-8", errors="replace") as lines:
                 for line in lines:
                     try:
-                        record = json.loads(line)
-                    except ValueError:  # the last line of a killed process can be cut short
+                        record = made_of(json.loads(line))
+                    except (ValueError, TypeError, KeyError):  # the last line of a killed process, or another version's
                         continue
                     yield record
 

@@ -100,7 +100,7 @@ def parse(lines: bytes, path: Path) -> pa.RecordBatch:
                 read_options=pyarrow.json.ReadOptions(use_threads=False, block_size=len(lines) + 1),
                 parse_options=pyarrow.json.ParseOptions(
                     explicit_schema=_PLAIN_SCHEMA, unexpected_field_behavior="error"))
-    except (pa.ArrowException, ValueError, TypeError, AttributeError) as error:
+    except (pa.ArrowException, ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
         raise DamagedFile(f"{path}: not JSON lines of ticks: {str(error).splitlines()[0]}") from None
     for column in COLUMNS:
         if not column.nullable and table.column(column.name).null_count:
@@ -109,6 +109,8 @@ def parse(lines: bytes, path: Path) -> pa.RecordBatch:
 
 
 def _with_numbers(line: dict[str, Any]) -> dict[str, Any]:
+    if line.keys() != set(SCHEMA.names):
+        raise ValueError(f"fields {', '.join(line)}")
     for name in _NUMBERS:
         if isinstance(line[name], str):
             line[name] = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}[line[name]]

@@ -17,7 +17,16 @@ import psycopg2
 import psycopg2.extensions
 
 from tasks.ticks.database import (
-    CLOCK, EXPORT_SNAPSHOT, IMPORT_SNAPSHOT, KEEP_FREED_MEMORY, PAGE_BY_PAGE, TOGETHER, TOGETHER_SETTINGS, runner_query, tick_queries)
+    CLOCK,
+    EXPORT_SNAPSHOT,
+    IMPORT_SNAPSHOT,
+    KEEP_FREED_MEMORY,
+    PAGE_BY_PAGE,
+    TOGETHER_SETTINGS,
+    TickQuery,
+    runner_query,
+    tick_queries,
+)
 from tasks.ticks.errors import DatabaseError, UnreadableRow
 from tasks.ticks.ranks import Ints
 from tasks.ticks.schema import FIRST_TIME_US, LAST_TIME_US, MAX_LEVEL
@@ -88,8 +97,11 @@ class TickReader:
         return other
 
     def selection_ids(self, market_id: str) -> list[int]:
-        """Return the selection ids of a market in either table."""
-        return [selection_id for selection_id, in self._fetch(runner_query(market_id))]
+        """Return the selection ids of a market in either table. Raises UnreadableRow where it has rows without any."""
+        selection_ids = [selection_id for selection_id, in self._fetch(runner_query(market_id))]
+        if None in selection_ids:
+            raise UnreadableRow("its rows have no selection_id")
+        return selection_ids
 
     def read(self, rows: Rows, selection_ids: Sequence[int] | None, limit: int) -> Ticks:
         """Return the ticks as the server sent them; Ticks.market is the position in rows.market_ids.
@@ -102,11 +114,11 @@ class TickReader:
         return Ticks.concatenate([_ladder_ticks(self._rows(ladder, rows.market_ids, limit)),
                                   _traded_ticks(self._rows(traded, rows.market_ids, limit))])
 
-    def _rows(self, statement: str, market_ids: Sequence[str], limit: int) -> "_Rows":
+    def _rows(self, query: TickQuery, market_ids: Sequence[str], limit: int) -> "_Rows":
         answer = io.BytesIO()
         with self._asking() as cursor:
-            cursor.copy_expert(f"COPY ({statement}) TO STDOUT (FORMAT binary)", answer)
-        rows = _Rows(answer.getbuffer(), market_ids)
+            cursor.copy_expert(f"COPY ({query.statement}) TO STDOUT (FORMAT binary)", answer)
+        rows = _Rows(answer.getbuffer(), query.columns, market_ids)
         if rows.count > limit:
             raise TooManyRows(rows.times("publish_time"))
         return rows
@@ -140,8 +152,8 @@ class TickReader:
         return True
 
 
-def _records(answer: memoryview) -> Iterator[dict[str, memoryview | bytes]]:
-    """Yield the records of a binary COPY as the bytes of each field, none for a null."""
+def _records(answer: memoryview, columns: Sequence[str]) -> Iterator[dict[str, memoryview | bytes]]:
+    """Yield the records of a binary COPY as the bytes of each column, none for a null."""
     position = _HEADER_BYTES
     while (fields := _FIELDS.unpack_from(answer, position)[0]) != -1:
         position += _FIELDS.size
@@ -151,14 +163,15 @@ def _records(answer: memoryview) -> Iterator[dict[str, memoryview | bytes]]:
             position += _LENGTH.size
             values.append(answer[position:position + length] if length != -1 else b"")
             position += len(values[-1])
-        yield dict(zip(TOGETHER, values))
+        yield dict(zip(columns, values, strict=True))
 
 
 class _Rows:
     """n rows of a table as arrays of length n, out of the answer to one of database.tick_queries."""
 
-    def __init__(self, answer: memoryview, market_ids: Sequence[str]) -> None:
-        self._records = list(_records(answer))
+    def __init__(self, answer: memoryview, columns: Sequence[str], market_ids: Sequence[str]) -> None:
+        self.columns = columns
+        self._records = list(_records(answer, columns))
         counts = np.array([int.from_bytes(record["rows"]) for record in self._records], np.int64)
         self.count = int(counts.sum())
         positions = {market_id.encode(): position for position, market_id in enumerate(market_ids)}
@@ -186,13 +199,17 @@ class _Rows:
 
 def _ladder_ticks(rows: _Rows) -> Ticks:
     runner = rows.integers("runner", "selection_id, level or side")
-    letter, level = runner & 255, (runner >> 8).astype(np.int16)
+    if "place" in rows.columns:
+        selection_id, place = runner, rows.integers("place", "level or side")
+    else:
+        selection_id, place = runner >> 24, runner
+    letter, level = place & 255, (place >> 8).astype(np.int16)
     is_lay = letter == ord("L")
     if not np.all(is_lay | (letter == ord("B"))):
         raise UnreadableRow("a ladder row has another side than B and L")
     if len(level) and not 0 <= int(level.min()) <= int(level.max()) <= MAX_LEVEL:
         raise UnreadableRow(f"a ladder row has level {level[(level < 0) | (level > MAX_LEVEL)][0]}, expected 0 to {MAX_LEVEL}")
-    return Ticks(rows.market, rows.times("publish_time"), rows.times("received_time"), runner >> 24,
+    return Ticks(rows.market, rows.times("publish_time"), rows.times("received_time"), selection_id,
                  np.where(is_lay, np.int8(LAY), np.int8(BACK)), level, rows.floats("price"), rows.floats("size"))
 
 

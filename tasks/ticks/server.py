@@ -50,7 +50,7 @@ class Server:
         secret = {"password": self.password} if self.password else {}
         return str(psycopg2.extensions.make_dsn(
             host=self.host, port=self.port, dbname=self.database, user=self.user,
-            options=f"{self.options} {_SESSION} {settings}", application_name="tick_export", connect_timeout=10, **secret))
+            options=f"{self.options} {_SESSION} {settings}", application_name="tick_export", client_encoding="UTF8", connect_timeout=10, **secret))
 
 
 def one_line(error: BaseException) -> str:

@@ -1,6 +1,7 @@
 """What the database has and the disk has not: found out for all markets at once."""
 
 import dataclasses
+import itertools
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from tasks.ticks.database import LADDER, TRADED, Database, Table, ask_each
@@ -31,6 +32,10 @@ class Stored:
         """Tell whether a market has ladder rows."""
         return market_id in self.newest and market_id not in self.without_ladder
 
+    def with_refused(self, market_ids: Iterable[str]) -> list[str]:
+        """Return the refused market ids and those of market_ids that are none."""
+        return sorted({*self.refused, *itertools.filterfalse(is_market_id, market_ids)})
+
     def with_ladder(self) -> Iterator[str]:
         """Yield the markets with ladder rows."""
         return (market_id for market_id in self.newest if market_id not in self.without_ladder)
@@ -60,7 +65,8 @@ def ask_database(database: Database, market_ids: Collection[str] | None, files_p
         newest[market_id] = max(moment, newest.get(market_id, moment))
         if moment < drop_before_us:
             old[market_id] = max(moment, old.get(market_id, moment))
-    without_ladder = frozenset(market_id for market_id in files_present if market_id not in newest) if market_ids is None else frozenset()
+    without_ladder = frozenset(market_id for market_id in files_present
+                               if market_id not in newest and (market_ids is None or market_id in market_ids))
     known = sorted([*newest, *without_ladder])
     for market_id, moment in _newest(database, [(table, known) for table in database.tables(TRADED)]):
         newest[market_id] = max(moment, newest.get(market_id, moment))
@@ -100,9 +106,12 @@ def universe(stored: Stored, disk: OnDisk, include_markets_without_ticks: bool) 
     return sorted(known)
 
 
-def refuse_other_database(stored: Stored, disk: OnDisk, layout: Layout, database: str) -> None:
+def refuse_other_database(database: Database, stored: Stored, disk: OnDisk, layout: Layout) -> None:
     """Raise UsageError where the index has markets with ticks and the database knows none of them."""
     promised = [market_id for market_id, facts in disk.index.facts.items() if facts.tick_records]
-    if promised and not any(stored.has_ladder(market_id) or market_id in stored.events for market_id in promised):
-        raise UsageError(f"{layout.output_dir} holds an export of {len(promised)} markets, and {database} knows none of them: it looks like "
-                         "another database. Use another --output-dir, or --allow-other-database if the old ones are really gone.")
+    if not promised or any(stored.has_ladder(market_id) or market_id in stored.events for market_id in promised):
+        return
+    if any(database.newest(table, promised) for table in database.tables(LADDER)):  # stored may speak of other markets alone
+        return
+    raise UsageError(f"{layout.output_dir} holds an export of {len(promised)} markets, and {database.server} knows none of them: it looks "
+                     "like another database. Use another --output-dir, or --allow-other-database if the old ones are really gone.")

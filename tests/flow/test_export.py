@@ -165,16 +165,12 @@ def test_hostile_market_ids_are_reported_and_harm_nothing(pipeline, small):
     assert small.ticks() == 67 + 7 * len(HOSTILE)
 
 
-@pytest.mark.parametrize("damage, word", [
-    ("UPDATE stream_ingest.ladder_levels SET received_time = 'infinity' WHERE market_id = '1.102'", "received_time"),
-    ("UPDATE stream_ingest.ladder_levels SET selection_id = 9223372036854775807 WHERE market_id = '1.102' AND level = 0", "bigint"),
-])
-def test_a_market_that_cannot_be_read_stops_no_other(pipeline, small, damage, word):
-    small.query(damage)
+def test_a_market_that_cannot_be_read_stops_no_other(pipeline, small):
+    small.query("UPDATE stream_ingest.ladder_levels SET received_time = 'infinity' WHERE market_id = '1.102'")
     result = pipeline.run("ExportAll")
     assert result.returncode == 30 and "Traceback" not in result.stderr
     assert list(index_of(pipeline)) == ["1.101", "1.103"]
-    assert "'1.102'" in (pipeline.output_dir / "execution_report.txt").read_text()
+    assert "'1.102': a row has a received_time before" in (pipeline.output_dir / "execution_report.txt").read_text()
     single = pipeline.run("ExportMarket", "--market-id", "1.102")
     assert single.returncode == 30 and "1.102" in single.stderr and "Traceback" not in single.stderr
 
@@ -337,3 +333,112 @@ def test_a_server_that_ends_every_question_is_one_line_not_a_refused_market(smal
     server = Server.from_environment(small.environment | {"PGOPTIONS": "-c statement_timeout=50"})
     with pytest.raises(DatabaseError, match=r"A query on .* failed: .*statement timeout\.$"):
         reader.TickReader(server)
+
+
+def test_a_role_that_may_read_the_parents_alone_gets_the_same(pipeline, small, server):
+    role = f"parent_{small.name}"
+    server.create_role(role, "secret")
+    small.query(f"""GRANT USAGE ON SCHEMA stream_ingest TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role};
+                    GRANT SELECT ON stream_ingest.ladder_levels, stream_ingest.traded_volume, stream_ingest.market_lifecycle_events TO {role}""")
+    with pytest.raises(psycopg2.Error, match="permission denied"):
+        small.query(f"SET ROLE {role}; SELECT FROM stream_ingest.ladder_20260205")
+    narrow = Pipeline(pipeline.output_dir.parent / "narrow", small.environment | {"POSTGRES_USER": role, "POSTGRES_PASSWORD": "secret"})
+    for arguments in (("ExportAll",), ("ConsolidateDay", "--date", "2026-02-05"), ("ExportMarket", "--market-id", "1.101", "--refresh"),
+                      ("VerifyExport",)):
+        for where in (pipeline, narrow):
+            result = where.run(*arguments)
+            assert result.returncode == 0, result.stderr
+    written = [{name: content for name, content in where.files().items() if "report" not in name} for where in (pipeline, narrow)]
+    assert written[0] == written[1] and len(written[0]) == 8
+    result = narrow.run("ConsolidateDayDirect", "--date", "2026-02-05")
+    assert result.returncode == 0 and narrow.files()["consolidated_ticks_2026_02_05.csv"] == written[0]["consolidated_ticks_2026_02_05.csv"]
+
+
+def test_selection_ids_of_64_bits(pipeline, small):
+    for selection_id in (1, -3, (1 << 39) - 1, 1 << 39, -(1 << 39), (1 << 63) - 1, -(1 << 63)):
+        for market_id in ("1.101", "1.105"):
+            small.message(market_id, "2026-02-05 15:00:00+00", selection_id=selection_id)
+    days = ("--date", "2026-02-05")
+    for task in (("ExportAll",), ("ConsolidateDay", *days), ("VerifyExport",)):
+        result = pipeline.run(*task)
+        assert result.returncode == 0, result.stderr
+    for market_id in ("1.101", "1.105"):
+        assert rows_in_file(pipeline, market_id, "parquet") == rows_in_database(small, market_id)
+    day = pipeline.files()["consolidated_ticks_2026_02_05.csv"]
+    assert day.count(b",9223372036854775807,") == 7 * 2
+    assert pipeline.run("ConsolidateDayDirect", *days).returncode == 0
+    assert pipeline.files()["consolidated_ticks_2026_02_05.csv"] == day
+
+
+@pytest.mark.parametrize("start", ["infinity", "-infinity", "0044-03-15 BC", "12000-01-01"])
+def test_a_start_that_no_calendar_has_is_null(pipeline, small, start):
+    small.query("UPDATE public.markets SET market_start_time = %s WHERE market_id = '1.101'", start)
+    assert pipeline.run("ExportAll").returncode == 0
+    assert json.loads((pipeline.output_dir / "markets" / "marketId=1.101_metadata.json").read_text())["marketStartTime"] is None
+    assert "Nothing to do" in pipeline.run("ExportAll").stderr
+
+
+def test_ids_in_markets_that_are_none_are_reported_on_demand(pipeline, small):
+    small.market("zzz")
+    assert pipeline.run("ExportAll").returncode == 0
+    result = pipeline.run("ExportAll", "--include-markets-without-ticks")
+    assert result.returncode == 30 and "'zzz'" in result.stderr and "1.104" in index_of(pipeline)
+
+
+def test_a_market_without_event_is_no_reason_to_write_the_index_again(pipeline, small):
+    small.query("ALTER TABLE public.markets ALTER event_id DROP NOT NULL")
+    small.query("UPDATE public.markets SET event_id = NULL WHERE market_id = '1.101'")
+    assert pipeline.run("ExportAll").returncode == 0
+    assert "Nothing to do" in pipeline.run("ExportAll").stderr and index_of(pipeline)["1.101"]["event_id"] == ""
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_the_encoding_of_the_environment_does_not_matter(pipeline, small, encoding):
+    small.query("UPDATE public.markets SET market_name = 'Málaga 🐎' WHERE market_id = '1.101'")
+    result = pipeline.run("ExportAll", PGCLIENTENCODING=encoding)
+    assert result.returncode == 0, result.stderr
+    assert "Málaga 🐎" in (pipeline.output_dir / "markets" / "marketId=1.101_metadata.json").read_text(encoding="utf-8")
+
+
+def test_a_database_without_ticks_gives_an_index_without_rows(source, tmp_path):
+    pipeline = Pipeline(tmp_path / "out", source.environment)
+    assert pipeline.run("ExportAll").returncode == 0
+    assert index_of(pipeline) == {} and "Markets: 0" in (pipeline.output_dir / "execution_report.txt").read_text()
+    assert "Nothing to do" in pipeline.run("ExportAll").stderr
+
+
+def test_a_view_in_place_of_a_table_is_told(pipeline, small):
+    small.query("ALTER TABLE stream_ingest.traded_volume RENAME TO elsewhere")
+    small.query("CREATE VIEW stream_ingest.traded_volume AS SELECT * FROM stream_ingest.elsewhere")
+    result = pipeline.run("ExportAll")
+    assert result.returncode == 35 and "traded_volume is no table" in result.stderr and "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (("ExportAll", "--workers", "abc"), "--workers has a value that it cannot take"),
+    (("ConsolidateDay", "--date", "2026-02-05", "--workers", "0"), "--workers is 0, expected a whole number above 0"),
+    (("VerifyExport", "--workers", "-1"), "--workers is -1"),
+    (("ExportAll", "--nonsense"), "unrecognized arguments: --nonsense"),
+    (("ExportMarket", "--market-id", "1.101", "--offline"), "cannot be --offline"),
+    (("BuildIndex", "--offline"), "is no export")])
+def test_wrong_options_are_one_line(pipeline, arguments, words):
+    result = pipeline.run(*arguments)
+    lines = [line for line in result.stderr.splitlines() if line]
+    assert result.returncode == 2 and len(lines) == 1 and words in lines[0], result.stderr
+    assert not pipeline.output_dir.exists()
+
+
+@pytest.mark.parametrize("text, words", [
+    ("[tick_export]\nsettle_minutes = soon\n", "settle_minutes = soon in section [tick_export], expected a value of type int"),
+    ("[core]\nworkers = x\n", "workers = x"), ("[retcode]\ntask_failed =\n", "task_failed = "),
+    ("[core]\nlog_level = LOUD\n", "log_level = LOUD"), ("[tick_export]\noutput_url = http://a/%20b\n", "'%' must be followed")])
+def test_wrong_values_in_the_configuration_are_one_line(pipeline, tmp_path, text, words):
+    (tmp_path / "mine.cfg").write_text(text)
+    for luigi in (False, True):
+        result = pipeline.run("ExportAll", luigi=luigi, LUIGI_CONFIG_PATH=str(tmp_path / "mine.cfg"))
+        assert result.returncode == 2 and words in result.stderr and "Traceback" not in result.stderr, result.stderr
+
+
+def test_a_configuration_that_is_not_there_is_told(pipeline, tmp_path):
+    result = pipeline.run("ExportAll", LUIGI_CONFIG_PATH=str(tmp_path / "none.cfg"))
+    assert result.returncode == 2 and "there is no such file" in result.stderr

@@ -256,3 +256,88 @@ def test_metadata_files_are_read_only_when_something_touched_them(pipeline, smal
     small.query("UPDATE public.runners SET runner_name = 'New' WHERE market_id = '1.101' AND selection_id = 2")
     assert pipeline.run("ExportAll").returncode == 0
     assert b'"New"' in path.read_bytes()
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("to", ["/nonexistent", "itself"])
+def test_a_link_that_leads_nowhere_hides_no_other_file(pipeline, format, to):
+    assert pipeline.run("ExportAll", "--format", format).returncode == 0
+    before = pipeline.files()
+    path = pipeline.market("1.102", format)
+    path.unlink()
+    path.symlink_to(path.name if to == "itself" else to)
+    result = pipeline.run("ExportAll", "--format", format)
+    assert result.returncode == 0 and "kept as" in result.stderr, result.stderr
+    assert path.with_name(f"{path.name}.damaged").is_symlink()
+    assert {name: content for name, content in pipeline.files().items() if not name.endswith(".damaged")} == before
+    stranger = pipeline.market("1.999", format)
+    stranger.symlink_to(to)
+    result = pipeline.run("ExportAll", "--format", format)
+    assert result.returncode == 30 and "1.999" in result.stderr and list(index_of(pipeline)) == ["1.101", "1.102", "1.103"], result.stderr
+
+
+def test_a_market_file_that_is_a_directory_is_kept_aside(pipeline):
+    assert pipeline.run("ExportAll").returncode == 0
+    before = pipeline.files()
+    pipeline.market("1.101").unlink()
+    pipeline.market("1.101").mkdir()
+    assert pipeline.run("ExportAll").returncode == 0
+    assert pipeline.files() == before and pipeline.market("1.101").with_name("marketId=1.101.parquet.damaged").is_dir()
+
+
+def test_a_damaged_file_whose_ticks_nobody_has_never_becomes_an_empty_one(pipeline, small):
+    assert pipeline.run("ExportAll").returncode == 0
+    small.query("DELETE FROM stream_ingest.ladder_levels WHERE market_id = '1.103'")
+    cut(pipeline.market("1.103"))
+    (pipeline.output_dir / "index.csv").unlink()
+    result = pipeline.run("ExportAll")
+    assert result.returncode == 30 and "1.103" in result.stderr, result.stderr
+    assert list(index_of(pipeline)) == ["1.101", "1.102"] and not pipeline.market("1.103").exists()
+
+
+@pytest.mark.parametrize("task", ["ExportAll", "BuildIndex"])
+def test_an_index_that_somebody_has_edited_is_made_anew(pipeline, task):
+    assert pipeline.run("ExportAll").returncode == 0
+    before, index = pipeline.files(), pipeline.output_dir / "index.csv"
+    row = index.read_bytes().splitlines()[2]
+    for edited in (row.replace(row[-64:], b"0" * 64), row.replace(b",34,", b",33,"), row.replace(b"1.102,30,", b"1.102,31,")):
+        index.write_bytes(index.read_bytes().replace(row, edited))
+        result = pipeline.run(task)
+        assert result.returncode == 0 and pipeline.files() == before, result.stderr
+    stamps = pipeline.stamps()
+    assert pipeline.run(task).returncode == 0
+    assert pipeline.stamps() == stamps
+
+
+def test_a_deleted_report_is_made_again(pipeline):
+    assert pipeline.run("ExportAll").returncode == 0
+    (pipeline.output_dir / "execution_report.txt").unlink()
+    assert pipeline.run("ExportAll").returncode == 0
+    assert "Markets: 3" in (pipeline.output_dir / "execution_report.txt").read_text()
+
+
+@pytest.mark.parametrize("line", ["{}", "[]", "3", '{"market_id": "1.101", "reason": "x", "more": 1}', "{"])
+def test_records_of_another_version_are_left_out(pipeline, line):
+    assert pipeline.run("ExportAll").returncode == 0
+    for kind in ("written", "failed"):
+        (pipeline.output_dir / ".journal" / f"{kind}.there.1.jsonl").write_text(line + "\n")
+    result = pipeline.run("ExportAll")
+    assert result.returncode == 0 and "Traceback" not in result.stderr, result.stderr
+
+
+def test_one_market_alone_has_its_newest_traded_tick_too(pipeline, small):
+    assert pipeline.run("ExportAll").returncode == 0
+    small.message("1.103", "2026-02-05 23:59:59.9995+00", prices=(), traded=(4.0,))
+    small.query("DROP TABLE stream_ingest.ladder_20260205")
+    assert pipeline.run("ExportMarket", "--market-id", "1.103").returncode == 0
+    assert pipeline.run("BuildIndex").returncode == 0
+    assert index_of(pipeline)["1.103"]["last_tick_timestamp"] == "2026-02-05T23:59:59.999500Z"
+
+
+@pytest.mark.parametrize("arguments, code", [(("ExportMarket", "--market-id", "1.102"), 0), (("ConsolidateDay", "--date", "2026-02-06"), 0),
+                                             (("ConsolidateDay", "--date", "2026-02-07"), 20)])
+def test_a_database_with_ladder_rows_of_the_index_is_no_other_one(pipeline, small, arguments, code):
+    small.query("DELETE FROM public.runners; DELETE FROM public.markets")
+    assert pipeline.run("ConsolidateDay", "--date", "2026-02-05").returncode == 0
+    result = pipeline.run(*arguments)
+    assert result.returncode == code, result.stderr

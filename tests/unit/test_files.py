@@ -177,3 +177,18 @@ def test_a_refresh_in_any_slices_equals_writing_it_all(tmp_path, monkeypatch, fo
                 writer.write(ticks)
         facts, _ = writer.finish(0)
     assert facts == wanted
+
+
+@pytest.mark.parametrize("change", [
+    lambda line: line.replace(b'"price":"NaN",', b""), lambda line: line.replace(b'"price":"NaN"', b'"price":"abc"'),
+    lambda line: line.replace(b'"selection_id":', b'"selection_id":99999999999999999999'), lambda line: line.replace(b"{", b'{"extra":1,', 1),
+    lambda line: b"[]\n", lambda line: b"NaN\n", lambda line: line.replace(b'"received_at":"', b'"received_at":"x')])
+def test_damage_among_numbers_that_json_does_not_have_is_found(tmp_path, change):
+    ticks = many(3)
+    ticks.price[:] = math.nan
+    path = tmp_path / "x.jsonl"
+    write(path, ticks)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([lines[0], change(lines[1]), lines[2]]))
+    with pytest.raises(DamagedFile, match=str(path)):
+        files.inspect(path, "1.5")
