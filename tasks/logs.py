@@ -1,5 +1,6 @@
 """How log lines look: what an operator wants to know, an expected error in one line, a traceback only for a fault of ours."""
 
+import errno
 import logging
 import os
 import re
@@ -9,6 +10,9 @@ from tasks.ticks.errors import ExportError
 #: Set by --debug: every error with its traceback, and all that Luigi says.
 DEBUG_VARIABLE = "TICK_EXPORT_DEBUG"
 
+#: What the operator can do about an error of the disk.
+_ADVICE = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), ". Make room on the disk of the output directory and start again: nothing that is "
+                                                      "finished is lost.")
 _CHATTER = ("Informed scheduler that task", "Done scheduling tasks", "Running Worker with")
 _WORKER = re.compile(r"\[pid (\d+)\] Worker Worker\(.*?\) (running|done|failed) +(\w+)\((.*)\)")
 _COMMON = re.compile(r"(?<![a-z_])(?:output_dir|format|export_metadata|offline|allow_other_database|include_markets_without_ticks|refresh)="
@@ -37,7 +41,8 @@ class OneLineFormatter(logging.Formatter):
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, (ExportError, OSError)):
             plain.exc_info, plain.exc_text = None, None
-            plain.msg = f"{plain.msg}: {error}"
+            advice = _ADVICE.get(error.errno or 0, "") if isinstance(error, OSError) else ""
+            plain.msg = f"{plain.msg}: {error}{advice}"
         return super().format(plain)
 
 

@@ -6,7 +6,6 @@ import datetime
 import hashlib
 import os
 import shutil
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from tasks.ticks.errors import DamagedFile, ExportError, UsageError
 from tasks.ticks.inventory import Inventory, take_inventory
 from tasks.ticks.layout import Layout
 from tasks.ticks.publish import NewFile, flush_directory, replacing
+from tasks.ticks.text import size_text
 
 #: The share of its size that text takes when it is compressed, at the most that was seen: for the estimate of the disk needed.
 _TEXT_SHARE = 0.2
@@ -145,7 +145,7 @@ def make(archive: Archive, contents: Sequence[Member], progress: Progress, worke
     """
     _require_room(archive, contents)
     with NewFile(archive.path) as file:
-        _write(archive, file, contents, progress, workers)
+        containers.write(archive.kind, file, [(member.name, member.path) for member in contents], fingerprint(contents), progress, workers)
         file.finish()
         file.flush_to_disk()
         if _checksum(file.temporary) != file.checksum:
@@ -157,31 +157,11 @@ def make(archive: Archive, contents: Sequence[Member], progress: Progress, worke
     flush_directory(archive.path.parent)
 
 
-def _write(archive: Archive, file: NewFile, contents: Sequence[Member], progress: Progress, workers: int | None) -> None:
-    """Write the archive in a thread: Ctrl-C strikes the main one alone, and the compressor's threads would wait for ever for a piece
-    that it lost on the way to them."""
-    interrupted = threading.Event()
-
-    def count(size_bytes: int) -> None:
-        if interrupted.is_set():
-            raise ArchiveFailed(f"{archive.path}: interrupted.")
-        progress(size_bytes)
-
-    with concurrent.futures.ThreadPoolExecutor(1, "archive") as pool:
-        named = [(member.name, member.path) for member in contents]
-        written = pool.submit(containers.write, archive.kind, file, named, fingerprint(contents), count, workers)
-        try:
-            written.result()
-        except BaseException:
-            interrupted.set()
-            raise
-
-
 def _require_room(archive: Archive, contents: Sequence[Member]) -> None:
     wanted = sum(_MEMBER_BYTES + member.size_bytes * (1 if member.name.endswith(".parquet") else _TEXT_SHARE) for member in contents)
     free = shutil.disk_usage(archive.path.parent).free
     if wanted > free:
-        raise NoRoom(f"{archive.path} will take up to {wanted / 1e9:.1f} GB, {archive.path.parent} has {free / 1e9:.1f} GB free. Make "
+        raise NoRoom(f"{archive.path} will take up to {size_text(wanted)}, {archive.path.parent} has {size_text(free)} free. Make "
                      "room there.")
 
 

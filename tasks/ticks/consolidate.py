@@ -21,6 +21,7 @@ from tasks.ticks.flat_csv import Description
 from tasks.ticks.publish import NewFile, flush_all_to_disk, flush_directory, replacing
 from tasks.ticks.slices import Source, slices
 from tasks.ticks.span import Span
+from tasks.ticks.text import size_text
 from tasks.ticks.ticks import Ticks
 
 #: Rows of a slice: enough to make the work per slice vanish, few enough to stay near the processor.
@@ -140,7 +141,7 @@ def _require_room(wanted: Consolidation, rows: float) -> None:
         estimate *= 2
     free = shutil.disk_usage(wanted.csv.parent).free
     if estimate > free:
-        raise DiskTooFull(f"{wanted.csv} will take about {estimate / 1e9:.1f} GB, {wanted.csv.parent} has {free / 1e9:.1f} GB free. "
+        raise DiskTooFull(f"{wanted.csv} will take about {size_text(estimate)}, {wanted.csv.parent} has {size_text(free)} free. "
                           "Make room, or choose another --output-dir.")
 
 

@@ -2,7 +2,9 @@
 
 import collections
 import concurrent.futures
+import contextlib
 import hashlib
+import io
 import os
 import shutil
 import tarfile
@@ -12,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol, cast
 
 from backports import zstd
-from zlib_ng import gzip_ng, gzip_ng_threaded, zlib_ng
+from zlib_ng import gzip_ng, zlib_ng
 
 from tasks.ticks.prefetch import prefetched
 
@@ -51,7 +53,11 @@ class Sink(Protocol):
 
 
 class ParallelDeflate:
-    """A raw deflate stream as zlib.compressobj makes it, its pieces compressed side by side, each with the window before it."""
+    """A raw deflate stream as zlib.compressobj makes it, its pieces compressed side by side, each with the window before it.
+
+    zlib_ng's own gzip_ng_threaded keeps a compressor a thread, whose result depends on the pieces that it had before: in one of 25
+    archives on the number of threads. And an interrupt can have it wait for ever.
+    """
 
     def __init__(self, pool: concurrent.futures.Executor, ahead: int) -> None:
         self._pool = pool
@@ -59,10 +65,11 @@ class ParallelDeflate:
         self._window = b""
         self._waiting: collections.deque[concurrent.futures.Future[bytes]] = collections.deque()
 
-    def compress(self, data: bytes) -> bytes:
+    def compress(self, data: bytes | memoryview) -> bytes:
         """Take a piece; return what is compressed of the pieces so far."""
-        self._waiting.append(self._pool.submit(_deflated, data, self._window))
-        self._window = data[-_WINDOW_BYTES:]
+        piece = bytes(data)  # a buffer is filled anew while it waits
+        self._waiting.append(self._pool.submit(_deflated, piece, self._window))
+        self._window = piece[-_WINDOW_BYTES:]
         return self._finished(self._ahead)
 
     def flush(self) -> bytes:
@@ -135,12 +142,19 @@ def write(kind: str, sink: Sink, members: Sequence[tuple[str, Path]], note: str,
                     tar.addfile(info, cast(IO[bytes], _Counted(file, progress)))
 
 
-def _compressing(kind: str, sink: Sink, cores: int) -> IO[bytes]:
+@contextlib.contextmanager
+def _compressing(kind: str, sink: Sink, cores: int) -> Iterator[IO[bytes]]:
     if kind == "tar.gz":
-        return cast(IO[bytes], gzip_ng_threaded.open(sink, "wb", _DEFLATE_LEVEL, threads=cores, block_size=_PIECE_BYTES))
+        with concurrent.futures.ThreadPoolExecutor(cores, "deflate") as pool:
+            file = gzip_ng.GzipNGFile("", "wb", _DEFLATE_LEVEL, sink, mtime=0)
+            file.compress = ParallelDeflate(pool, 2 * cores)  # type: ignore[assignment]  # as in _write_zip
+            with file, io.BufferedWriter(file, _PIECE_BYTES) as stream:
+                yield stream
+        return
     options: dict[int, int] = {zstd.CompressionParameter.compression_level: _ZSTD_LEVEL, zstd.CompressionParameter.checksum_flag: 1,
                                zstd.CompressionParameter.nb_workers: cores}
-    return cast(IO[bytes], zstd.open(cast(IO[bytes], sink), "wb", options=options))
+    with zstd.open(cast(IO[bytes], sink), "wb", options=options) as stream:
+        yield cast(IO[bytes], stream)
 
 
 def _write_zip(sink: Sink, members: Sequence[tuple[str, Path]], note: str, progress: Progress, cores: int) -> None:

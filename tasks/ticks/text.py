@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from tqdm import tqdm
 
 from tasks.ticks.ranks import Ints
 
@@ -45,6 +46,11 @@ def _checked(text: str) -> str:
     return text
 
 
+def size_text(size_bytes: float) -> str:
+    """Return a size as people read it: 12.3MB"""
+    return str(tqdm.format_sizeof(size_bytes, "B"))
+
+
 def times(microseconds: Ints) -> pa.DictionaryArray:
     """Return times as text, one a row."""
     encoded = pa.array(microseconds).dictionary_encode()
@@ -53,9 +59,13 @@ def times(microseconds: Ints) -> pa.DictionaryArray:
 
 
 def floats(values: npt.NDArray[np.float64]) -> pa.DictionaryArray:
-    """Return numbers as the shortest decimal that reads back as the same double; NaN, Infinity, -Infinity as words."""
+    """Return numbers as the shortest decimal that reads back as the same double; NaN, Infinity, -Infinity as words.
+
+    Minus zero is -0.0: who reads JSON takes -0 for an integer, which has no sign then.
+    """
     encoded = pa.array(values).dictionary_encode()
     distinct = pc.cast(encoded.dictionary, pa.string())
+    distinct = pc.if_else(pc.equal(distinct, "-0"), "-0.0", distinct)
     if not bool(np.all(np.isfinite(encoded.dictionary.to_numpy()))):
         distinct = pa.array([_NOT_FINITE.get(text, text) for text in distinct.to_pylist()], pa.string())
     return pa.DictionaryArray.from_arrays(encoded.indices, distinct)

@@ -1,21 +1,23 @@
 """Values as text."""
 
+import json
 import math
 import struct
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tasks.ticks import text
 
 
 @given(st.floats())
+@example(-0.0)
 def test_floats_read_back_as_the_same_double(value):
     written = text.floats(np.array([value])).to_pylist()[0]
     if math.isfinite(value):
-        assert struct.pack("d", float(written)) == struct.pack("d", value)
+        assert struct.pack("d", float(written)) == struct.pack("d", float(json.loads(written))) == struct.pack("d", value)
         digits = [len(number.split("e")[0].strip("-").replace(".", "").strip("0")) for number in (repr(value), written)]
         assert digits[1] <= digits[0], "shortest"
     else:
