@@ -8,6 +8,7 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
+import adbc_driver_manager
 import adbc_driver_postgresql.dbapi
 import numpy as np
 import psycopg2
@@ -88,8 +89,13 @@ def load(recording: Recording, conninfo: str, *, after: datetime.datetime | None
 
 
 def _append(adbc: Any, schema: str, table: str, rows: pa.Table) -> None:
-    with adbc.cursor() as cursor:
-        cursor.adbc_ingest(table, rows, mode="append", db_schema_name=schema)
+    try:
+        with adbc.cursor() as cursor:
+            cursor.adbc_ingest(table, rows, mode="append", db_schema_name=schema)
+    except adbc_driver_manager.OperationalError as error:
+        if error.status_code == adbc_driver_manager.AdbcStatusCode.CANCELLED:
+            raise KeyboardInterrupt from None  # the driver has taken Ctrl-C for itself
+        raise
 
 
 def _copy(cursor: Any, table: str, rows: pa.Table) -> None:

@@ -3,9 +3,13 @@
 import contextlib
 import dataclasses
 import datetime
+import os
+import signal
+import threading
 from collections.abc import Iterator
 from typing import Any
 
+import adbc_driver_postgresql.dbapi
 import numpy as np
 import pandas as pd
 import psycopg2
@@ -14,7 +18,7 @@ import pytest
 
 from tasks.demo.arrays import Ints, members, noise, running_sum
 from tasks.demo.books import Books
-from tasks.demo.load import create_schema, load
+from tasks.demo.load import _append, create_schema, load
 from tasks.demo.price_ladder import PRICES
 from tasks.demo.recording import DAY_MS, Recording
 from tasks.demo.server import PostgresServer
@@ -336,3 +340,15 @@ class TestPeculiarities:
         assert query(database, """SELECT 1 FROM stream_ingest.market_liquidity_history h WHERE total_matched <> (
                                   SELECT coalesce(sum(size_traded), 0)::numeric(20, 2) FROM stream_ingest.traded_volume t
                                    WHERE t.market_id = h.market_id AND t.publish_time = h.publish_time)""") == []
+
+
+def test_ctrl_c_while_the_driver_writes_is_an_interrupt(server: PostgresServer) -> None:
+    server.create_database("slow")
+    with contextlib.closing(server.connect("slow")) as connection, connection, connection.cursor() as cursor:
+        cursor.execute("""CREATE TABLE slow (n bigint);
+                          CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(3600); RETURN new; END';
+                          CREATE TRIGGER wait BEFORE INSERT ON slow FOR EACH ROW EXECUTE FUNCTION wait()""")
+    interrupt = threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT))
+    with adbc_driver_postgresql.dbapi.connect(server.conninfo("slow"), autocommit=True) as adbc, pytest.raises(KeyboardInterrupt):
+        interrupt.start()
+        _append(adbc, "public", "slow", pa.table({"n": [1]}))
