@@ -96,7 +96,7 @@ class IndexDay(OfDay):
         layout = self.layout
         disk = disks.look_at_disk(layout, disks.list_files(layout))
         if disk.damaged and disk.index:  # an index with a newer time would vouch for them
-            disk = dataclasses.replace(disk, seen_us=layout.index.stat().st_mtime_ns // 1000)
+            disk = dataclasses.replace(disk, seen_us=disks.vouched_until_us(layout))
         rows = disk.index | disks.index_rows(layout, disk, self.plan().stored.events)
         disks.publish_index(layout, disk, rows)
         self.say_done(f"index.csv: {len(rows):,} market files")

@@ -124,8 +124,7 @@ def outdated(layout: Layout) -> list[str]:
     """Return the names of consolidated CSVs made of market files or metadata that were refreshed since."""
     rows = export_source.indexed(layout)
     reports = filter(None, map(consolidation_report.read, sorted(layout.output_dir.glob("consolidation_report*.txt"))))
-    return [report.file.name for report in reports if report.inputs and report.inputs != export_source.inputs(
-        layout, (rows[market_id] for market_id in report.inputs if market_id in rows))]
+    return [report.file.name for report in reports if report.inputs and not export_source.are_of_now(layout, rows, report.inputs)]
 
 
 def _checksum(path: Path) -> str:

@@ -280,7 +280,10 @@ class Database:
             node = waiting.pop()
             planned.add((node.get("Schema"), node.get("Relation Name")))
             waiting += node.get("Plans", [])
-        return [table for table in self.tables(name) if (table.schema, table.name) in planned or planned and table.name == name]
+        tables = self.tables(name)
+        if [table.name for table in tables] == [name]:  # the plan names its partitions
+            return tables if planned else []
+        return [table for table in tables if (table.schema, table.name) in planned]
 
     def runners_between(self, table: Table, market_ids: Sequence[str], lower_us: int, upper_us: int) -> list[tuple[str, int]]:
         """Return market and selection id of the runners of those markets that have rows of [lower_us, upper_us) in a table."""

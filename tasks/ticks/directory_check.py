@@ -171,7 +171,7 @@ def check_consolidated(layout: Layout, rows: Mapping[str, IndexRow], day_rows: D
             notes.append(f"{path.name}: made straight from the database; {published.file.name} was compared with it alone")
             continue
         found += _ticks_read(path, published, day_rows)
-        if published.inputs != export_source.inputs(layout, (rows[name] for name in published.inputs if name in rows)):
+        if not export_source.are_of_now(layout, rows, published.inputs):
             notes.append(f"{path.name}: market files or metadata were refreshed since; the consolidation, run again, brings it up to date")
     for path in sorted(layout.output_dir.glob("consolidated_ticks*.csv")):
         if path.name not in named:

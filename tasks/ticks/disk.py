@@ -74,7 +74,7 @@ def look_at_disk(layout: Layout, stats: Stats) -> OnDisk:
     except index.UnreadableIndex as error:
         _log.warning("The index is unreadable and will be made anew: %s", error)
         indexed = Index(layout, {}, Packed(FileFacts))
-    index_time_ns = layout.index.stat().st_mtime_ns if indexed and _is_ours(layout) else 0
+    vouched_us = vouched_until_us(layout)
     facts = Packed(FileFacts)
     for record in Journal(layout.journal_dir).all_written():
         if record.market_id in stats and record.is_of(stats[record.market_id]):
@@ -82,7 +82,7 @@ def look_at_disk(layout: Layout, stats: Stats) -> OnDisk:
 
     def is_vouched(market_id: str, stat: FileStat) -> bool:
         promised = indexed.facts.get(market_id)
-        return promised is not None and promised.size_bytes == stat.st_size and stat.st_ctime_ns <= index_time_ns
+        return promised is not None and promised.size_bytes == stat.st_size and stat.st_ctime_ns <= vouched_us * 1000
 
     if not facts and len(stats) == len(indexed) and all(itertools.starmap(is_vouched, stats.items())):
         return OnDisk(seen_us, stats, indexed.facts, {}, indexed, 0)  # nothing has changed: nothing need be held twice
@@ -102,13 +102,17 @@ def look_at_disk(layout: Layout, stats: Stats) -> OnDisk:
     return OnDisk(seen_us, stats, facts, damaged, indexed, unknown)
 
 
-def _is_ours(layout: Layout) -> bool:
-    """Tell whether index.csv is as publish_index left it: what somebody else has written into it vouches for nothing."""
+def vouched_until_us(layout: Layout) -> int:
+    """Return the time, microseconds since 1970, up to which index.csv vouches for files: when publish_index had looked at them.
+
+    0 where it is not as publish_index left it: what somebody else has written into it vouches for nothing.
+    """
     try:
         with open(layout.index, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == layout.index_checksum.read_text(encoding="ascii", errors="replace")
+            is_ours = hashlib.file_digest(file, "sha256").hexdigest() == layout.index_checksum.read_text(encoding="ascii", errors="replace")
+            return os.fstat(file.fileno()).st_mtime_ns // 1000 if is_ours else 0
     except FileNotFoundError:
-        return False
+        return 0
 
 
 def _inspect(layout: Layout, market_id: str, promised: FileFacts | None) -> FileFacts:

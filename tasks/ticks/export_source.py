@@ -67,6 +67,11 @@ def inputs(layout: Layout, rows: Iterable[IndexRow]) -> dict[str, Inputs]:
     return {row.market_id: Inputs(row.facts.checksum, metadata_checksum(layout, row.market_id)) for row in rows}
 
 
+def are_of_now(layout: Layout, rows: Mapping[str, IndexRow], made_of: Mapping[str, Inputs]) -> bool:
+    """Tell whether what a consolidation was made of is what its markets have now."""
+    return made_of == inputs(layout, (rows[market_id] for market_id in made_of if market_id in rows))
+
+
 def with_ticks(layout: Layout, rows: Mapping[str, IndexRow], wanted: Span) -> dict[str, IndexRow]:
     """Return those rows of an index, sorted by market id, whose market file has ticks in a span.
 

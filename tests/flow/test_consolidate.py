@@ -321,3 +321,14 @@ def test_a_market_file_that_is_gone_for_good_is_told_with_what_to_do(pipeline, s
     small.query("DELETE FROM stream_ingest.ladder_levels WHERE market_id = '1.103'")
     result = pipeline.run("ConsolidateDay", "--date", DAY)
     assert result.returncode == 30 and "is missing, index.csv has it" in result.stderr, result.stderr
+
+
+def test_a_day_does_not_have_an_edited_index_vouch_for_a_damaged_file(pipeline, small):
+    assert pipeline.run("ExportAll").returncode == 0
+    sound = pipeline.market("1.102").read_bytes()
+    pipeline.market("1.102").write_bytes(sound[:100] + bytes([sound[100] ^ 0x80]) + sound[101:])
+    index = pipeline.output_dir / "index.csv"
+    index.write_bytes(index.read_bytes().replace(b"1.103,30,", b"1.103,31,"))
+    assert pipeline.run("ConsolidateDay", "--date", DAY).returncode == 0
+    assert pipeline.run("ExportAll").returncode == 0
+    assert pipeline.market("1.102").read_bytes() == sound

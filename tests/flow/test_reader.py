@@ -8,7 +8,7 @@ import pytest
 from tasks.ticks import export
 from tasks.ticks.density import Density
 from tasks.ticks.layout import Layout
-from tasks.ticks.reader import TickReader, read_market
+from tasks.ticks.reader import Rows, TickReader, read_market
 from tasks.ticks.server import Server
 from tasks.ticks.ticks import Ticks
 from tests.conftest import new_source
@@ -71,12 +71,12 @@ def test_several_connections_read_what_one_reads(minutes, reader, connections, b
 def test_all_connections_see_the_same_moment(small):
     with TickReader(Server.from_environment(small.environment)) as reader:
         reader.begin_snapshot()
-        before = len(reader.read(export.Rows(("1.101",)), None, 1_000))
+        before = len(reader.read(Rows(("1.101",)), None, 1_000))
         small.message("1.101", "2026-02-05 15:00:00+00")
         with reader.of_same_snapshot() as other:
-            assert len(other.read(export.Rows(("1.101",)), None, 1_000)) == before > 0
+            assert len(other.read(Rows(("1.101",)), None, 1_000)) == before > 0
         reader.begin_snapshot()
-        assert len(reader.read(export.Rows(("1.101",)), None, 1_000)) == before + 7
+        assert len(reader.read(Rows(("1.101",)), None, 1_000)) == before + 7
 
 
 def test_what_is_read_ahead_ends_before_a_reader_who_leaves_early(reader):
@@ -84,7 +84,7 @@ def test_what_is_read_ahead_ends_before_a_reader_who_leaves_early(reader):
         bounds = [START_US + minute * MINUTE_US for minute in range(1, 600)]
         with contextlib.closing(read_market([reader, other], MARKET, [1, 2, 3], bounds, 100)) as slices:
             next(slices)
-        assert len(reader.read(export.Rows((MARKET,), START_US, START_US + MINUTE_US), None, 100)) == 8
+        assert len(reader.read(Rows((MARKET,), START_US, START_US + MINUTE_US), None, 100)) == 8
 
 
 @pytest.mark.parametrize("spare, expected", [(0, 0), (1, 1), (5, 2)])
