@@ -10,13 +10,13 @@ import dotenv
 from luigi.task_register import Register
 
 import tasks
-from tasks import run
-from tasks.configuration import ROOT
-from tasks.interrupts import make_sure_of_interrupts
-from tasks.logs import DEBUG_VARIABLE
-from tasks.nightly import nightly
-from tasks.outcome import run_task
-from tasks.parameters import EXIT_INTERRUPTED, EXIT_USAGE, stop
+from tasks.command_line.nightly import nightly
+from tasks.workflow import run
+from tasks.workflow.configuration import ROOT
+from tasks.workflow.interrupts import make_sure_of_interrupts
+from tasks.workflow.logs import DEBUG_VARIABLE
+from tasks.workflow.outcome import run_task
+from tasks.workflow.parameters import EXIT_INTERRUPTED, EXIT_USAGE, stop
 
 HELP = """\
 Exports every Betfair tick that a recorder has stored in PostgreSQL into files.
@@ -70,7 +70,10 @@ def _run(command: str, rest: list[str]) -> int:
     if command in _COMMANDS:
         return _COMMANDS[command](rest)
     if command not in tasks.PUBLIC:
-        stop(f"there is no task {command!r}. Tasks are {', '.join(tasks.PUBLIC)}; see ./run_pipeline.sh --help.", EXIT_USAGE)
+        stop(
+            f"there is no task {command!r}. Tasks are {', '.join(tasks.PUBLIC)}; see ./run_pipeline.sh --help.",
+            EXIT_USAGE,
+        )
     if "--resume" in rest:
         rest.remove("--resume")
         print("--resume is not needed: every run goes on from the files that are there.", file=sys.stderr)
@@ -90,7 +93,14 @@ def _read_env_file(path: Path) -> None:
 
 
 def _summary(name: str) -> str:
-    return (Register.get_task_cls(name).__doc__ or "").split(". ")[0].split("\n\n")[0].replace("\n", " ").replace("    ", "").rstrip(".")
+    return (
+        (Register.get_task_cls(name).__doc__ or "")
+        .split(". ")[0]
+        .split("\n\n")[0]
+        .replace("\n", " ")
+        .replace("    ", "")
+        .rstrip(".")
+    )
 
 
 def _nightly(arguments: Sequence[str]) -> int:
@@ -100,16 +110,19 @@ def _nightly(arguments: Sequence[str]) -> int:
 
 def _demo(arguments: Sequence[str]) -> int:
     from tasks.demo.show import demo
+
     return demo(arguments)
 
 
 def _test(arguments: Sequence[str]) -> int:
     import subprocess
+
     return subprocess.call([sys.executable, "-m", "pytest", *arguments], cwd=ROOT)
 
 
 def _bench(arguments: Sequence[str]) -> int:
     import importlib
+
     if "--database" in arguments:
         _read_env_file(ROOT / ".env")
     sys.path.insert(0, str(ROOT))  # the benchmark lies in tests/, which is not installed
@@ -117,7 +130,12 @@ def _bench(arguments: Sequence[str]) -> int:
     return code
 
 
-_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"nightly": _nightly, "demo": _demo, "test": _test, "bench": _bench}
+_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "nightly": _nightly,
+    "demo": _demo,
+    "test": _test,
+    "bench": _bench,
+}
 
 if __name__ == "__main__":
     logging.captureWarnings(True)

@@ -9,18 +9,18 @@ from typing import Any
 import luigi
 from tqdm import tqdm
 
-from tasks import run
-from tasks.base import AllMarketsTask
+from tasks.day_csv import export_source
+from tasks.delivery import archive_file
+from tasks.delivery.containers import KINDS
+from tasks.errors import DamagedFile
 from tasks.index import BuildIndex, raise_failed, take_failures
 from tasks.metadata import BuildMetadata
-from tasks.parameters import DayParameter, FormatParameter
-from tasks.progress import Progress
-from tasks.ticks import archive as archives
-from tasks.ticks import export_source
-from tasks.ticks.containers import KINDS
-from tasks.ticks.errors import DamagedFile
-from tasks.ticks.layout import Layout
-from tasks.ticks.publish import remove_leftovers
+from tasks.storage.atomic_files import remove_leftovers
+from tasks.storage.layout import Layout
+from tasks.workflow import run
+from tasks.workflow.base_task import AllMarketsTask
+from tasks.workflow.parameters import DayParameter, FormatParameter
+from tasks.workflow.progress import Progress
 
 _log = logging.getLogger("tick_export.archive")
 
@@ -66,7 +66,9 @@ def _today() -> datetime.date:
 class Archive(AllMarketsTask):
     """Pack the export into one archive beside its directory, <output dir>_YYYYMMDD.tar.gz, with a .sha256."""
 
-    date = DayParameter(default=_today(), description="day for the archive's name, such as 2024-01-15; default today in UTC")
+    date = DayParameter(
+        default=_today(), description="day for the archive's name, such as 2024-01-15; default today in UTC"
+    )
     archive_format = ArchiveFormatParameter(default="tar.gz", description="tar.gz, zip or tar.zst")
 
     @property
@@ -75,10 +77,10 @@ class Archive(AllMarketsTask):
         return export_source.as_it_lies(super().layout) if self.offline else super().layout
 
     @property
-    def archive(self) -> archives.Archive:
+    def archive(self) -> archive_file.Archive:
         """The archive to be made."""
         with run.determining():
-            return archives.Archive.of(self.layout, self.date, self.archive_format)
+            return archive_file.Archive.of(self.layout, self.date, self.archive_format)
 
     def requires(self) -> Any:
         """Return index and metadata, and with them the exports that are missing."""
@@ -105,7 +107,7 @@ class Archive(AllMarketsTask):
                 export_source.indexed(self.layout)  # before the lock: it would make a directory that is not there
             run.claim(self.layout)
             try:
-                return self.archive.is_of(archives.members(self.layout)[0])
+                return self.archive.is_of(archive_file.members(self.layout)[0])
             except DamagedFile:
                 return False  # run() says what it is
 
@@ -113,14 +115,20 @@ class Archive(AllMarketsTask):
         """Make the archive; fail, last of all, where markets could not be exported."""
         archive = self.archive
         remove_leftovers(archive.path.parent)
-        contents, inventory = archives.members(self.layout)
+        contents, inventory = archive_file.members(self.layout)
         left_out = inventory.strays + inventory.aside
         if left_out:
-            _log.warning("Not in the archive, since they are no part of the export: %s%s.", ", ".join(left_out[:9]),
-                         " ..." if len(left_out) > 9 else "")
-        if stale := archives.outdated(self.layout):
-            _log.warning("Made before market files or metadata were refreshed, and archived as they lie: %s. Consolidate them again if "
-                         "they shall have what came since.", ", ".join(stale))
+            _log.warning(
+                "Not in the archive, since they are no part of the export: %s%s.",
+                ", ".join(left_out[:9]),
+                " ..." if len(left_out) > 9 else "",
+            )
+        if stale := archive_file.outdated(self.layout):
+            _log.warning(
+                "Made before market files or metadata were refreshed, and archived as they lie: %s. Consolidate them"
+                " again if they shall have what came since.",
+                ", ".join(stale),
+            )
         progress = ByteProgress(sum(member.size_bytes for member in contents))
         said_s = 0.0
 
@@ -131,7 +139,7 @@ class Archive(AllMarketsTask):
                 said_s = time.monotonic()
                 self.say(progress.text, progress.percent)
 
-        archives.make(archive, contents, count)
+        archive_file.make(archive, contents, count)
         progress.count(1, 0)
         text = f"{archive.path}: {len(contents):,} files, {archive.path.stat().st_size:,} bytes, read back and compared"
         _log.info("%s.", text)

@@ -13,24 +13,24 @@ import luigi
 from luigi.parameter import ParameterVisibility
 from tqdm import tqdm
 
-from tasks import run
-from tasks.base import AllMarketsTask, ExportTask
 from tasks.day import BuildDayMetadata, IndexDay, OfDay, StoredTicks
+from tasks.day_csv import consolidation_report, export_source
+from tasks.day_csv.consolidation import Consolidation, TickSource, consolidate
+from tasks.day_csv.consolidation_report import PARTIAL, Published, Totals
+from tasks.day_csv.database_source import DatabaseSource, Runners, UnreadableMarket, runners_between
+from tasks.day_csv.export_source import ExportSource
+from tasks.export_directory import directory_scan
+from tasks.export_directory.index_csv import IndexRow
+from tasks.exporting import execution_report
 from tasks.index import BuildIndex, raise_failed, take_failures
+from tasks.market_files.time_span import Span
 from tasks.metadata import BuildMetadata
-from tasks.parameters import EXIT_USAGE, DayParameter, PositiveParameter, stop
-from tasks.progress import Progress
-from tasks.ticks import consolidation_report
-from tasks.ticks import disk as disks
-from tasks.ticks import export_source, report
-from tasks.ticks.consolidate import Consolidation, TickSource, consolidate
-from tasks.ticks.consolidation_report import PARTIAL, Published, Totals
-from tasks.ticks.database import Database
-from tasks.ticks.database_source import DatabaseSource, Runners, UnreadableMarket, runners_between
-from tasks.ticks.export_source import ExportSource
-from tasks.ticks.index import IndexRow
-from tasks.ticks.layout import Layout
-from tasks.ticks.span import Span
+from tasks.postgres.database import Database
+from tasks.storage.layout import Layout
+from tasks.workflow import run
+from tasks.workflow.base_task import AllMarketsTask, ExportTask
+from tasks.workflow.parameters import EXIT_USAGE, DayParameter, PositiveParameter, stop
+from tasks.workflow.progress import Progress
 
 _log = logging.getLogger("tick_export.consolidate")
 
@@ -54,15 +54,21 @@ class RowProgress(Progress):
         rows, expected = self._numbers[1], self._numbers[3]
         rate = rows / max(time.monotonic() - self._started, 1e-3)
         left = f", about {tqdm.format_interval(max(expected - rows, 0) / rate)} left" if rate else ""
-        return f"{rows:,.0f} of about {max(expected, rows):,.0f} rows, {self._slices:,} slices, {rate:,.0f} rows/s{left}"
+        return (
+            f"{rows:,.0f} of about {max(expected, rows):,.0f} rows, {self._slices:,} slices, {rate:,.0f} rows/s{left}"
+        )
 
 
 class _Consolidate(ExportTask):
     """What the three consolidations share."""
 
     chunk_rows = PositiveParameter(
-        option="--chunk-rows", default=1_500_000, significant=False, visibility=ParameterVisibility.HIDDEN,
-        description="rows sorted and made text at a time; bounds the memory")
+        option="--chunk-rows",
+        default=1_500_000,
+        significant=False,
+        visibility=ParameterVisibility.HIDDEN,
+        description="rows sorted and made text at a time; bounds the memory",
+    )
 
     def consolidate(self, wanted: Consolidation, source: TickSource) -> Totals:
         """Write CSV and report, showing progress."""
@@ -84,8 +90,11 @@ class _OneDay(_Consolidate):
 
     date = DayParameter(description="UTC day, such as 2024-01-15")
     allow_partial = luigi.BoolParameter(
-        default=False, significant=False, visibility=ParameterVisibility.HIDDEN,
-        description="write a day that is not over yet; the report says so, and a later run rebuilds it")
+        default=False,
+        significant=False,
+        visibility=ParameterVisibility.HIDDEN,
+        description="write a day that is not over yet; the report says so, and a later run rebuilds it",
+    )
 
     @property
     def is_over(self) -> bool:
@@ -95,12 +104,17 @@ class _OneDay(_Consolidate):
     def require_over(self) -> None:
         """Stop with one line where the day is not over, unless that is wanted."""
         if not self.is_over and not self.allow_partial:
-            stop(f"--date is {self.date}, which is not over yet in UTC: its file would stay incomplete. Ask for an earlier day, or use "
-                 "--allow-partial for a trial.", EXIT_USAGE)
+            stop(
+                f"--date is {self.date}, which is not over yet in UTC: its file would stay incomplete. Ask for an"
+                " earlier day, or use --allow-partial for a trial.",
+                EXIT_USAGE,
+            )
 
     def output(self) -> list[luigi.LocalTarget]:
         """Return the day's CSV and report."""
-        return [luigi.LocalTarget(str(path)) for path in (self.layout.day_csv(self.date), self.layout.day_report(self.date))]
+        return [
+            luigi.LocalTarget(str(path)) for path in (self.layout.day_csv(self.date), self.layout.day_report(self.date))
+        ]
 
     @property
     def result(self) -> Path:
@@ -109,10 +123,22 @@ class _OneDay(_Consolidate):
 
     def wanted(self, failed: dict[str, str]) -> Consolidation:
         """Return what is to be written. failed: why markets of the day are not in it, or not as they should be."""
-        notes = [] if self.is_over else [f"{PARTIAL}: written before {self.date} was over in UTC. A later run makes it anew."]
-        notes += [f"WARNING: market {market_id!r} is missing or not up to date: {reason}" for market_id, reason in sorted(failed.items())]
-        return Consolidation(self.layout.day_csv(self.date), self.layout.day_report(self.date), Span.of_day(self.date), str(self.date),
-                             notes=notes)
+        notes = (
+            []
+            if self.is_over
+            else [f"{PARTIAL}: written before {self.date} was over in UTC. A later run makes it anew."]
+        )
+        notes += [
+            f"WARNING: market {market_id!r} is missing or not up to date: {reason}"
+            for market_id, reason in sorted(failed.items())
+        ]
+        return Consolidation(
+            self.layout.day_csv(self.date),
+            self.layout.day_report(self.date),
+            Span.of_day(self.date),
+            str(self.date),
+            notes=notes,
+        )
 
 
 class ConsolidateDay(_OneDay, OfDay):
@@ -128,9 +154,13 @@ class ConsolidateDay(_OneDay, OfDay):
         if not self.rows_before and (self.offline or not self.plan().stored.newest):
             where = "in index.csv" if self.offline else "in the database, nor in a market file"
             return StoredTicks(
-                when=str(self.date), exist=False,
-                missing=f"There are no ticks on {self.date} (UTC) {where}. Check --date: the recorder was down, or nobody has exported the "
-                        "day before the platform dropped it.")
+                when=str(self.date),
+                exist=False,
+                missing=(
+                    f"There are no ticks on {self.date} (UTC) {where}. Check --date: the recorder was down, or nobody"
+                    " has exported the day before the platform dropped it."
+                ),
+            )
         return [] if self.offline else [self.clone(IndexDay), self.clone(BuildDayMetadata)]
 
     @functools.cached_property
@@ -140,18 +170,23 @@ class ConsolidateDay(_OneDay, OfDay):
             if self.offline:
                 rows = _index_offline(self.layout)
             else:
-                rows = disks.index_rows(self.layout, self.plan().disk, self.plan().stored.events)
+                rows = directory_scan.index_rows(self.layout, self.plan().disk, self.plan().stored.events)
             return export_source.with_ticks(self.layout, rows, Span.of_day(self.date))
 
     def complete(self) -> bool:
-        """Tell whether the report names the checksums that all markets with ticks on the day have now, and the CSV is there."""
+        """Tell whether the report names the checksums that all markets with ticks on the day have now, and the CSV is
+        there.
+        """
         self.require_over()
         rows = self.rows_before
         published = consolidation_report.read(self.layout.day_report(self.date))
         if published is None or published.partial or not rows:
             return False
-        if not self.offline and not (rows.keys() >= set(self.day_market_ids()) and not self.plan().stored.refused
-                                     and all(task.complete() for task in self.requires())):
+        if not self.offline and not (
+            rows.keys() >= set(self.day_market_ids())
+            and not self.plan().stored.refused
+            and all(task.complete() for task in self.requires())
+        ):
             return False
         return _is_current(self.layout, published, rows)
 
@@ -169,10 +204,15 @@ class ConsolidateAll(_Consolidate, AllMarketsTask):
     """Write the whole export as one sorted CSV, consolidated_ticks.csv, with a report."""
 
     partition_by_month = luigi.BoolParameter(
-        default=False, description="write a file for each month too, if the CSV is larger than --partition-threshold-gb")
+        default=False, description="write a file for each month too, if the CSV is larger than --partition-threshold-gb"
+    )
     partition_threshold_gb = PositiveParameter(
-        option="--partition-threshold-gb", kind=float, default=8.0, significant=False,
-        description="size in GB above which months get files")
+        option="--partition-threshold-gb",
+        kind=float,
+        default=8.0,
+        significant=False,
+        description="size in GB above which months get files",
+    )
 
     @property
     def layout(self) -> Layout:
@@ -183,9 +223,16 @@ class ConsolidateAll(_Consolidate, AllMarketsTask):
         """Return index and metadata of all markets, and with them the exports that are missing."""
         with run.determining():
             rows: Mapping[str, IndexRow] = _index_offline(self.layout) if self.offline else {}
-        if not any(row.facts.tick_records for row in rows.values()) and (self.offline or not (
-                any(self.plan().stored.with_ladder()) or any(facts.tick_records for facts in self.plan().disk.facts.values()))):
-            return StoredTicks(when="ever", exist=False, missing="There are no ticks at all. Check POSTGRES_DB and --output-dir.")
+        if not any(row.facts.tick_records for row in rows.values()) and (
+            self.offline
+            or not (
+                any(self.plan().stored.with_ladder())
+                or any(facts.tick_records for facts in self.plan().disk.facts.values())
+            )
+        ):
+            return StoredTicks(
+                when="ever", exist=False, missing="There are no ticks at all. Check POSTGRES_DB and --output-dir."
+            )
         return [] if self.offline else [self.clone(BuildIndex), self.clone(BuildMetadata)]
 
     def output(self) -> list[luigi.LocalTarget]:
@@ -201,11 +248,20 @@ class ConsolidateAll(_Consolidate, AllMarketsTask):
         """Tell whether the report names the checksums that all markets with ticks have now, and the CSV is there."""
         tasks = luigi.task.flatten(self.requires())
         published = consolidation_report.read(self.layout.full_report)
-        if published is None or not self.offline and self.plan().any_failed() or not all(task.complete() for task in tasks):
+        if (
+            published is None
+            or not self.offline
+            and self.plan().any_failed()
+            or not all(task.complete() for task in tasks)
+        ):
             return False
         with run.determining():
             rows = _with_ticks(export_source.indexed(self.layout))
-        if self.partition_by_month and published.file.size_bytes > self.partition_threshold_gb * 1e9 and not published.parts:
+        if (
+            self.partition_by_month
+            and published.file.size_bytes > self.partition_threshold_gb * 1e9
+            and not published.parts
+        ):
             return False
         return _is_current(self.layout, published, rows) and not _months_of_earlier(self.layout)
 
@@ -214,11 +270,20 @@ class ConsolidateAll(_Consolidate, AllMarketsTask):
         layout = self.layout
         failed = {} if self.offline else take_failures(self.plan())
         rows = _with_ticks(export_source.indexed(layout))
-        ticks = [tick for row in rows.values() for tick in (row.facts.first_tick, row.facts.last_tick) if tick is not None]
+        ticks = [
+            tick for row in rows.values() for tick in (row.facts.first_tick, row.facts.last_tick) if tick is not None
+        ]
         wanted = Consolidation(
-            layout.full_csv, layout.full_report, Span(min(ticks), max(ticks) + 1),
-            notes=[f"WARNING: market {market_id!r} is missing or not up to date: {reason}" for market_id, reason in sorted(failed.items())],
-            part_bytes=self.partition_threshold_gb * 1e9 if self.partition_by_month else None, part_path=layout.month_csv)
+            layout.full_csv,
+            layout.full_report,
+            Span(min(ticks), max(ticks) + 1),
+            notes=[
+                f"WARNING: market {market_id!r} is missing or not up to date: {reason}"
+                for market_id, reason in sorted(failed.items())
+            ],
+            part_bytes=self.partition_threshold_gb * 1e9 if self.partition_by_month else None,
+            part_path=layout.month_csv,
+        )
         self.consolidate(wanted, ExportSource(layout, rows, wanted.span))
         for path in _months_of_earlier(layout):
             _log.info("Removed %s: it was a month of an earlier CSV.", path.name)
@@ -227,23 +292,34 @@ class ConsolidateAll(_Consolidate, AllMarketsTask):
 
 
 class ConsolidateDayDirect(_OneDay):
-    """Write one UTC day straight from the database as one sorted CSV, the same bytes as ConsolidateDay, without an export."""
+    """Write one UTC day straight from the database as one sorted CSV, the same bytes as ConsolidateDay, without an
+    export.
+    """
 
-    output_dir = luigi.Parameter(default="data_exports/direct", description="directory of CSV and report; made if it does not exist")
+    output_dir = luigi.Parameter(
+        default="data_exports/direct", description="directory of CSV and report; made if it does not exist"
+    )
 
     def requires(self) -> Any:
         """Return the day's ticks in the database."""
         return StoredTicks(
             when=str(self.date),
-            missing=f"The database has no ticks on {self.date} (UTC). Check --date and POSTGRES_DB. If the platform has dropped that day, "
-                    "an export made before may still have it: try ConsolidateDay.",
-            exist=bool(_runners(self.date).selections))
+            missing=(
+                f"The database has no ticks on {self.date} (UTC). Check --date and POSTGRES_DB. If the platform has"
+                " dropped that day, an export made before may still have it: try ConsolidateDay."
+            ),
+            exist=bool(_runners(self.date).selections),
+        )
 
     def complete(self) -> bool:
         """Return False: this always runs. Stop where the day is not over."""
         self.require_over()
         if self.offline:
-            stop("ConsolidateDayDirect reads the database: --offline makes no sense with it. Use ConsolidateDay --offline.", EXIT_USAGE)
+            stop(
+                "ConsolidateDayDirect reads the database: --offline makes no sense with it. Use ConsolidateDay"
+                " --offline.",
+                EXIT_USAGE,
+            )
         with run.determining():
             run.claim(self.layout)
         return False
@@ -251,8 +327,8 @@ class ConsolidateDayDirect(_OneDay):
     def run(self) -> None:
         """Write the day; begin again without a market that cannot be read, and fail, last of all, if there was one."""
         runners = _runners(self.date)
-        failed = report.refused(runners.refused)
-        while (selections := {name: found for name, found in runners.selections.items() if name not in failed}):
+        failed = execution_report.refused(runners.refused)
+        while selections := {name: found for name, found in runners.selections.items() if name not in failed}:
             wanted = self.wanted(failed)
             try:
                 with DatabaseSource(run.server(), wanted.span, selections) as source:
@@ -292,8 +368,9 @@ def _months_of_earlier(layout: Layout) -> list[Path]:
 
 def _is_current(layout: Layout, published: Published, rows: dict[str, IndexRow]) -> bool:
     """Tell whether a report names exactly the markets and checksums of now, and its files are there."""
-    return (published.inputs == export_source.inputs(layout, rows.values())
-            and consolidation_report.is_in_place(published, layout.output_dir))
+    return published.inputs == export_source.inputs(layout, rows.values()) and consolidation_report.is_in_place(
+        published, layout.output_dir
+    )
 
 
 @ConsolidateDay.event_handler(luigi.Event.DEPENDENCY_PRESENT)

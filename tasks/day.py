@@ -8,13 +8,13 @@ from typing import Any
 import luigi
 from luigi.parameter import ParameterVisibility
 
-from tasks import run
-from tasks.base import AllMarketsTask
 from tasks.export import ExportMarket, ExportMarkets, pending_exports
+from tasks.export_directory import directory_scan
+from tasks.market_files.time_span import Span
 from tasks.metadata import BuildMetadata
-from tasks.parameters import DayParameter
-from tasks.ticks import disk as disks
-from tasks.ticks.span import Span
+from tasks.workflow import run
+from tasks.workflow.base_task import AllMarketsTask
+from tasks.workflow.parameters import DayParameter
 
 _log = logging.getLogger("tick_export.day")
 
@@ -23,7 +23,9 @@ class StoredTicks(luigi.ExternalTask):
     """The ticks that a consolidation is asked for, in the database or in market files."""
 
     when = luigi.Parameter(description="UTC day, or ever")
-    missing = luigi.Parameter(significant=False, visibility=ParameterVisibility.PRIVATE, description="what to say if there are none")
+    missing = luigi.Parameter(
+        significant=False, visibility=ParameterVisibility.PRIVATE, description="what to say if there are none"
+    )
     exist = luigi.BoolParameter(significant=False, visibility=ParameterVisibility.PRIVATE)
 
     def complete(self) -> bool:
@@ -86,17 +88,18 @@ class IndexDay(OfDay):
     def complete(self) -> bool:
         """Tell whether index.csv says what lies in the files of the day's markets."""
         plan = self.plan()
-        rows = disks.index_rows(self.layout, plan.disk, plan.stored.events)
+        rows = directory_scan.index_rows(self.layout, plan.disk, plan.stored.events)
         return not plan.any_open(tuple(plan.pending)) and all(
             market_id in rows and rows[market_id] == plan.disk.index.get(market_id)
-            for market_id in (*self.day_market_ids(), *self.kept_market_ids()))
+            for market_id in (*self.day_market_ids(), *self.kept_market_ids())
+        )
 
     def run(self) -> None:
         """Write the index: of what lies there, and what it said before of files that are damaged or gone."""
         layout = self.layout
-        disk = disks.look_at_disk(layout, disks.list_files(layout))
+        disk = directory_scan.look_at_disk(layout, directory_scan.list_files(layout))
         if disk.damaged and disk.index:  # an index with a newer time would vouch for them
-            disk = dataclasses.replace(disk, seen_us=disks.vouched_until_us(layout))
-        rows = disk.index | disks.index_rows(layout, disk, self.plan().stored.events)
-        disks.publish_index(layout, disk, rows)
+            disk = dataclasses.replace(disk, seen_us=directory_scan.vouched_until_us(layout))
+        rows = disk.index | directory_scan.index_rows(layout, disk, self.plan().stored.events)
+        directory_scan.publish_index(layout, disk, rows)
         self.say_done(f"index.csv: {len(rows):,} market files")

@@ -8,12 +8,12 @@ from typing import Any
 import luigi
 from luigi.parameter import ParameterVisibility
 
-from tasks import run
-from tasks.base import AllMarketsTask
-from tasks.parameters import EXIT_USAGE, MarketIdParameter, stop
-from tasks.ticks.errors import ExportError
-from tasks.ticks.export import Job, export
-from tasks.ticks.journal import Failed
+from tasks.errors import ExportError
+from tasks.export_directory.journal import Failed
+from tasks.exporting.market_export import Job, export
+from tasks.workflow import run
+from tasks.workflow.base_task import AllMarketsTask
+from tasks.workflow.parameters import EXIT_USAGE, MarketIdParameter, stop
 
 _log = logging.getLogger("tick_export.export")
 
@@ -31,7 +31,9 @@ class StoredMarket(luigi.ExternalTask):
     def complete(self) -> bool:
         """Tell whether there is such a market."""
         if not self.exists:
-            _log.error("Market %s has no ticks in the database and no file. Check --market-id and POSTGRES_DB.", self.market_id)
+            _log.error(
+                "Market %s has no ticks in the database and no file. Check --market-id and POSTGRES_DB.", self.market_id
+            )
         return bool(self.exists)
 
 
@@ -58,13 +60,17 @@ class _Export(AllMarketsTask):
             plan.progress.count(markets, ticks)
             done, read = done + markets, read + ticks
             share = read / expected if expected else done / len(pending)
-            self.say(f"{done:,} of {len(pending):,} markets of this task, {read:,} ticks. All: {plan.progress.text}",
-                     int(100 * min(share, 0.99)))
+            self.say(
+                f"{done:,} of {len(pending):,} markets of this task, {read:,} ticks. All: {plan.progress.text}",
+                int(100 * min(share, 0.99)),
+            )
 
         job: Job = dataclasses.replace(plan.job, progress=progress)
         failures = export(job, pending)
-        self.say_done(f"Market files written: {len(pending) - len(failures):,}, ticks: {read:,}"
-                      + "".join(f"; {failed.market_id!r} failed: {failed.reason}" for failed in failures))
+        self.say_done(
+            f"Market files written: {len(pending) - len(failures):,}, ticks: {read:,}"
+            + "".join(f"; {failed.market_id!r} failed: {failed.reason}" for failed in failures)
+        )
         return failures
 
     @property
@@ -78,10 +84,14 @@ class ExportMarket(_Export):
 
     market_id = MarketIdParameter(description="Betfair market id, such as 1.200806927")
     refresh = luigi.BoolParameter(
-        default=False, description="read the market again and merge it into the file even if that is complete")
+        default=False, description="read the market again and merge it into the file even if that is complete"
+    )
     in_bulk = luigi.BoolParameter(
-        default=False, significant=False, visibility=ParameterVisibility.PRIVATE,
-        description="leave a failure to ExportAll, which reports all of them at its end")
+        default=False,
+        significant=False,
+        visibility=ParameterVisibility.PRIVATE,
+        description="leave a failure to ExportAll, which reports all of them at its end",
+    )
 
     def plan(self) -> run.Plan:
         """Return the plan of all markets if this is part of it, otherwise one for this market alone."""
@@ -89,7 +99,9 @@ class ExportMarket(_Export):
             stop("ExportMarket reads the database: it cannot be --offline.", EXIT_USAGE)
         if self.in_bulk:
             return super().plan()
-        return run.plan(self.layout, market_id=self.market_id, refresh=self.refresh, allow_other_database=self.allow_other_database)
+        return run.plan(
+            self.layout, market_id=self.market_id, refresh=self.refresh, allow_other_database=self.allow_other_database
+        )
 
     @property
     def priority(self) -> int:  # type: ignore[override]  # Luigi's documentation makes a property of it, its class an attribute
@@ -143,8 +155,9 @@ class ExportMarkets(_Export):
         self.export()
 
 
-def pending_exports(task: AllMarketsTask, one: type[ExportMarket] = ExportMarket,
-                    many: type[ExportMarkets] = ExportMarkets) -> list[luigi.Task]:
+def pending_exports(
+    task: AllMarketsTask, one: type[ExportMarket] = ExportMarket, many: type[ExportMarkets] = ExportMarkets
+) -> list[luigi.Task]:
     """Return the tasks, of two classes, that export what is missing or out of date, large markets first."""
     plan = task.plan()
     large = [task.clone(one, market_id=market_id, in_bulk=True) for market_id in plan.large]

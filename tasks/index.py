@@ -7,15 +7,15 @@ from typing import Any
 
 import luigi
 
-from tasks import run
-from tasks.base import AllMarketsTask
+from tasks.errors import ExportError
 from tasks.export import pending_exports
+from tasks.export_directory import directory_scan
+from tasks.export_directory.journal import Journal
+from tasks.exporting import execution_report
 from tasks.metadata import BuildMetadata
-from tasks.ticks import disk as disks
-from tasks.ticks import report
-from tasks.ticks.errors import ExportError
-from tasks.ticks.journal import Journal
-from tasks.ticks.publish import replacing
+from tasks.storage.atomic_files import replacing
+from tasks.workflow import run
+from tasks.workflow.base_task import AllMarketsTask
 
 _log = logging.getLogger("tick_export.index")
 
@@ -27,7 +27,7 @@ class SomeMarketsFailed(ExportError):
 def take_failures(plan: run.Plan) -> dict[str, str]:
     """Return why markets could not be exported, and forget it."""
     journal = Journal(plan.layout.journal_dir)
-    failed = report.failures(plan.stored, journal)
+    failed = execution_report.failures(plan.stored, journal)
     journal.clear("failed")
     return failed
 
@@ -36,7 +36,9 @@ def raise_failed(failed: dict[str, str], others: str) -> None:
     """Raise SomeMarketsFailed where markets failed; others: what became of the rest."""
     if failed:
         named = "; ".join(f"{market_id!r}: {reason}" for market_id, reason in sorted(failed.items())[:3])
-        raise SomeMarketsFailed(f"{len(failed)} markets failed ({named}{' …' if len(failed) > 3 else ''}), all others are {others}.")
+        raise SomeMarketsFailed(
+            f"{len(failed)} markets failed ({named}{' …' if len(failed) > 3 else ''}), all others are {others}."
+        )
 
 
 class BuildIndex(AllMarketsTask):
@@ -56,7 +58,9 @@ class BuildIndex(AllMarketsTask):
         return self.layout.execution_report
 
     def complete(self) -> bool:
-        """Tell whether nothing waits to be exported, index.csv says exactly what lies in markets/, and the report is there."""
+        """Tell whether nothing waits to be exported, index.csv says exactly what lies in markets/, and the report is
+        there.
+        """
         plan = self.plan()
         if plan.any_open(tuple(plan.pending)) or plan.stored.refused:
             return False
@@ -65,24 +69,28 @@ class BuildIndex(AllMarketsTask):
         disk = plan.disk
         if plan.pending:
             with run.determining():
-                disk = disks.look_at_disk(self.layout, disks.list_files(self.layout))
-        return disks.is_indexed(self.layout, disk, plan.stored.events)
+                disk = directory_scan.look_at_disk(self.layout, directory_scan.list_files(self.layout))
+        return directory_scan.is_indexed(self.layout, disk, plan.stored.events)
 
     def run(self) -> None:
         """Write the report, then the index."""
         plan, layout = self.plan(), self.layout
         layout.output_dir.mkdir(parents=True, exist_ok=True)
-        disk = disks.look_at_disk(layout, disks.list_files(layout))
-        rows = disks.index_rows(layout, disk, plan.stored.events)
-        text = report.execution_report(layout, rows, plan.stored, disk, Journal(layout.journal_dir), time.time() - plan.started_s)
+        disk = directory_scan.look_at_disk(layout, directory_scan.list_files(layout))
+        rows = directory_scan.index_rows(layout, disk, plan.stored.events)
+        text = execution_report.execution_report(
+            layout, rows, plan.stored, disk, Journal(layout.journal_dir), time.time() - plan.started_s
+        )
         for line in text.splitlines():
             _log.info("%s", line)
         with replacing(layout.execution_report) as file:
             file.write(text.encode())
-        disks.publish_index(layout, disk, rows)
+        directory_scan.publish_index(layout, disk, rows)
         self.say_done(f"index.csv: {len(rows):,} market files")
         if disk.damaged:
-            raise SomeMarketsFailed("; ".join(disk.damaged.values()) + ". Run ExportAll with the database to mend them.")
+            raise SomeMarketsFailed(
+                "; ".join(disk.damaged.values()) + ". Run ExportAll with the database to mend them."
+            )
 
 
 class ExportAll(AllMarketsTask):
@@ -112,4 +120,6 @@ class ExportAll(AllMarketsTask):
 
 @ExportAll.event_handler(luigi.Event.DEPENDENCY_PRESENT)
 def _say_unchanged(task: ExportAll) -> None:
-    _log.info("Nothing to do: all market files in %s are complete, and index and metadata say so.", task.layout.output_dir)
+    _log.info(
+        "Nothing to do: all market files in %s are complete, and index and metadata say so.", task.layout.output_dir
+    )

@@ -2,10 +2,10 @@
 
 import logging
 
-from tasks import run
-from tasks.base import AllMarketsTask
-from tasks.ticks.database import Database
-from tasks.ticks.metadata import MetadataFiles
+from tasks.export_directory.metadata_json import MetadataFiles
+from tasks.postgres.database import Database
+from tasks.workflow import run
+from tasks.workflow.base_task import AllMarketsTask
 
 _log = logging.getLogger("tick_export.metadata")
 
@@ -17,7 +17,11 @@ class BuildMetadata(AllMarketsTask):
     def _market_ids(self) -> list[str]:
         plan = self.plan()
         stored = plan.stored
-        kept = (market_id for market_id, facts in plan.disk.facts.items() if facts.tick_records and not stored.has_ladder(market_id))
+        kept = (
+            market_id
+            for market_id, facts in plan.disk.facts.items()
+            if facts.tick_records and not stored.has_ladder(market_id)
+        )
         return sorted([*stored.with_ladder(), *kept])
 
     def complete(self) -> bool:

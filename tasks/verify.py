@@ -5,17 +5,18 @@ from pathlib import Path
 
 import luigi
 
-from tasks import run
-from tasks.base import ExportTask
-from tasks.progress import Progress
-from tasks.settings import tick_export
-from tasks.ticks import directory_check, export_source
-from tasks.ticks.database import Database
-from tasks.ticks.errors import ExportError
-from tasks.ticks.inventory import VERIFICATION_REPORT
-from tasks.ticks.layout import Layout
-from tasks.ticks.publish import replacing
-from tasks.ticks.verify import verify
+from tasks.day_csv import export_source
+from tasks.errors import ExportError
+from tasks.export_directory.inventory import VERIFICATION_REPORT
+from tasks.postgres.database import Database
+from tasks.storage.atomic_files import replacing
+from tasks.storage.layout import Layout
+from tasks.verification import directory_check
+from tasks.verification.export_check import verify
+from tasks.workflow import run
+from tasks.workflow.base_task import ExportTask
+from tasks.workflow.progress import Progress
+from tasks.workflow.settings import tick_export
 
 _log = logging.getLogger("tick_export.verify")
 

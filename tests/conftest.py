@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from tasks.demo.server import PostgresServer
+from tasks.demo.local_server import PostgresServer
 
 ROOT = Path(__file__).resolve().parent.parent
 SCHEMA = (ROOT / "tasks" / "demo" / "source_schema.sql").read_text()
@@ -40,37 +40,76 @@ class Source:
 
     def query(self, statement: str, *values: object) -> list[tuple]:
         """Run a statement and commit; return its rows, if it has any."""
-        with contextlib.closing(self.server.connect(self.name)) as connection, connection, connection.cursor() as cursor:
+        with (
+            contextlib.closing(self.server.connect(self.name)) as connection,
+            connection,
+            connection.cursor() as cursor,
+        ):
             cursor.execute(statement, values or None)
             return cursor.fetchall() if cursor.description else []
 
     def partition(self, day: str) -> None:
         """Create the partition of a UTC day."""
-        self.query(f"CREATE TABLE stream_ingest.ladder_{day.replace('-', '')} PARTITION OF stream_ingest.ladder_levels "
-                   f"FOR VALUES FROM ('{day} 00:00+00') TO (timestamptz '{day} 00:00+00' + interval '1 day')")
+        self.query(
+            f"CREATE TABLE stream_ingest.ladder_{day.replace('-', '')} PARTITION OF stream_ingest.ladder_levels "
+            f"FOR VALUES FROM ('{day} 00:00+00') TO (timestamptz '{day} 00:00+00' + interval '1 day')"
+        )
 
-    def market(self, market_id: str, event_id: str = "30", runners: tuple[tuple[int, str | None], ...] = ((1, "One"), (2, "Two"))) -> None:
+    def market(
+        self,
+        market_id: str,
+        event_id: str = "30",
+        runners: tuple[tuple[int, str | None], ...] = ((1, "One"), (2, "Two")),
+    ) -> None:
         """Add a row of public.markets and its runners."""
         self.query("INSERT INTO public.events VALUES (%s) ON CONFLICT DO NOTHING", event_id)
-        self.query("INSERT INTO public.markets VALUES (%s, %s, 'MATCH_ODDS_FT', 'A v B', '2026-02-05 12:00+00')", market_id, event_id)
+        self.query(
+            "INSERT INTO public.markets VALUES (%s, %s, 'MATCH_ODDS_FT', 'A v B', '2026-02-05 12:00+00')",
+            market_id,
+            event_id,
+        )
         for selection_id, name in runners:
             self.query("INSERT INTO public.runners VALUES (%s, %s, %s)", market_id, selection_id, name)
 
-    def message(self, market_id: str, time: str, prices: tuple[float, ...] = (2.0, 2.02), traded: tuple[float, ...] = (2.0, 2.02, 1.98),
-                selection_id: int = 1, size: float = 10.5) -> None:
+    def message(
+        self,
+        market_id: str,
+        time: str,
+        prices: tuple[float, ...] = (2.0, 2.02),
+        traded: tuple[float, ...] = (2.0, 2.02, 1.98),
+        selection_id: int = 1,
+        size: float = 10.5,
+    ) -> None:
         """Add a message of one runner: a BACK and a LAY row a price, and a traded row a traded price."""
-        self.query("""INSERT INTO stream_ingest.ladder_levels
+        self.query(
+            """INSERT INTO stream_ingest.ladder_levels
                       SELECT %s, %s, side, n - 1, price, %s + n, %s, timestamptz %s + interval '13 milliseconds'
                         FROM unnest(%s::float8[]) WITH ORDINALITY AS p(price, n), unnest(ARRAY['B', 'L']) AS side""",
-                   market_id, selection_id, size, time, time, list(prices))
-        self.query("""INSERT INTO stream_ingest.traded_volume
+            market_id,
+            selection_id,
+            size,
+            time,
+            time,
+            list(prices),
+        )
+        self.query(
+            """INSERT INTO stream_ingest.traded_volume
                       SELECT %s, %s, price, %s + n, %s, timestamptz %s + interval '13 milliseconds'
                         FROM unnest(%s::float8[]) WITH ORDINALITY AS p(price, n)""",
-                   market_id, selection_id, size * 10, time, time, list(traded))
+            market_id,
+            selection_id,
+            size * 10,
+            time,
+            time,
+            list(traded),
+        )
 
     def ticks(self) -> int:
         """Count the ticks of both tables."""
-        return self.query("SELECT (SELECT count(*) FROM stream_ingest.ladder_levels) + (SELECT count(*) FROM stream_ingest.traded_volume)")[0][0]
+        return self.query(
+            "SELECT (SELECT count(*) FROM stream_ingest.ladder_levels) + (SELECT count(*) FROM"
+            " stream_ingest.traded_volume)"
+        )[0][0]
 
 
 def new_source(server: PostgresServer, schema: bool = True) -> Source:
@@ -101,10 +140,12 @@ def small(source: Source) -> Source:
         source.message("1.101", f"2026-02-05 1{hour}:00:00.123+00", selection_id=2)
         source.message("1.102", f"2026-02-06 0{hour}:30:00+00")
     source.message("1.103", "2026-02-05 23:59:59.999+00", traded=())
-    source.query("INSERT INTO stream_ingest.market_lifecycle_events VALUES "
-                 "('1.101', 'OPEN', false, '2026-02-05 09:00+00', '2026-02-05 09:00+00'), "
-                 "('1.101', 'CLOSED', NULL, '2026-02-05 13:00+00', '2026-02-05 13:00+00'), "
-                 "('1.101', NULL, true, '2026-02-05 12:00+00', '2026-02-05 12:00+00')")
+    source.query(
+        "INSERT INTO stream_ingest.market_lifecycle_events VALUES "
+        "('1.101', 'OPEN', false, '2026-02-05 09:00+00', '2026-02-05 09:00+00'), "
+        "('1.101', 'CLOSED', NULL, '2026-02-05 13:00+00', '2026-02-05 13:00+00'), "
+        "('1.101', NULL, true, '2026-02-05 12:00+00', '2026-02-05 12:00+00')"
+    )
     return source
 
 
@@ -117,18 +158,34 @@ class Pipeline:
 
     def command(self, *arguments: str, luigi: bool = False) -> list[str]:
         """Return the command line of a task."""
-        start = [str(Path(sys.executable).with_name("luigi")), "--module", "tasks"] if luigi else [sys.executable, "-P", "-m", "tasks"]
+        start = (
+            [str(Path(sys.executable).with_name("luigi")), "--module", "tasks"]
+            if luigi
+            else [sys.executable, "-P", "-m", "tasks"]
+        )
         return [*start, *arguments, "--output-dir", str(self.output_dir)]
 
     def run(self, *arguments: str, luigi: bool = False, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a task to its end."""
-        return subprocess.run(self.command(*arguments, luigi=luigi), env=self.full_environment(**environment), cwd=self.output_dir.parent,
-                              capture_output=True, text=True)
+        return subprocess.run(
+            self.command(*arguments, luigi=luigi),
+            env=self.full_environment(**environment),
+            cwd=self.output_dir.parent,
+            capture_output=True,
+            text=True,
+        )
 
     def start(self, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
         """Start a task in a process group of its own."""
-        return subprocess.Popen(self.command(*arguments), env=self.full_environment(**environment), cwd=self.output_dir.parent,
-                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        return subprocess.Popen(
+            self.command(*arguments),
+            env=self.full_environment(**environment),
+            cwd=self.output_dir.parent,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
 
     def full_environment(self, **more: str) -> dict[str, str]:
         """Return the environment of a run."""
@@ -137,14 +194,22 @@ class Pipeline:
 
     def files(self) -> dict[str, bytes]:
         """Return name and content of all visible files, but for the report (it has times)."""
-        return {str(path.relative_to(self.output_dir)): path.read_bytes() for path in sorted(self.output_dir.rglob("*"))
-                if path.is_file() and not path.name.startswith(".") and ".journal" not in path.parts and path.name != "execution_report.txt"}
+        return {
+            str(path.relative_to(self.output_dir)): path.read_bytes()
+            for path in sorted(self.output_dir.rglob("*"))
+            if path.is_file()
+            and not path.name.startswith(".")
+            and ".journal" not in path.parts
+            and path.name != "execution_report.txt"
+        }
 
     def stamps(self) -> dict[str, tuple[int, int]]:
         """Return inode and modification time of all visible files."""
-        return {str(path.relative_to(self.output_dir)): (path.stat().st_ino, path.stat().st_mtime_ns)
-                for path in sorted(self.output_dir.rglob("*"))
-                if path.is_file() and not path.name.startswith(".") and ".journal" not in path.parts}
+        return {
+            str(path.relative_to(self.output_dir)): (path.stat().st_ino, path.stat().st_mtime_ns)
+            for path in sorted(self.output_dir.rglob("*"))
+            if path.is_file() and not path.name.startswith(".") and ".journal" not in path.parts
+        }
 
     def market(self, market_id: str, format: str = "parquet") -> Path:
         """Return the path of a market file."""

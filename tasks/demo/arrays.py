@@ -53,7 +53,7 @@ def noise(seed: int, topic: str, *keys: Ints) -> Floats:
         bits = bits ^ (bits >> np.uint64(31))
         if key is not None:
             bits = bits ^ key.astype(np.uint64)
-    spread: Floats = (bits >> np.uint64(11)).astype(np.float64) * 2.0 ** -53
+    spread: Floats = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
     return spread
 
 

@@ -12,8 +12,8 @@ from tasks.demo.messages import Messages, plan_messages, timestamps
 from tasks.demo.price_ladder import PRICES
 from tasks.demo.recording import Recording
 
-#: So many prices from the best on can have an offer; how many messages it stays as it is, by distance from the best, for
-#: each runner that the market has: a message changes about one side of one book.
+#: So many prices from the best on can have an offer; how many messages it stays as it is, by distance from the best,
+#: for each runner that the market has: a message changes about one side of one book.
 _REACH = 11
 _OFFER_STAYS = np.array([3, 10, 20] + [30] * (_REACH - 3))
 
@@ -70,7 +70,9 @@ class Books:
         """The highest possible BACK price of each state, as a position on the price ladder; LAY begins one above."""
         seed, markets, messages = self.recording.seed, self.markets, self.messages
         (runner, number), message = self._states, self._state_message
-        busy = np.sqrt(markets.messages[markets.runner_market[runner]])  # more messages, but fewer of them move the price
+        busy = np.sqrt(
+            markets.messages[markets.runner_market[runner]]
+        )  # more messages, but fewer of them move the price
         move = noise(seed, "move", runner, number) / np.minimum(0.5, 4 / busy)
         step = np.where(move < 0.5, 1, np.where(move < 1, -1, 0)) * np.where(messages.is_in_play[message], 2, 1)
         wander = np.abs((running_sum(step, runner) + _WANDER) % (4 * _WANDER) - 2 * _WANDER) - _WANDER
@@ -87,12 +89,20 @@ class Books:
         (runner, number), message = self._states, self._state_message
         market = markets.runner_market
         is_traded = markets.is_traded & (markets.messages > 0)
-        before = np.floor(3 * self.recording.levels * markets.fill[market] * noise(seed, "before", np.arange(len(market))))
+        before = np.floor(
+            3 * self.recording.levels * markets.fill[market] * noise(seed, "before", np.arange(len(market)))
+        )
         earlier, nth = members(np.where(is_traded[market], 1 + before.astype(np.int64), 0))
-        earlier_price = np.clip(markets.runner_price[earlier] + nth - before[earlier].astype(np.int64) // 2, 0, len(PRICES) - 1)
+        earlier_price = np.clip(
+            markets.runner_price[earlier] + nth - before[earlier].astype(np.int64) // 2, 0, len(PRICES) - 1
+        )
         chance = np.where(messages.is_in_play[message], _BETS[1], _BETS[0]) / markets.runners[market[runner]]
-        later = np.flatnonzero((number > 0) & is_traded[market[runner]] & ~messages.is_suspended[message]
-                               & (noise(seed, "bet", runner, number) < chance))
+        later = np.flatnonzero(
+            (number > 0)
+            & is_traded[market[runner]]
+            & ~messages.is_suspended[message]
+            & (noise(seed, "bet", runner, number) < chance)
+        )
         later_price = self.best[later] + (noise(seed, "bet side", runner[later], number[later]) < 0.5)
 
         who = np.concatenate([earlier, runner[later]])
@@ -117,18 +127,23 @@ class Books:
         age = (number[:, None, None] + offer * 7_919 % 509) // (_OFFER_STAYS * runners[:, None, None])
         luck = noise(self.recording.seed, "offer", offer * (1 << 24) + age)
         fill = self.markets.fill[self.markets.runner_market[runner]][:, None, None]
-        offered = (luck < fill) & (price >= 0) & (price < len(PRICES)) & ~self.messages.is_suspended[message][:, None, None]
+        offered = (
+            (luck < fill) & (price >= 0) & (price < len(PRICES)) & ~self.messages.is_suspended[message][:, None, None]
+        )
         level = np.cumsum(offered, axis=2) - 1
         kept = offered & (level < self.recording.levels)
         kept_before = kept.sum(axis=2)[np.arange(len(runner)) - runners]  # the same runner one message before
         taken = np.where(self.messages.is_twin[message][:, None], kept_before, 0)
         row, side, position = np.nonzero(kept & (level >= taken[:, :, None]))
-        return pa.table({
-            **self._who_and_when(message[row], runner[row]),
-            "side": _SIDES.take(pa.array(side)),
-            "level": level[row, side, position].astype(np.int16),
-            "price": PRICES[price[row, side, position]],
-            "size": _money(between(20, 120_000, luck[row, side, position] / fill[row, 0, 0]).astype(np.int64))})
+        return pa.table(
+            {
+                **self._who_and_when(message[row], runner[row]),
+                "side": _SIDES.take(pa.array(side)),
+                "level": level[row, side, position].astype(np.int16),
+                "price": PRICES[price[row, side, position]],
+                "size": _money(between(20, 120_000, luck[row, side, position] / fill[row, 0, 0]).astype(np.int64)),
+            }
+        )
 
     def traded_rows(self, messages: Ints) -> pa.Table:
         """Return the rows of traded_volume that messages make: whole twins, in the order of time."""
@@ -142,14 +157,19 @@ class Books:
         begin = np.clip(trades.number, lower[market], upper[market])
         trade, nth = members(np.clip(trades.until, lower[market], upper[market]) - begin)
         message = of_message.first[market[trade]] + begin[trade] + nth
-        is_replaced = np.append(of_message.is_twin[1:], False)  # the second of twins has all prices of the first, and newer
+        is_replaced = np.append(
+            of_message.is_twin[1:], False
+        )  # the second of twins has all prices of the first, and newer
         current = np.flatnonzero(~is_replaced[message])
         current = current[np.argsort(place[message[current]], kind="stable")]
         trade, message = trade[current], message[current]
-        return pa.table({
-            **self._who_and_when(message, trades.runner[trade]),
-            "price": PRICES[trades.price[trade]],
-            "size_traded": _money(trades.volume[trade])})
+        return pa.table(
+            {
+                **self._who_and_when(message, trades.runner[trade]),
+                "price": PRICES[trades.price[trade]],
+                "size_traded": _money(trades.volume[trade]),
+            }
+        )
 
     def liquidity_rows(self, messages: Ints) -> pa.Table:
         """Return the rows of market_liquidity_history that messages make: whole twins, in the order of time."""
@@ -165,11 +185,14 @@ class Books:
         np.maximum.at(highest, self._state_message, changed[newest])
         messages = messages[~np.append(of_message.is_twin[1:], False)[messages]]
         money = pa.decimal128(20, 2)
-        return pa.table({
-            "market_id": self.markets.ids.take(of_message.market[messages]),
-            "publish_time": timestamps(of_message.publish_time[messages]),
-            "total_matched": pa.array(_money(matched[messages])).cast(money),
-            "max_runner_ltp": pa.array(PRICES[highest[messages]], mask=highest[messages] < 0).cast(money)})
+        return pa.table(
+            {
+                "market_id": self.markets.ids.take(of_message.market[messages]),
+                "publish_time": timestamps(of_message.publish_time[messages]),
+                "total_matched": pa.array(_money(matched[messages])).cast(money),
+                "max_runner_ltp": pa.array(PRICES[highest[messages]], mask=highest[messages] < 0).cast(money),
+            }
+        )
 
     def rows_of(self, messages: Ints) -> Ints:
         """Return about how many rows each message makes."""
@@ -183,10 +206,12 @@ class Books:
         return messages[place], self.markets.first_runner[market[place]] + nth
 
     def _who_and_when(self, message: Ints, runner: Ints) -> dict[str, pa.Array]:
-        return {"market_id": self.markets.ids.take(self.messages.market[message]),
-                "selection_id": pa.array(self.markets.selection_id[runner]),
-                "publish_time": timestamps(self.messages.publish_time[message]),
-                "received_time": timestamps(self.messages.received_time[message])}
+        return {
+            "market_id": self.markets.ids.take(self.messages.market[message]),
+            "selection_id": pa.array(self.markets.selection_id[runner]),
+            "publish_time": timestamps(self.messages.publish_time[message]),
+            "received_time": timestamps(self.messages.received_time[message]),
+        }
 
 
 def _money(hundredths: Ints) -> Floats:

@@ -53,11 +53,18 @@ class Summary:
 def create_schema(connection: Any) -> None:
     """Create the recorder's tables, empty and without daily partitions, over a psycopg2 connection."""
     with connection, connection.cursor() as cursor:
-        cursor.execute(importlib.resources.files("tasks.demo").joinpath("source_schema.sql").read_text(encoding="utf-8"))
+        cursor.execute(
+            importlib.resources.files("tasks.demo").joinpath("source_schema.sql").read_text(encoding="utf-8")
+        )
 
 
-def load(recording: Recording, conninfo: str, *, after: datetime.datetime | None = None,
-         until: datetime.datetime | None = None) -> Summary:
+def load(
+    recording: Recording,
+    conninfo: str,
+    *,
+    after: datetime.datetime | None = None,
+    until: datetime.datetime | None = None,
+) -> Summary:
     """Fill the tables with what the recorder saw in [after, until), and create the partitions that this needs.
 
     To load a recording in ranges that meet gives the same rows as to load it at once.
@@ -79,13 +86,23 @@ def load(recording: Recording, conninfo: str, *, after: datetime.datetime | None
             with _without_keys(cursor) if after is None else contextlib.nullcontext():
                 ladder, traded = _load_ticks(adbc, books, messages)
             _copy(cursor, "stream_ingest.market_liquidity_history", books.liquidity_rows(messages))
-            _append(adbc, "stream_ingest", "market_lifecycle_events",
-                    lifecycle_rows(recording.seed, books.markets, books.messages, lower, upper))
+            _append(
+                adbc,
+                "stream_ingest",
+                "market_lifecycle_events",
+                lifecycle_rows(recording.seed, books.markets, books.messages, lower, upper),
+            )
             cursor.execute("VACUUM ANALYZE")
     finally:
         connection.close()
-    return Summary(ladder, traded, len(messages), int(new.sum()), int((new & (books.markets.messages == 0)).sum()),
-                   tuple(_day(number) for number in _day_numbers(books.messages, messages)))
+    return Summary(
+        ladder,
+        traded,
+        len(messages),
+        int(new.sum()),
+        int((new & (books.markets.messages == 0)).sum()),
+        tuple(_day(number) for number in _day_numbers(books.messages, messages)),
+    )
 
 
 def _append(adbc: Any, schema: str, table: str, rows: pa.Table) -> None:
@@ -119,7 +136,9 @@ def _load_ticks(adbc: Any, books: Books, messages: Ints) -> tuple[int, int]:
     return ladder_rows, traded_rows
 
 
-def _load_metadata(adbc: Any, recording: Recording, markets: Markets, new: Bools, lower: int | None, upper: int | None) -> None:
+def _load_metadata(
+    adbc: Any, recording: Recording, markets: Markets, new: Bools, lower: int | None, upper: int | None
+) -> None:
     seed = recording.seed
     known = np.flatnonzero(new & markets.has_row)
     runners = np.flatnonzero((new & markets.has_row)[markets.runner_market])
@@ -133,11 +152,31 @@ def _load_metadata(adbc: Any, recording: Recording, markets: Markets, new: Bools
     removed = ~markets.is_winner & (noise(seed, "removed", np.arange(len(markets.is_winner))) < 0.03)
     status = np.where(markets.is_winner, "WINNER", np.where(removed, "REMOVED", "LOSER"))[runners]
     times = timestamps(settled_at[settled])
-    _append(adbc, "public", "market_settlement", pa.table({
-        "market_id": markets.ids.take(settled), "settled_at": times, "source": pa.repeat("stream", len(settled)), "created_at": times}))
-    _append(adbc, "public", "market_runner_settlement", pa.table({
-        "market_id": markets.ids.take(markets.runner_market[runners]), "selection_id": markets.selection_id[runners],
-        "runner_status": pa.array(status.tolist(), pa.string())}))
+    _append(
+        adbc,
+        "public",
+        "market_settlement",
+        pa.table(
+            {
+                "market_id": markets.ids.take(settled),
+                "settled_at": times,
+                "source": pa.repeat("stream", len(settled)),
+                "created_at": times,
+            }
+        ),
+    )
+    _append(
+        adbc,
+        "public",
+        "market_runner_settlement",
+        pa.table(
+            {
+                "market_id": markets.ids.take(markets.runner_market[runners]),
+                "selection_id": markets.selection_id[runners],
+                "runner_status": pa.array(status.tolist(), pa.string()),
+            }
+        ),
+    )
 
 
 def _first_millisecond(moment: datetime.datetime) -> int:
@@ -163,13 +202,17 @@ def _create_partitions(cursor: Any, recording: Recording, of_message: Messages, 
         if number >= first_daily:
             ranges.append((f"{_day(number):%Y%m%d}", f"'{_day(number)} 00:00+00'", f"'{_day(number + 1)} 00:00+00'"))
     for name, start, end in ranges:
-        cursor.execute(f"CREATE TABLE IF NOT EXISTS stream_ingest.ladder_levels_{name} "
-                       f"PARTITION OF stream_ingest.ladder_levels FOR VALUES FROM ({start}) TO ({end})")
+        cursor.execute(
+            f"CREATE TABLE IF NOT EXISTS stream_ingest.ladder_levels_{name} "
+            f"PARTITION OF stream_ingest.ladder_levels FOR VALUES FROM ({start}) TO ({end})"
+        )
 
 
 @contextlib.contextmanager
 def _without_keys(cursor: Any) -> Iterator[None]:
-    """Drop the keys of the large tables and create them again afterwards, which is three times as fast as to keep them."""
+    """Drop the keys of the large tables and create them again afterwards, which is three times as fast as to keep
+    them.
+    """
     statements = []
     for table in ("stream_ingest.ladder_levels", "stream_ingest.traded_volume"):
         cursor.execute(_KEYS, {"table": table})

@@ -109,11 +109,17 @@ def plan_markets(recording: Recording) -> Markets:
     return Markets(
         events=_plan_events(recording, int(event.max()) + 1),
         market_id=250_000_000 + (number * 48_271 + 12_345) % 999_983,  # a prime: no two alike, and not in order of time
-        event=event, kind=kind, runners=runners, messages=messages,
+        event=event,
+        kind=kind,
+        runners=runners,
+        messages=messages,
         fill=np.maximum(few, np.minimum(0.9, np.log10(ticks + 1) / 6)),
         is_traded=(number % 5 != 3) | (ticks > recording.ticks / 20),
         ends_suspended=ends_suspended,
-        selection_id=_selection_ids(event, kind, runners), runner_price=runner_price, is_winner=is_winner)
+        selection_id=_selection_ids(event, kind, runners),
+        runner_price=runner_price,
+        is_winner=is_winner,
+    )
 
 
 def _ticks(recording: Recording, has_ticks: Bools) -> Floats:
@@ -143,9 +149,13 @@ def _plan_events(recording: Recording, count: int) -> Events:
     goal_length = (45_000 * (1 + noise(seed, "celebration", goal, nth))).astype(np.int64) * scored
     start_length = np.where(is_race, 5_000, 20_000)
     return Events(
-        is_race=is_race, listed=np.maximum(recording.start_ms, (start - lead).astype(np.int64)), start=start, end=end,
+        is_race=is_race,
+        listed=np.maximum(recording.start_ms, (start - lead).astype(np.int64)),
+        start=start,
+        end=end,
         suspended_from=np.column_stack([start, goal_time, end - 30_000]),
-        suspended_until=np.column_stack([start + start_length, goal_time + goal_length, end]))
+        suspended_until=np.column_stack([start + start_length, goal_time + goal_length, end]),
+    )
 
 
 def _selection_ids(event: Ints, kind: Ints, runners: Ints) -> Ints:
@@ -154,8 +164,11 @@ def _selection_ids(event: Ints, kind: Ints, runners: Ints) -> Ints:
     home, away = (100_003 + 2 * (event * 7_919 % 1_000_003) + side for side in (0, 1))
     same = np.ones_like(event)
     ids: Ints = 10_000_019 + event[market] * 40 + number * 3
-    for of_kind, choices in ((MATCH_ODDS, (home, away, 58_805 * same)), (OVER_UNDER, (47_972 * same, 47_973 * same)),
-                             (NEXT_GOAL, (home, away, 69_852 * same))):
+    for of_kind, choices in (
+        (MATCH_ODDS, (home, away, 58_805 * same)),
+        (OVER_UNDER, (47_972 * same, 47_973 * same)),
+        (NEXT_GOAL, (home, away, 69_852 * same)),
+    ):
         for position, choice in enumerate(choices):
             ids = np.where((kind[market] == of_kind) & (number == position), choice[market], ids)
     return ids

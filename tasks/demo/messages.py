@@ -54,31 +54,47 @@ def plan_messages(recording: Recording, markets: Markets) -> Messages:
 
     events, event = markets.events, markets.event[market]
     nth = range(events.suspended_from.shape[1])
-    suspended = [(publish_time >= events.suspended_from[event, n]) & (publish_time < events.suspended_until[event, n]) for n in nth]
-    scored = [(publish_time >= events.suspended_from[event, n])
-              & (events.suspended_from[event, n] < events.suspended_until[event, n]) for n in nth[1:-1]]
+    suspended = [
+        (publish_time >= events.suspended_from[event, n]) & (publish_time < events.suspended_until[event, n])
+        for n in nth
+    ]
+    scored = [
+        (publish_time >= events.suspended_from[event, n])
+        & (events.suspended_from[event, n] < events.suspended_until[event, n])
+        for n in nth[1:-1]
+    ]
     return Messages(
-        market=market, number=number, publish_time=publish_time,
+        market=market,
+        number=number,
+        publish_time=publish_time,
         received_time=publish_time + latency_ms(recording.seed, market, number),
-        is_suspended=np.logical_or.reduce(suspended), is_in_play=publish_time >= events.start[event],
-        goals=np.sum(scored, axis=0), is_twin=is_twin, first=first_of(markets.messages))
+        is_suspended=np.logical_or.reduce(suspended),
+        is_in_play=publish_time >= events.start[event],
+        goals=np.sum(scored, axis=0),
+        is_twin=is_twin,
+        first=first_of(markets.messages),
+    )
 
 
 def latency_ms(seed: int, *keys: Ints) -> Ints:
     """Return how long messages took to arrive: mostly 10 to 17 ms, up to 40, and now and then 300 to 1200."""
     usual = 10 + 8 * noise(seed, "latency", *keys)
     rare = noise(seed, "slow", *keys)
-    slow = np.where(rare < 0.04, 23 * noise(seed, "slower", *keys), 0) + np.where(rare < 0.002, 300 + 860 * rare / 0.002, 0)
+    slow = np.where(rare < 0.04, 23 * noise(seed, "slower", *keys), 0) + np.where(
+        rare < 0.002, 300 + 860 * rare / 0.002, 0
+    )
     latency: Ints = (usual + slow).astype(np.int64)
     return latency
 
 
 def _publish_times(seed: int, markets: Markets, market: Ints, number: Ints) -> Ints:
-    """Return distinct ascending times within each market: the first when it is listed, sparse before the start, then dense."""
+    """Return distinct ascending times within each market: the first when it is listed, sparse before the start, then
+    dense.
+    """
     events, event = markets.events, markets.event[market]
     listed, start, end = events.listed[event], events.start[event], events.end[event]
     when = noise(seed, "when", market, number)
-    before = start - (start - listed) * when ** 3
+    before = start - (start - listed) * when**3
     during = start + (end - 35_000 - start) * when
     is_during = noise(seed, "in play", market, number) < np.where(events.is_race[event], 0.25, 0.6)
     times = np.where(is_during, during, before).astype(np.int64)
@@ -95,7 +111,9 @@ def _publish_times(seed: int, markets: Markets, market: Ints, number: Ints) -> I
 
 
 def lifecycle_rows(seed: int, markets: Markets, messages: Messages, after: int | None, until: int | None) -> pa.Table:
-    """Return the rows of market_lifecycle_events in [after, until), as they were recorded: repeated, not always complete."""
+    """Return the rows of market_lifecycle_events in [after, until), as they were recorded: repeated, not always
+    complete.
+    """
     events = markets.events
     listed = np.arange(len(markets))
     market, nth = members(np.full(len(markets), events.suspended_from.shape[1]))
@@ -107,19 +125,24 @@ def lifecycle_rows(seed: int, markets: Markets, messages: Messages, after: int |
     whose = np.concatenate([listed, market, market, messages.market[again]])
     times = np.concatenate([events.listed[markets.event], begins, ends, messages.publish_time[again]])
     is_last = nth == events.suspended_from.shape[1] - 1
-    status = np.concatenate([0 * listed, _SUSPENDED + 0 * market, is_last * _CLOSED, messages.is_suspended[again] * _SUSPENDED])
+    status = np.concatenate(
+        [0 * listed, _SUSPENDED + 0 * market, is_last * _CLOSED, messages.is_suspended[again] * _SUSPENDED]
+    )
     in_play = np.concatenate([listed < 0, nth > 0, nth >= 0, messages.is_in_play[again]])
 
     order = np.lexsort((whose, times))
     order = order[within(times[order], after, until)]
     whose, times = whose[order], times[order]
     gap = noise(seed, "gap", whose, order)
-    return pa.table({
-        "market_id": markets.ids.take(whose),
-        "status": _STATUSES.take(pa.array(status[order], mask=gap < 0.03)),
-        "in_play": pa.array(in_play[order], mask=gap > 0.9),
-        "publish_time": timestamps(times),
-        "received_time": timestamps(times + latency_ms(seed, whose, order))})
+    return pa.table(
+        {
+            "market_id": markets.ids.take(whose),
+            "status": _STATUSES.take(pa.array(status[order], mask=gap < 0.03)),
+            "in_play": pa.array(in_play[order], mask=gap > 0.9),
+            "publish_time": timestamps(times),
+            "received_time": timestamps(times + latency_ms(seed, whose, order)),
+        }
+    )
 
 
 def timestamps(milliseconds: Ints) -> pa.Array:

@@ -9,7 +9,18 @@ import numpy as np
 from tasks.demo.arrays import Floats
 
 #: From this price (in hundredths) on, up to the next one, prices rise by this step (in hundredths).
-_STEPS = ((100, 1), (200, 2), (300, 5), (400, 10), (600, 20), (1000, 50), (2000, 100), (3000, 200), (5000, 500), (10000, 1000))
+_STEPS = (
+    (100, 1),
+    (200, 2),
+    (300, 5),
+    (400, 10),
+    (600, 20),
+    (1000, 50),
+    (2000, 100),
+    (3000, 200),
+    (5000, 500),
+    (10000, 1000),
+)
 _LARGEST = 100000
 
 

@@ -11,15 +11,11 @@ DAY_MS = 86_400_000
 class Recording:
     """An invented recording. Equal recordings have equal rows.
 
-    Attributes:
-        ticks: about so many ladder and traded rows together, half of each.
-        markets: so many markets, those without ticks included.
-        days: so many UTC days, from start on.
-        start: when the recorder began; a UTC midnight.
-        skew: the market of rank r has ticks in proportion to r ** -skew.
-        levels: at most so many best prices a side.
-        older_days: of so many first days the ladder rows lie in the catch-all partition of what is older than daily ones.
-        seed: another seed gives other rows.
+    Attributes: ticks: about so many ladder and traded rows together, half of each. markets: so many markets, those
+    without ticks included. days: so many UTC days, from start on. start: when the recorder began; a UTC midnight.
+    skew: the market of rank r has ticks in proportion to r ** -skew. levels: at most so many best prices a side.
+    older_days: of so many first days the ladder rows lie in the catch-all partition of what is older than daily
+    ones. seed: another seed gives other rows.
     """
 
     ticks: int

@@ -8,11 +8,11 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from tasks.demo.load import create_schema, load
+from tasks.demo.local_server import PostgresServer, ServerError
 from tasks.demo.recording import Recording
-from tasks.demo.server import PostgresServer, ServerError
-from tasks.outcome import run_task
-from tasks.parameters import EXIT_USAGE, stop
-from tasks.ticks.layout import Layout
+from tasks.storage.layout import Layout
+from tasks.workflow.outcome import run_task
+from tasks.workflow.parameters import EXIT_USAGE, stop
 
 OUTPUT_DIR = Path("data_exports/demo")
 _DATABASE = "netbet"
@@ -22,8 +22,11 @@ _SHOWN_FILES = 6
 def demo(arguments: Sequence[str]) -> int:
     """Run the demo; return the exit code of its ExportAll."""
     if arguments:
-        stop(f"demo takes no options, found {' '.join(arguments)!r}. To export with options of your own: ./run_pipeline.sh ExportAll.",
-             EXIT_USAGE)
+        stop(
+            f"demo takes no options, found {' '.join(arguments)!r}. To export with options of your own:"
+            " ./run_pipeline.sh ExportAll.",
+            EXIT_USAGE,
+        )
     for name in [name for name in os.environ if name.startswith(("POSTGRES_", "PG"))]:
         del os.environ[name]
     try:
@@ -34,9 +37,12 @@ def demo(arguments: Sequence[str]) -> int:
             create_schema(connection)
             connection.close()
             summary = load(Recording.demo(), server.conninfo(_DATABASE))
-            print(f"{summary.ladder_rows:,} ladder rows and {summary.traded_rows:,} traded rows of "
-                  f"{summary.markets - summary.markets_without_ticks} markets on {len(summary.days)} days.\n\n"
-                  f"$ luigi --module tasks ExportAll --output-dir {OUTPUT_DIR} --workers 2", flush=True)
+            print(
+                f"{summary.ladder_rows:,} ladder rows and {summary.traded_rows:,} traded rows of "
+                f"{summary.markets - summary.markets_without_ticks} markets on {len(summary.days)} days.\n\n"
+                f"$ luigi --module tasks ExportAll --output-dir {OUTPUT_DIR} --workers 2",
+                flush=True,
+            )
             os.environ.update(server.environment(_DATABASE))
             code = run_task("ExportAll", ["--output-dir", str(OUTPUT_DIR), "--workers", "2"])
     except ServerError as error:
@@ -64,7 +70,10 @@ def _show(layout: Layout) -> None:
         largest = index.loc[index["total_tick_records"].idxmax()]
         path = layout.output_dir / largest["file_path"]
         ticks = pq.read_table(path).to_pandas()
-        print(f"\n{path}, {len(ticks):,} ticks, {path.stat().st_size / len(ticks):.1f} bytes each; the first and the last three:")
+        print(
+            f"\n{path}, {len(ticks):,} ticks, {path.stat().st_size / len(ticks):.1f} bytes each; the first and the last"
+            " three:"
+        )
         shown = ["publish_time", "selection_id", "record_type", "side", "level", "price", "size", "sequence"]
         print(pd.concat([ticks.head(3), ticks.tail(3)])[shown].to_string(index=False, na_rep=""))
     print(f"\nRun it again: nothing is exported twice. Read them: pandas.read_parquet({str(path)!r})")

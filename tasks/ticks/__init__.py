@@ -1,1 +1,1 @@
-"""What a tick is and how it moves: PostgreSQL to files. Nothing in here knows Luigi."""
+"""What a tick is: columns, arrays, order, text. Imports no other package of the project."""

@@ -8,7 +8,9 @@ Item = TypeVar("Item")
 
 
 def prefetched(items: Iterable[Item]) -> Generator[Item, None, None]:
-    """Yield the items, each next one being made in a thread while its predecessor is used. close() waits for the one being made."""
+    """Yield the items, each next one being made in a thread while its predecessor is used. close() waits for the one
+    being made.
+    """
     source, end = iter(items), object()
     with concurrent.futures.ThreadPoolExecutor(1, "prefetch") as pool:
         waiting = pool.submit(next, source, end)

@@ -10,7 +10,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.bench.measure import ROOT, BenchError, Contender, Sample, pipeline, require_free, require_same, run_in_turn, say, work_directory
+from tests.bench.measure import (
+    ROOT,
+    BenchError,
+    Contender,
+    Sample,
+    pipeline,
+    require_free,
+    require_same,
+    run_in_turn,
+    say,
+    work_directory,
+)
 
 if TYPE_CHECKING:
     from tests.bench.source import Source
@@ -35,24 +46,56 @@ def _numbers(text: str) -> list[int]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="./run_pipeline.sh bench", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
-                                     description="Measure the pipeline against its limit and against what a user would pick instead.")
+    parser = argparse.ArgumentParser(
+        prog="./run_pipeline.sh bench",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Measure the pipeline against its limit and against what a user would pick instead.",
+    )
     parser.add_argument("group", choices=["export", "consolidate", "archive", "growth", "all"])
-    parser.add_argument("--rows", type=lambda text: int(float(text)), help="about so many rows to make, half of them traded "
-                        "(export 20 million, consolidate 6.4 million, archive 5 million)")
+    parser.add_argument(
+        "--rows",
+        type=lambda text: int(float(text)),
+        help=(
+            "about so many rows to make, half of them traded "
+            "(export 20 million, consolidate 6.4 million, archive 5 million)"
+        ),
+    )
     parser.add_argument("--markets", type=int, default=200, help="markets to make (default 200)")
     parser.add_argument("--rounds", type=int, default=3, help="how often each contender runs (default 3)")
     parser.add_argument("--only", help="run contenders whose name contains one of these words, separated by commas")
-    parser.add_argument("--database", action="store_true", help="export, archive: take the database that POSTGRES_HOST, POSTGRES_PORT, "
-                        "POSTGRES_DB, POSTGRES_USER and POSTGRES_PASSWORD (or .env) name, and make none")
-    parser.add_argument("--export-dir", type=Path, help="consolidate: take this Parquet export with an index, and make none")
+    parser.add_argument(
+        "--database",
+        action="store_true",
+        help=(
+            "export, archive: take the database that POSTGRES_HOST, POSTGRES_PORT, "
+            "POSTGRES_DB, POSTGRES_USER and POSTGRES_PASSWORD (or .env) name, and make none"
+        ),
+    )
+    parser.add_argument(
+        "--export-dir", type=Path, help="consolidate: take this Parquet export with an index, and make none"
+    )
     parser.add_argument("--date", type=datetime.date.fromisoformat, help="consolidate: the UTC day of --export-dir")
-    parser.add_argument("--growth-rows", type=_numbers, default=[1_000_000, 4_000_000, 16_000_000], metavar="N,N,…",
-                        help="growth: sizes in rows, in --markets markets (default 1e6,4e6,16e6)")
-    parser.add_argument("--growth-markets", type=_numbers, default=[100, 1_000, 10_000, 100_000], metavar="N,N,…",
-                        help="growth: sizes in markets with about 30 rows each (default 100,1e3,1e4,1e5)")
-    parser.add_argument("--output", type=Path, default=Path("data_exports/bench"), help="results, and what is written meanwhile "
-                        "(default data_exports/bench)")
+    parser.add_argument(
+        "--growth-rows",
+        type=_numbers,
+        default=[1_000_000, 4_000_000, 16_000_000],
+        metavar="N,N,…",
+        help="growth: sizes in rows, in --markets markets (default 1e6,4e6,16e6)",
+    )
+    parser.add_argument(
+        "--growth-markets",
+        type=_numbers,
+        default=[100, 1_000, 10_000, 100_000],
+        metavar="N,N,…",
+        help="growth: sizes in markets with about 30 rows each (default 100,1e3,1e4,1e5)",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("data_exports/bench"),
+        help="results, and what is written meanwhile (default data_exports/bench)",
+    )
     return parser
 
 
@@ -86,18 +129,22 @@ def _is_wanted(chosen: argparse.Namespace, name: str) -> bool:
 def _selected(chosen: argparse.Namespace, contenders: list[Contender]) -> list[Contender]:
     kept = [contender for contender in contenders if _is_wanted(chosen, contender.name)]
     if not kept:
-        raise BenchError(f"--only {chosen.only} names none of: {', '.join(contender.name for contender in contenders)}.")
+        raise BenchError(
+            f"--only {chosen.only} names none of: {', '.join(contender.name for contender in contenders)}."
+        )
     return kept
 
 
 def _about(chosen: argparse.Namespace, what: str, **more: object) -> dict[str, object]:
     from tests.bench.report import machine
+
     return {"what": what, "rounds": chosen.rounds, **more, **machine()}
 
 
 def _with_source(chosen: argparse.Namespace, rows: int, then: "Callable[[Source], str]") -> str:
     from tasks.demo.recording import Recording
     from tests.bench import source
+
     if chosen.database:
         return then(source.given())
     with source.own_server() as server:
@@ -114,23 +161,36 @@ def _export(chosen: argparse.Namespace, work: Path) -> str:
         rows = int(str(expected["rows"]))
         samples = run_in_turn(contenders, work, chosen.rounds, source.server_cpu(), export.need_bytes(rows))
         require_same(samples, expected)
-        return report.write(chosen.output, "export", about | expected, contenders, samples, dict.fromkeys(_names(contenders), rows))
+        return report.write(
+            chosen.output, "export", about | expected, contenders, samples, dict.fromkeys(_names(contenders), rows)
+        )
+
     return _with_source(chosen, 20_000_000, run)
 
 
 def _consolidate(chosen: argparse.Namespace, work: Path) -> str:
     from tests.bench import consolidate, day_export, report
+
     export_dir, date, rows = chosen.export_dir, chosen.date, chosen.rows or 6_400_000
     if export_dir is None:
         say(f"Making a day of {rows:,} rows in {chosen.markets:,} market files ...")
         export_dir, date = work / "tick_export", day_export.DATE
         day_export.make_export(export_dir, rows, chosen.markets)
-    about = _about(chosen, f"the day {date} of {'an invented export' if chosen.export_dir is None else export_dir.name}")
+    about = _about(
+        chosen, f"the day {date} of {'an invented export' if chosen.export_dir is None else export_dir.name}"
+    )
     contenders = _selected(chosen, consolidate.contenders(export_dir.absolute(), date))
     samples = run_in_turn(contenders, work, chosen.rounds, lambda: None, consolidate.need_bytes(rows))
     require_same(samples)
     rows = int(str(samples[0].facts["rows"]))
-    return report.write(chosen.output, "consolidate", about | dict(samples[0].facts), contenders, samples, dict.fromkeys(_names(contenders), rows))
+    return report.write(
+        chosen.output,
+        "consolidate",
+        about | dict(samples[0].facts),
+        contenders,
+        samples,
+        dict.fromkeys(_names(contenders), rows),
+    )
 
 
 def _archive(chosen: argparse.Namespace, work: Path) -> str:
@@ -140,10 +200,16 @@ def _archive(chosen: argparse.Namespace, work: Path) -> str:
         export_dir = work / "tick_export"
         require_free(work, int(str(source.facts()["rows"])) * 500)
         say("Exporting to JSONL ...")
-        command = pipeline("ExportAll", "--format", "jsonl", "--workers", str(os.cpu_count()), "--output-dir", str(export_dir))
-        done = subprocess.run(command, cwd=ROOT, env={**os.environ, **source.environment}, capture_output=True, text=True)
+        command = pipeline(
+            "ExportAll", "--format", "jsonl", "--workers", str(os.cpu_count()), "--output-dir", str(export_dir)
+        )
+        done = subprocess.run(
+            command, cwd=ROOT, env={**os.environ, **source.environment}, capture_output=True, text=True
+        )
         if done.returncode:
-            raise BenchError(f"ExportAll --format jsonl ended with {done.returncode}: {done.stderr.strip().splitlines()[-1]}")
+            raise BenchError(
+                f"ExportAll --format jsonl ended with {done.returncode}: {done.stderr.strip().splitlines()[-1]}"
+            )
         about = _about(chosen, f"JSONL export of {source.what}")
         contenders = _selected(chosen, archive.contenders(export_dir))
         expected = archive.on_disk(export_dir)
@@ -151,26 +217,45 @@ def _archive(chosen: argparse.Namespace, work: Path) -> str:
         require_same(samples, expected)
         rows = dict.fromkeys(_names(contenders), int(str(source.facts()["rows"])))
         return report.write(chosen.output, "archive", about | expected, contenders, samples, rows)
+
     return _with_source(chosen, 5_000_000, run)
 
 
 def _growth(chosen: argparse.Namespace, work: Path) -> str:
     from tasks.demo.recording import Recording
     from tests.bench import export, growth, report, source
+
     with source.own_server() as server:
-        sources = [("rows", rows, source.make(server, f"rows_{rows}", Recording.bench(rows, chosen.markets))) for rows in chosen.growth_rows]
-        sources += [("markets", markets, source.make(server, f"markets_{markets}", Recording.many(markets))) for markets in chosen.growth_markets]
-        about = _about(chosen, "ExportAll over growing databases", postgresql=sources[0][2].query("SHOW server_version")[0][0])
+        sources = [
+            ("rows", rows, source.make(server, f"rows_{rows}", Recording.bench(rows, chosen.markets)))
+            for rows in chosen.growth_rows
+        ]
+        sources += [
+            ("markets", markets, source.make(server, f"markets_{markets}", Recording.many(markets)))
+            for markets in chosen.growth_markets
+        ]
+        about = _about(
+            chosen, "ExportAll over growing databases", postgresql=sources[0][2].query("SHOW server_version")[0][0]
+        )
         contenders = growth.contenders(sources)
         most = max(int(str(one.facts()["rows"])) for _, _, one in sources)
-        samples: list[Sample] = run_in_turn(contenders, work, chosen.rounds, sources[0][2].server_cpu(),
-                                            export.need_bytes(most) + max(chosen.growth_markets) * 20_000)
+        samples: list[Sample] = run_in_turn(
+            contenders,
+            work,
+            chosen.rounds,
+            sources[0][2].server_cpu(),
+            export.need_bytes(most) + max(chosen.growth_markets) * 20_000,
+        )
     rows = {}
     for sample in samples:
         if sample.facts["expected"] != sample.facts["found"]:
-            raise BenchError(f"{sample.contender} exported {sample.facts['found']}, the database has {sample.facts['expected']}.")
+            raise BenchError(
+                f"{sample.contender} exported {sample.facts['found']}, the database has {sample.facts['expected']}."
+            )
         rows[sample.contender] = int(sample.facts["found"]["rows"])  # type: ignore[index]
-    return report.write(chosen.output, "growth", about, contenders, samples, rows, growth.exponents(samples, contenders))
+    return report.write(
+        chosen.output, "growth", about, contenders, samples, rows, growth.exponents(samples, contenders)
+    )
 
 
 def _names(contenders: Sequence[Contender]) -> list[str]:

@@ -25,16 +25,39 @@ def contenders(export_dir: Path) -> list[Contender]:
     tar = ["tar", "-C", str(parent), "--exclude=.*"]
     result = [
         Contender("tar -czf", [[*tar, "-czf", "peer.tar.gz", name]], lambda work: _inside(work / "peer.tar.gz")),
-        Contender("tar with pigz", [[*tar, "--use-compress-program=pigz", "-cf", "peer.tar.gz", name]],
-                  lambda work: _inside(work / "peer.tar.gz"), missing="" if shutil.which("pigz") else "no pigz on the PATH")]
+        Contender(
+            "tar with pigz",
+            [[*tar, "--use-compress-program=pigz", "-cf", "peer.tar.gz", name]],
+            lambda work: _inside(work / "peer.tar.gz"),
+            missing="" if shutil.which("pigz") else "no pigz on the PATH",
+        ),
+    ]
     missing = "" if "Archive" in tasks.PUBLIC else "this version has no task Archive"
     for format in FORMATS:
         archive = parent / f"{name}_{_DATE:%Y%m%d}.{format}"
 
-        command = pipeline("Archive", "--offline", "--output-dir", str(export_dir), "--date", str(_DATE), "--archive-format", format,
-                           "--workers", str(os.cpu_count()))
-        result.append(Contender(f"pipeline: Archive {format}", [command], partial(_archive_facts, archive),
-                                writes=[archive, archive.with_name(f"{archive.name}.sha256")], missing=missing, ours=True))
+        command = pipeline(
+            "Archive",
+            "--offline",
+            "--output-dir",
+            str(export_dir),
+            "--date",
+            str(_DATE),
+            "--archive-format",
+            format,
+            "--workers",
+            str(os.cpu_count()),
+        )
+        result.append(
+            Contender(
+                f"pipeline: Archive {format}",
+                [command],
+                partial(_archive_facts, archive),
+                writes=[archive, archive.with_name(f"{archive.name}.sha256")],
+                missing=missing,
+                ours=True,
+            )
+        )
     return result
 
 
@@ -45,8 +68,11 @@ def need_bytes(export_dir: Path) -> int:
 
 def on_disk(export_dir: Path) -> dict[str, object]:
     """Return what an archive of an export has to hold."""
-    sizes = [path.stat().st_size for path in export_dir.rglob("*")
-             if path.is_file() and not any(part.startswith(".") for part in path.relative_to(export_dir).parts)]
+    sizes = [
+        path.stat().st_size
+        for path in export_dir.rglob("*")
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(export_dir).parts)
+    ]
     return {"files": len(sizes), "bytes": sum(sizes)}
 
 

@@ -19,10 +19,17 @@ LIMIT = "limit: psql COPY"
 
 
 def contenders(source: Source, is_wanted: Callable[[str], bool]) -> list[Contender]:
-    """Return the contenders for an export of a source, each with as many processes as there are cores; of the peers, those that are wanted."""
+    """Return the contenders for an export of a source, each with as many processes as there are cores; of the peers,
+    those that are wanted.
+    """
     environment = dict(source.environment)
-    libpq = {"PGHOST": source.server.host, "PGPORT": str(source.server.port), "PGUSER": source.server.user,
-             "PGDATABASE": source.server.database, "PGPASSWORD": source.server.password}
+    libpq = {
+        "PGHOST": source.server.host,
+        "PGPORT": str(source.server.port),
+        "PGUSER": source.server.user,
+        "PGDATABASE": source.server.database,
+        "PGPASSWORD": source.server.password,
+    }
     expected = source.facts()
     markets = source.markets()
     covered = sum(rows for _, rows in markets)
@@ -35,17 +42,37 @@ def contenders(source: Source, is_wanted: Callable[[str], bool]) -> list[Contend
             limit.append([sys.executable, "-c", _COPY_BY_PSYCOPG2, *statements])
     result = [
         Contender(f"{LIMIT}{stand_in}", limit, lambda _: expected, libpq, is_limit=True),
-        Contender("pipeline: ExportAll", [pipeline("ExportAll", "--workers", str(PROCESSES), "--output-dir", "export")],
-                  partial(parquet_facts, pattern="export/markets/*.parquet"), environment, ours=True)]
+        Contender(
+            "pipeline: ExportAll",
+            [pipeline("ExportAll", "--workers", str(PROCESSES), "--output-dir", "export")],
+            partial(parquet_facts, pattern="export/markets/*.parquet"),
+            environment,
+            ours=True,
+        ),
+    ]
     if covered != expected["rows"]:
-        raise ValueError(f"{expected['rows'] - covered:,} traded rows are of markets without a ladder row, which an export leaves out: "
-                         "the contenders would not read the same rows. Take another database.")
-    job = {"conninfo": source.server.conninfo(), "url": source.url, "processes": PROCESSES, "markets": [market for market, _ in markets]}
+        raise ValueError(
+            f"{expected['rows'] - covered:,} traded rows are of markets without a ladder row, which an export leaves"
+            " out: the contenders would not read the same rows. Take another database."
+        )
+    job = {
+        "conninfo": source.server.conninfo(),
+        "url": source.url,
+        "processes": PROCESSES,
+        "markets": [market for market, _ in markets],
+    }
     for name, peer in PEERS.items():
         command = [sys.executable, "-m", "tests.bench.export_peers", name]
         if is_wanted(name):
-            result.append(Contender(name, [command], partial(parquet_facts, pattern="**/*.parquet"),
-                                    {"BENCH_JOB": json.dumps(job)}, missing=_missing(peer.packages)))
+            result.append(
+                Contender(
+                    name,
+                    [command],
+                    partial(parquet_facts, pattern="**/*.parquet"),
+                    {"BENCH_JOB": json.dumps(job)},
+                    missing=_missing(peer.packages),
+                )
+            )
     return result
 
 

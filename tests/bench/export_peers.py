@@ -1,12 +1,13 @@
-"""What a user would write instead of the pipeline: one query a market, one Parquet file a market, a pool of processes.
+"""What a user would write instead of the pipeline: one query a market, one Parquet file a market, a pool of
+processes.
 
-Not sorted, not checked, not flushed to disk, no index, no metadata. They are spared the search for the markets too: the list is handed to
-them, the largest first. DuckDB reads whole tables with its own threads, as its users do: into a file a table, and, told the partitions by
-name, into files for each market.
+Not sorted, not checked, not flushed to disk, no index, no metadata. They are spared the search for the markets
+too: the list is handed to them, the largest first. DuckDB reads whole tables with its own threads, as its users
+do: into a file a table, and, told the partitions by name, into files for each market.
 
 Nothing of the pipeline is imported here: a peer starts as fast as it would at its user's.
 
-    BENCH_JOB='{"conninfo": …}' python -m tests.bench.export_peers adbc        # into the current directory
+BENCH_JOB='{"conninfo": …}' python -m tests.bench.export_peers adbc        # into the current directory
 """
 
 import dataclasses
@@ -19,7 +20,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-#: DuckDB with its PostgreSQL extension, config/duckdb-scanner.txt: for one version of DuckDB alone, so apart from the others.
+#: DuckDB with its PostgreSQL extension, config/duckdb-scanner.txt: for one version of DuckDB alone, so apart from the
+#: others.
 SCANNER = Path(sys.prefix) / "duckdb-scanner"
 
 _QUERY = """
@@ -46,6 +48,7 @@ def adbc(market_id: str) -> None:
     """The ADBC driver, streamed batch by batch."""
     import adbc_driver_postgresql.dbapi
     import pyarrow.parquet as pq
+
     with _kept(adbc_driver_postgresql.dbapi.connect, _job()["conninfo"]).cursor() as cursor:
         cursor.execute(_QUERY.format(market_id))
         batches = cursor.fetch_record_batch()
@@ -58,12 +61,18 @@ def connectorx(market_id: str) -> None:
     """connectorx, the whole result as one Arrow table."""
     import connectorx as cx
     import pyarrow.parquet as pq
-    pq.write_table(cx.read_sql(_job()["url"], _QUERY.format(market_id), return_type="arrow"), f"{market_id}.parquet", compression="zstd")
+
+    pq.write_table(
+        cx.read_sql(_job()["url"], _QUERY.format(market_id), return_type="arrow"),
+        f"{market_id}.parquet",
+        compression="zstd",
+    )
 
 
 def _engine(conninfo: str) -> Any:
     import psycopg2
     import sqlalchemy
+
     return sqlalchemy.create_engine("postgresql+psycopg2://", creator=functools.partial(psycopg2.connect, conninfo))
 
 
@@ -73,11 +82,14 @@ def pandas(market_id: str) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
     import sqlalchemy
+
     engine = _kept(_engine, _job()["conninfo"])
     writer = None
     with engine.connect().execution_options(stream_results=True, max_row_buffer=100_000) as connection:
         for chunk in pd.read_sql(sqlalchemy.text(_QUERY.format(market_id)), connection, chunksize=100_000):
-            table = pa.Table.from_pandas(chunk.astype({"side": "string", "level": "Int16", "traded_volume": "float64"}), preserve_index=False)
+            table = pa.Table.from_pandas(
+                chunk.astype({"side": "string", "level": "Int16", "traded_volume": "float64"}), preserve_index=False
+            )
             writer = writer or pq.ParquetWriter(f"{market_id}.parquet", table.schema, compression="zstd")
             writer.write_table(table.cast(writer.schema))
     if writer:
@@ -91,6 +103,7 @@ def psycopg2_csv(market_id: str) -> None:
     import psycopg2
     import pyarrow.csv
     import pyarrow.parquet as pq
+
     buffer = io.BytesIO()
     with _kept(psycopg2.connect, _job()["conninfo"]).cursor() as cursor:
         cursor.copy_expert(f"COPY ({_QUERY.format(market_id)}) TO STDOUT (FORMAT csv, HEADER)", buffer)
@@ -99,7 +112,9 @@ def psycopg2_csv(market_id: str) -> None:
     pq.write_table(pyarrow.csv.read_csv(buffer, convert_options=types), f"{market_id}.parquet", compression="zstd")
 
 
-_LADDER = "SELECT market_id, selection_id, side, level, price, size, publish_time, received_time FROM source.stream_ingest."
+_LADDER = (
+    "SELECT market_id, selection_id, side, level, price, size, publish_time, received_time FROM source.stream_ingest."
+)
 _TRADED = """SELECT market_id, selection_id, NULL AS side, NULL AS level, price, size_traded AS size, publish_time, received_time
                FROM source.stream_ingest.traded_volume"""
 
@@ -109,17 +124,26 @@ def _scanner() -> Any:
     sys.path.insert(0, str(SCANNER))
     import duckdb
     import duckdb_ext
+
     job = _job()
-    connection = duckdb_ext.init(duckdb.connect(config={"threads": job["processes"], "preserve_insertion_order": False}))
+    connection = duckdb_ext.init(
+        duckdb.connect(config={"threads": job["processes"], "preserve_insertion_order": False})
+    )
     where = job["conninfo"].replace("'", "''")
     return connection.execute(f"LOAD postgres; ATTACH '{where}' AS source (TYPE postgres, READ_ONLY)")
 
 
 def duckdb_tables() -> None:
-    """DuckDB's PostgreSQL scanner on the two tables as they are: the partitioned one in one piece, the other by pages on all threads."""
+    """DuckDB's PostgreSQL scanner on the two tables as they are: the partitioned one in one piece, the other by pages
+    on all threads.
+    """
     connection = _scanner()
-    for name, select, by_pages in (("ladder_levels", f"{_LADDER}ladder_levels", False), ("traded_volume", _TRADED, True)):
-        # by pages it does not end on a partitioned table: it takes that for one of 2^64 pages (duckdb-postgres issue 220)
+    for name, select, by_pages in (
+        ("ladder_levels", f"{_LADDER}ladder_levels", False),
+        ("traded_volume", _TRADED, True),
+    ):
+        # by pages it does not end on a partitioned table: it takes that for one of 2^64 pages (duckdb-postgres issue
+        # 220)
         connection.execute(f"SET pg_use_ctid_scan = {by_pages}; COPY ({select}) TO '{name}.parquet' (COMPRESSION zstd)")
 
 
@@ -129,13 +153,18 @@ def duckdb_partitions() -> None:
     partitions = connection.execute("""FROM postgres_query('source', $$
         SELECT relname FROM pg_inherits JOIN pg_class ON oid = inhrelid
          WHERE inhparent = 'stream_ingest.ladder_levels'::regclass ORDER BY relname $$)""").fetchall()
-    union = " UNION ALL ".join([f'{_LADDER}"{name}"' for name, in partitions] + [_TRADED])
-    connection.execute(f"COPY ({union}) TO 'markets' (FORMAT parquet, COMPRESSION zstd, PARTITION_BY (market_id), WRITE_PARTITION_COLUMNS)")
+    union = " UNION ALL ".join([f'{_LADDER}"{name}"' for (name,) in partitions] + [_TRADED])
+    connection.execute(
+        f"COPY ({union}) TO 'markets' (FORMAT parquet, COMPRESSION zstd, PARTITION_BY (market_id),"
+        " WRITE_PARTITION_COLUMNS)"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class Peer:
-    """A peer, and the packages that it needs. Exactly one of the functions is given: to export one market, or everything."""
+    """A peer, and the packages that it needs. Exactly one of the functions is given: to export one market, or
+    everything.
+    """
 
     packages: Sequence[str]
     market: Callable[[str], None] | None = None

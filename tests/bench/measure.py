@@ -17,7 +17,8 @@ import psutil
 ROOT = Path(__file__).resolve().parent.parent.parent
 _SAMPLE_S = 0.02
 _LOOK_S = 0.1
-#: The shared part of forked processes is walked page by page: often enough to see a plateau, seldom enough not to disturb.
+#: The shared part of forked processes is walked page by page: often enough to see a plateau, seldom enough not to
+#: disturb.
 _PSS_S = 0.5
 
 
@@ -29,13 +30,12 @@ class BenchError(Exception):
 class Contender:
     """One way to do the job.
 
-    Attributes:
-        commands: what runs side by side; the time is from the start of the first to the end of the last.
-        facts: told after each run what its output holds (compared between contenders), in a directory that it may have written to.
-        writes: the files that it writes elsewhere than in its directory, removed before and after each run.
-        prepare: called before each run, not measured. keep_output: leave what was written for the contender that comes next.
-        missing: why it cannot run here; then it is listed and not run.
-        is_limit: the figure that the others are compared with; without one, the fastest that is not ours.
+    Attributes: commands: what runs side by side; the time is from the start of the first to the end of the last.
+    facts: told after each run what its output holds (compared between contenders), in a directory that it may have
+    written to. writes: the files that it writes elsewhere than in its directory, removed before and after each
+    run. prepare: called before each run, not measured. keep_output: leave what was written for the contender that
+    comes next. missing: why it cannot run here; then it is listed and not run. is_limit: the figure that the
+    others are compared with; without one, the fastest that is not ours.
     """
 
     name: str
@@ -53,7 +53,9 @@ class Contender:
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """One run. Processor seconds are of the commands and all they started; server_cpu_s is PostgreSQL's, None where it is not visible."""
+    """One run. Processor seconds are of the commands and all they started; server_cpu_s is PostgreSQL's, None where
+    it is not visible.
+    """
 
     contender: str
     round: int
@@ -109,7 +111,9 @@ class _Memory(threading.Thread):
 
 def measure_run(contender: Contender, work: Path, number: int, server_cpu: Callable[[], float | None]) -> Sample:
     """Run a contender once in a directory. Raises BenchError when one of its commands fails."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("POSTGRES_", "PG", "LUIGI_"))}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("POSTGRES_", "PG", "LUIGI_"))
+    }
     environment |= {"PYTHONPATH": str(ROOT)} | contender.environment
     log = work.with_suffix(".log")
     server_before = server_cpu()
@@ -117,8 +121,15 @@ def measure_run(contender: Contender, work: Path, number: int, server_cpu: Calla
         started = time.monotonic()
         processes = []
         for command in contender.commands:
-            process = subprocess.Popen(command, cwd=work, env=environment, stdin=subprocess.DEVNULL, stderr=output,
-                                       stdout=subprocess.DEVNULL, start_new_session=True)
+            process = subprocess.Popen(
+                command,
+                cwd=work,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stderr=output,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,
+            )
             unfinished.callback(_end, process)
             processes.append(process)
         memory = _Memory([process.pid for process in processes])
@@ -139,7 +150,9 @@ def measure_run(contender: Contender, work: Path, number: int, server_cpu: Calla
     server_cpu_s = None if server_before is None or server_after is None else server_after - server_before
     written = [*work.rglob("*"), *contender.writes]
     output_bytes = sum(path.stat().st_size for path in written if path.is_file())
-    return Sample(contender.name, number, wall_s, cpu_s, server_cpu_s, peak_bytes, output_bytes, dict(contender.facts(work)))
+    return Sample(
+        contender.name, number, wall_s, cpu_s, server_cpu_s, peak_bytes, output_bytes, dict(contender.facts(work))
+    )
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
@@ -150,8 +163,9 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
         process.wait()
 
 
-def run_in_turn(contenders: Sequence[Contender], work: Path, rounds: int, server_cpu: Callable[[], float | None],
-                need_bytes: int) -> list[Sample]:
+def run_in_turn(
+    contenders: Sequence[Contender], work: Path, rounds: int, server_cpu: Callable[[], float | None], need_bytes: int
+) -> list[Sample]:
     """Run all contenders round by round, one after the other, each into an empty directory that is removed afterwards.
 
     Raises BenchError when one fails, when the disk has no need_bytes free, or when two did not produce the same rows.
@@ -174,8 +188,10 @@ def run_in_turn(contenders: Sequence[Contender], work: Path, rounds: int, server
             _remove(contender.writes)
             if not contender.keep_output:
                 shutil.rmtree(directory)
-            say(f"  round {number} of {rounds}: {contender.name}: {sample.wall_s:.1f} s, {sample.cpu_s:.1f} CPU s, "
-                f"{sample.peak_bytes / 1e6:,.0f} MB")
+            say(
+                f"  round {number} of {rounds}: {contender.name}: {sample.wall_s:.1f} s, {sample.cpu_s:.1f} CPU s, "
+                f"{sample.peak_bytes / 1e6:,.0f} MB"
+            )
     return samples
 
 
@@ -185,20 +201,26 @@ def _remove(files: Sequence[Path]) -> None:
 
 
 def require_same(samples: Sequence[Sample], expected: Mapping[str, object] | None = None) -> None:
-    """Raise BenchError unless all samples say the same of what was produced, and that it is what was expected, if that is known."""
+    """Raise BenchError unless all samples say the same of what was produced, and that it is what was expected, if
+    that is known.
+    """
     expected = samples[0].facts if expected is None else expected
     for sample in samples:
         if sample.facts != expected:
-            raise BenchError(f"{sample.contender} did not produce the same rows: {dict(sample.facts)}, expected {dict(expected)}. "
-                             "Its time says nothing.")
+            raise BenchError(
+                f"{sample.contender} did not produce the same rows: {dict(sample.facts)}, expected {dict(expected)}. "
+                "Its time says nothing."
+            )
 
 
 def require_free(directory: Path, need_bytes: int) -> None:
     """Raise BenchError unless the disk of a directory has so many bytes free."""
     free = shutil.disk_usage(directory).free
     if free < need_bytes:
-        raise BenchError(f"{directory} has {free / 1e9:.1f} GB free, this needs about {need_bytes / 1e9:.1f} GB. "
-                         "Name another place with --output (and TMPDIR for the database), or fewer --rows.")
+        raise BenchError(
+            f"{directory} has {free / 1e9:.1f} GB free, this needs about {need_bytes / 1e9:.1f} GB. "
+            "Name another place with --output (and TMPDIR for the database), or fewer --rows."
+        )
 
 
 @contextlib.contextmanager

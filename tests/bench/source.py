@@ -12,9 +12,9 @@ import psutil
 import psycopg2
 
 from tasks.demo.load import create_schema, load
+from tasks.demo.local_server import PostgresServer
 from tasks.demo.recording import Recording
-from tasks.demo.server import PostgresServer
-from tasks.ticks.server import Server
+from tasks.postgres.server import Server
 from tests.bench.measure import require_free, say
 
 #: On disk with its indexes, a row of the recorder's tables takes about so much; and as much again while it is loaded.
@@ -31,11 +31,16 @@ _LEAVES = """
        AND (c.oid = 'stream_ingest.traded_volume'::regclass OR inh.inhparent = 'stream_ingest.ladder_levels'::regclass)
 """
 
-#: What must be equal, whoever read the rows: sums that do not depend on the order. The same arithmetic in PostgreSQL and in DuckDB.
+#: What must be equal, whoever read the rows: sums that do not depend on the order. The same arithmetic in PostgreSQL
+#: and in DuckDB.
 FACTS = {
     "rows": "count(*)",
-    "price": "sum(floor({price} * 1000 + 0.5)::decimal(38, 0)) FILTER (WHERE {price} > '-Infinity' AND {price} < 'Infinity')",
-    "size": "sum(floor({size} * 1000 + 0.5)::decimal(38, 0)) FILTER (WHERE {size} > '-Infinity' AND {size} < 'Infinity')",
+    "price": (
+        "sum(floor({price} * 1000 + 0.5)::decimal(38, 0)) FILTER (WHERE {price} > '-Infinity' AND {price} < 'Infinity')"
+    ),
+    "size": (
+        "sum(floor({size} * 1000 + 0.5)::decimal(38, 0)) FILTER (WHERE {size} > '-Infinity' AND {size} < 'Infinity')"
+    ),
     "selections": "sum(selection_id)",
     "markets": "count(DISTINCT market_id)",
 }
@@ -69,13 +74,17 @@ class Source:
             return cursor.fetchall()
 
     def copies(self, processes: int) -> list[list[str]]:
-        """Return for each process the COPY statements that together read every row once: an equal share of each table's pages."""
+        """Return for each process the COPY statements that together read every row once: an equal share of each
+        table's pages.
+        """
         shares: list[list[str]] = [[] for _ in range(processes)]
         for table, is_ladder, pages in self.query(_LEAVES):
             for number, share in enumerate(shares):
                 edges = [pages * edge // processes for edge in (number, number + 1)]
-                share.append(f"COPY (SELECT {LADDER if is_ladder else TRADED} FROM {table} "
-                             f"WHERE ctid >= '({edges[0]},0)' AND ctid < '({edges[1]},0)') TO STDOUT (FORMAT binary)")
+                share.append(
+                    f"COPY (SELECT {LADDER if is_ladder else TRADED} FROM {table} "
+                    f"WHERE ctid >= '({edges[0]},0)' AND ctid < '({edges[1]},0)') TO STDOUT (FORMAT binary)"
+                )
         return shares
 
     def markets(self) -> list[tuple[str, int]]:
@@ -89,15 +98,19 @@ class Source:
     def facts(self) -> dict[str, object]:
         """Return what every contender has to produce, from SQL alone."""
         columns = ", ".join(text.format(price="price", size="size") for text in FACTS.values())
-        row, = self.query(f"""
+        (row,) = self.query(
+            f"""
             SELECT {columns} FROM (
                 SELECT market_id, selection_id, price, size FROM stream_ingest.ladder_levels
-                 UNION ALL SELECT market_id, selection_id, price, size_traded FROM stream_ingest.traded_volume) AS tick""")
+                 UNION ALL SELECT market_id, selection_id, price, size_traded FROM stream_ingest.traded_volume) AS tick"""
+        )
         return {name: int(value or 0) for name, value in zip(FACTS, row)}
 
     def server_cpu(self) -> Callable[[], float | None]:
         """Return a function that tells the processor seconds PostgreSQL has used so far; None if it runs elsewhere."""
-        (pids,), = self.query("SELECT array_agg(pid) FROM pg_stat_activity WHERE backend_type IN ('checkpointer', 'background writer')")
+        ((pids,),) = self.query(
+            "SELECT array_agg(pid) FROM pg_stat_activity WHERE backend_type IN ('checkpointer', 'background writer')"
+        )
         try:
             postmaster = psutil.Process(pids[0]).parent()
             if postmaster is None or not postmaster.name().startswith("postgres"):
@@ -113,8 +126,11 @@ class Source:
                     with contextlib.suppress(psutil.Error):
                         times = child.cpu_times()
                         total += times.user + times.system
-                if postmaster.cpu_times().children_user == own.children_user:  # else one ended meanwhile, and stands in neither
+                if (
+                    postmaster.cpu_times().children_user == own.children_user
+                ):  # else one ended meanwhile, and stands in neither
                     return float(total)
+
         return seconds
 
 
@@ -133,11 +149,15 @@ def make(server: PostgresServer, name: str, recording: Recording) -> Source:
     with contextlib.closing(server.connect(name)) as connection:
         create_schema(connection)
     summary = load(recording, server.conninfo(name))
-    what = (f"invented: {summary.ladder_rows:,} ladder and {summary.traded_rows:,} traded rows in "
-            f"{summary.markets - summary.markets_without_ticks:,} markets")
+    what = (
+        f"invented: {summary.ladder_rows:,} ladder and {summary.traded_rows:,} traded rows in "
+        f"{summary.markets - summary.markets_without_ticks:,} markets"
+    )
     environment = server.environment(name)
     own = server.program("psql")
-    return Source(Server.from_environment(environment), environment, what, shutil.which("psql") or (str(own) if own else None))
+    return Source(
+        Server.from_environment(environment), environment, what, shutil.which("psql") or (str(own) if own else None)
+    )
 
 
 def given() -> Source:

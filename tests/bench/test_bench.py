@@ -8,7 +8,16 @@ import pytest
 
 from tests.bench import growth, report
 from tests.bench.__main__ import main
-from tests.bench.measure import ROOT, BenchError, Contender, Sample, measure_run, require_free, require_same, run_in_turn
+from tests.bench.measure import (
+    ROOT,
+    BenchError,
+    Contender,
+    Sample,
+    measure_run,
+    require_free,
+    require_same,
+    run_in_turn,
+)
 
 _GROWN = """
 import subprocess, sys, time
@@ -29,7 +38,24 @@ def _results(tmp_path, group):
 
 
 def test_export_beside_its_limit_and_a_peer(tmp_path):
-    assert main(["export", "--rows", "3000", "--markets", "8", "--rounds", "1", "--only", "limit,ExportAll,adbc", "--output", str(tmp_path)]) == 0
+    assert (
+        main(
+            [
+                "export",
+                "--rows",
+                "3000",
+                "--markets",
+                "8",
+                "--rounds",
+                "1",
+                "--only",
+                "limit,ExportAll,adbc",
+                "--output",
+                str(tmp_path),
+            ]
+        )
+        == 0
+    )
     found, text = _results(tmp_path, "export")
     names = ["limit: psql COPY", "pipeline: ExportAll", "adbc, a file a market"]
     assert [sample["contender"] for sample in found["samples"]] == names
@@ -43,26 +69,78 @@ def test_export_beside_its_limit_and_a_peer(tmp_path):
 
 def test_peers_do_not_pay_for_the_pipelines_start():
     loaded = "import sys, tests.bench.export_peers, tests.bench.consolidate_peers; print(*sys.modules)"
-    modules = subprocess.run([sys.executable, "-c", loaded], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+    modules = subprocess.run(
+        [sys.executable, "-c", loaded], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.split()
     assert {"tests.bench.export_peers", "tests.bench.consolidate_peers"} <= set(modules)
     assert not {"tasks", "luigi", "pandas", "pyarrow", "duckdb"} & set(modules)
 
 
 def test_a_day_beside_duckdb(tmp_path):
-    assert main(["consolidate", "--rows", "20000", "--markets", "5", "--rounds", "1", "--only", "pipeline,duckdb", "--output", str(tmp_path)]) == 0
+    assert (
+        main(
+            [
+                "consolidate",
+                "--rows",
+                "20000",
+                "--markets",
+                "5",
+                "--rounds",
+                "1",
+                "--only",
+                "pipeline,duckdb",
+                "--output",
+                str(tmp_path),
+            ]
+        )
+        == 0
+    )
     found, _ = _results(tmp_path, "consolidate")
     assert len(found["lines"]) == 2 and found["about"]["sorted"] == "True" and int(found["about"]["rows"]) > 10_000
 
 
 def test_archive_beside_tar(tmp_path):
-    assert main(["archive", "--rows", "3000", "--markets", "8", "--rounds", "1", "--only", "tar -czf,Archive", "--output", str(tmp_path)]) == 0
+    assert (
+        main(
+            [
+                "archive",
+                "--rows",
+                "3000",
+                "--markets",
+                "8",
+                "--rounds",
+                "1",
+                "--only",
+                "tar -czf,Archive",
+                "--output",
+                str(tmp_path),
+            ]
+        )
+        == 0
+    )
     found, _ = _results(tmp_path, "archive")
     assert found["samples"][0]["facts"] == {"files": found["about"]["files"], "bytes": found["about"]["bytes"]}
 
 
 def test_growth(tmp_path):
-    assert main(["growth", "--growth-rows", "2e3", "--growth-markets", "5,10", "--markets", "5", "--rounds", "1",
-                 "--output", str(tmp_path)]) == 0
+    assert (
+        main(
+            [
+                "growth",
+                "--growth-rows",
+                "2e3",
+                "--growth-markets",
+                "5,10",
+                "--markets",
+                "5",
+                "--rounds",
+                "1",
+                "--output",
+                str(tmp_path),
+            ]
+        )
+        == 0
+    )
     found, _ = _results(tmp_path, "growth")
     assert set(found["exponents"]) == {"markets, first run", "markets, nothing to do"}
     assert [sample["facts"]["found"] == sample["facts"]["expected"] for sample in found["samples"]] == [True] * 5
@@ -74,8 +152,11 @@ def test_contenders_run_in_turn_each_into_an_empty_directory(tmp_path):
         return {"round": None}
 
     elsewhere = tmp_path / "written"
-    contenders = [Contender("a", [["touch", str(elsewhere)]], facts, writes=[elsewhere]), Contender("b", [["true"]], facts),
-                  Contender("c", [["false"]], facts, missing="no c here")]
+    contenders = [
+        Contender("a", [["touch", str(elsewhere)]], facts, writes=[elsewhere]),
+        Contender("b", [["true"]], facts),
+        Contender("c", [["false"]], facts, missing="no c here"),
+    ]
     samples = run_in_turn(contenders, tmp_path, 2, lambda: None, 0)
     assert [(sample.contender, sample.round) for sample in samples] == [("a", 1), ("b", 1), ("a", 2), ("b", 2)]
     assert list(tmp_path.iterdir()) == []
@@ -84,9 +165,10 @@ def test_contenders_run_in_turn_each_into_an_empty_directory(tmp_path):
 def test_the_exponent_is_that_of_the_measurements():
     sizes = [100, 1_000, 10_000]
     contenders = [Contender(f"rows {size} first run", [], lambda _: {}, size=size) for size in sizes]
-    samples = [_sample(f"rows {size} first run", wall_s=3e-5 * size ** 1.5, peak_bytes=7 * size) for size in sizes]
+    samples = [_sample(f"rows {size} first run", wall_s=3e-5 * size**1.5, peak_bytes=7 * size) for size in sizes]
     assert growth.exponents(samples, contenders)["rows, first run"] == pytest.approx(
-        {"time": 1.5, "memory": 1, "time, last step": 1.5, "memory, last step": 1})
+        {"time": 1.5, "memory": 1, "time, last step": 1.5, "memory, last step": 1}
+    )
 
 
 def test_other_rows_are_no_result():
@@ -99,7 +181,9 @@ def test_other_rows_are_no_result():
 
 def test_the_median_and_its_ratio_to_the_limit():
     contenders = [Contender("limit", [], lambda _: {}, is_limit=True), Contender("other", [], lambda _: {})]
-    samples = [_sample(name, wall_s) for name, walls in (("limit", (2, 1, 9)), ("other", (6, 5, 1))) for wall_s in walls]
+    samples = [
+        _sample(name, wall_s) for name, walls in (("limit", (2, 1, 9)), ("other", (6, 5, 1))) for wall_s in walls
+    ]
     limit, other = report.lines(samples, contenders, {"limit": 10, "other": 10})
     assert (limit.median_s, limit.spread, limit.rows_per_s) == (2, (1, 9), 5)
     assert (other.median_s, other.ratio) == (5, 2.5)
@@ -122,4 +206,4 @@ def test_a_contender_that_fails_is_named_with_its_last_words(tmp_path):
 
 def test_a_full_disk_is_noticed_before(tmp_path):
     with pytest.raises(BenchError, match="GB free, this needs about 1000000.0 GB"):
-        require_free(tmp_path, 10 ** 15)
+        require_free(tmp_path, 10**15)

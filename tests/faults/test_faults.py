@@ -13,9 +13,9 @@ import psutil
 import pytest
 
 from tasks.demo.load import load
+from tasks.demo.local_server import PostgresServer
 from tasks.demo.recording import Recording
-from tasks.demo.server import PostgresServer
-from tasks.ticks.publish import process_name, remove_leftovers
+from tasks.storage.atomic_files import process_name, remove_leftovers
 from tests.conftest import Pipeline, new_source
 
 
@@ -37,7 +37,9 @@ def undisturbed(recorded, tmp_path_factory):
 
 
 def kill_session(process):
-    """Kill a run with all its worker processes, also one that is being forked meanwhile; return when none works any more."""
+    """Kill a run with all its worker processes, also one that is being forked meanwhile; return when none works any
+    more.
+    """
     while alive := [other for other in psutil.process_iter() if works_in(other, process.pid)]:
         for other in alive:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -64,7 +66,9 @@ def test_killed_again_and_again_it_ends_like_an_undisturbed_run(recorded, undist
     for attempt in range(6):
         process = pipeline.start("ExportAll", "--workers", "2", "--format", format)
         known = len(seen)
-        while process.poll() is None and len(list(pipeline.output_dir.glob("markets/marketId=*"))) <= known + 12 * attempt:
+        while (
+            process.poll() is None and len(list(pipeline.output_dir.glob("markets/marketId=*"))) <= known + 12 * attempt
+        ):
             time.sleep(0.01)
         kill_session(process)
         process.stderr.close()
@@ -89,7 +93,9 @@ def test_ten_at_once_one_works_and_nine_exit_10(recorded, undisturbed, tmp_path)
     assert pipeline.files() == undisturbed
 
 
-@pytest.mark.parametrize("to_whom", [["-INT", "-s"], ["-TERM", "-s"], ["-TERM", "-o", "-s"]], ids=["ctrl-c", "kill-all", "kill"])
+@pytest.mark.parametrize(
+    "to_whom", [["-INT", "-s"], ["-TERM", "-s"], ["-TERM", "-o", "-s"]], ids=["ctrl-c", "kill-all", "kill"]
+)
 def test_ctrl_c_and_kill_leave_all_in_order(recorded, undisturbed, tmp_path, to_whom):
     pipeline = Pipeline(tmp_path / "out", recorded.environment)
     process = pipeline.start("ExportAll", "--workers", "2")
@@ -123,8 +129,8 @@ import tasks
 
 def test_an_interrupt_that_strikes_while_python_forks_is_not_lost():
     program = """
-import os, time, tasks.interrupts
-tasks.interrupts.make_sure_of_interrupts()
+import os, time, tasks.workflow.interrupts
+tasks.workflow.interrupts.make_sure_of_interrupts()
 def interrupted():
     raise KeyboardInterrupt
 os.register_at_fork(after_in_parent=interrupted)
@@ -141,8 +147,8 @@ except KeyboardInterrupt:
 
 def test_a_process_that_clears_up_after_ctrl_c_is_not_terminated_meanwhile():
     program = """
-import os, signal, sys, tasks.interrupts
-tasks.interrupts.make_sure_of_interrupts()
+import os, signal, sys, tasks.workflow.interrupts
+tasks.workflow.interrupts.make_sure_of_interrupts()
 try:
     os.kill(os.getpid(), signal.SIGINT)
 except KeyboardInterrupt:
@@ -173,8 +179,14 @@ def test_a_full_disk_fails_in_one_line_and_the_next_run_carries_on(recorded, und
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 
-    result = subprocess.run(pipeline.command("ExportAll"), env=pipeline.full_environment(), cwd=tmp_path, capture_output=True, text=True,
-                            preexec_fn=small_disk)
+    result = subprocess.run(
+        pipeline.command("ExportAll"),
+        env=pipeline.full_environment(),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        preexec_fn=small_disk,
+    )
     assert result.returncode == 30 and "Traceback" not in result.stderr, result.stderr
     assert "File too large" in result.stderr
     assert not list(pipeline.output_dir.rglob("*.tmp"))

@@ -35,12 +35,20 @@ def rich(small: Source) -> Source:
     """The small source with everything that real data and people come up with."""
     small.market("1.105", "31", tuple(enumerate(NAMES)))
     for selection_id in range(len(NAMES)):
-        small.message("1.105", f"{DAY} 12:00:00.5+00", prices=(1.01, float("nan"), 1000.0), traded=(float("inf"), 0.1 + 0.2, float("nan")),
-                      selection_id=selection_id, size=1e16 + selection_id)
+        small.message(
+            "1.105",
+            f"{DAY} 12:00:00.5+00",
+            prices=(1.01, float("nan"), 1000.0),
+            traded=(float("inf"), 0.1 + 0.2, float("nan")),
+            selection_id=selection_id,
+            size=1e16 + selection_id,
+        )
     small.message("1.106", f"{DAY} 12:00:00.5+00")  # no row in public.markets
     small.message("1.107", f"{NEXT} 12:00:00+00")  # ladder rows on the next day only, traded rows on both
-    small.query("INSERT INTO stream_ingest.traded_volume VALUES ('1.107', 3, 2.5, 7, %s, %s), ('1.108', 3, 2.5, 7, %s, %s)",
-                *[f"{DAY} 23:00+00"] * 4)  # 1.108 has no ladder row at all: no export covers it
+    small.query(
+        "INSERT INTO stream_ingest.traded_volume VALUES ('1.107', 3, 2.5, 7, %s, %s), ('1.108', 3, 2.5, 7, %s, %s)",
+        *[f"{DAY} 23:00+00"] * 4,
+    )  # 1.108 has no ladder row at all: no export covers it
     small.query("""INSERT INTO stream_ingest.ladder_levels
                    SELECT '1.' || market, 1, side, level, 2 + level, n, t, t + interval '9 milliseconds'
                      FROM generate_series(300, 320) AS market, generate_series(1, 20) AS n, unnest(ARRAY['B', 'L']) AS side,
@@ -50,9 +58,16 @@ def rich(small: Source) -> Source:
 
 
 def test_three_ways_and_any_chunks_give_the_same_bytes_that_sql_confirms(pipeline, rich):
-    ways = [(beside(pipeline, f"{task}-{format}"), task, format, chunk_rows) for task, format, chunk_rows in (
-        ("ConsolidateDay", "parquet", "1500000"), ("ConsolidateDay", "parquet", "1000"), ("ConsolidateDay", "jsonl", "100000"),
-        ("ConsolidateDayDirect", "parquet", "1500000"), ("ConsolidateDayDirect", "parquet", "1000"))]
+    ways = [
+        (beside(pipeline, f"{task}-{format}"), task, format, chunk_rows)
+        for task, format, chunk_rows in (
+            ("ConsolidateDay", "parquet", "1500000"),
+            ("ConsolidateDay", "parquet", "1000"),
+            ("ConsolidateDay", "jsonl", "100000"),
+            ("ConsolidateDayDirect", "parquet", "1500000"),
+            ("ConsolidateDayDirect", "parquet", "1000"),
+        )
+    ]
     found = []
     for where, task, format, chunk_rows in ways:
         for path in where.output_dir.glob("consolidat*"):
@@ -64,25 +79,51 @@ def test_three_ways_and_any_chunks_give_the_same_bytes_that_sql_confirms(pipelin
     where = ways[0][0]
     path = where.output_dir / NAME.format(DAY.replace("-", "_"))
     day = "publish_time >= '2026-02-05 00:00+00' AND publish_time < '2026-02-06 00:00+00'"
-    ladder, traded = (rich.query(f"SELECT count(*), sum(round(extract(epoch FROM publish_time) * 1000000)::bigint), sum(selection_id) "
-                                 f"FROM stream_ingest.{table} WHERE {day} AND market_id <> '1.108'")[0]
-                      for table in ("ladder_levels", "traded_volume"))
-    text = duckdb.read_csv(str(path), header=True, all_varchar=True, quotechar='"', escapechar='"', delimiter=",", lineterminator="\\n")
+    ladder, traded = (
+        rich.query(
+            "SELECT count(*), sum(round(extract(epoch FROM publish_time) * 1000000)::bigint), sum(selection_id) "
+            f"FROM stream_ingest.{table} WHERE {day} AND market_id <> '1.108'"
+        )[0]
+        for table in ("ladder_levels", "traded_volume")
+    )
+    text = duckdb.read_csv(
+        str(path), header=True, all_varchar=True, quotechar='"', escapechar='"', delimiter=",", lineterminator="\\n"
+    )
     sums = "count(*), sum(epoch_us(publish_time::timestamptz)), sum(selection_id::bigint)"
     for record_type, wanted in (("ladder", ladder), ("traded", traded)):
         assert text.filter(f"record_type = '{record_type}'").aggregate(sums).fetchall() == [wanted]
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file))
-    keys = [(row["publish_time"], row["market_id"], int(row["selection_id"]), {"BACK": 0, "LAY": 1, "": 2}[row["side"]],
-             int(row["level"] or -1), int(row["sequence"])) for row in rows]
+    keys = [
+        (
+            row["publish_time"],
+            row["market_id"],
+            int(row["selection_id"]),
+            {"BACK": 0, "LAY": 1, "": 2}[row["side"]],
+            int(row["level"] or -1),
+            int(row["sequence"]),
+        )
+        for row in rows
+    ]
     assert all(one < following for one, following in zip(keys, keys[1:]))
     runners = {int(row["selection_id"]): row["runner_name"] for row in rows if row["market_id"] == "1.105"}
     assert runners == {selection: name or "" for selection, name in enumerate(NAMES)}
     numbers = [row["price"] for row in rows if row["market_id"] == "1.105" and row["selection_id"] == "0"]
     assert numbers == ["1.01", "NaN", "1000"] * 2 + ["0.30000000000000004", "Infinity", "NaN"]
     assert {row["event_id"] + row["market_type"] for row in rows if row["market_id"] == "1.106"} == {""}
-    assert {row["market_id"] for row in rows} == {"1.101", "1.103", "1.105", "1.106", "1.107", *(f"1.{n}" for n in range(300, 321))}
-    described = {(row["market_status"], row["market_start_time"], row["market_type"]) for row in rows if row["market_id"] == "1.101"}
+    assert {row["market_id"] for row in rows} == {
+        "1.101",
+        "1.103",
+        "1.105",
+        "1.106",
+        "1.107",
+        *(f"1.{n}" for n in range(300, 321)),
+    }
+    described = {
+        (row["market_status"], row["market_start_time"], row["market_type"])
+        for row in rows
+        if row["market_id"] == "1.101"
+    }
     assert described == {("CLOSED", "2026-02-05T12:00:00.000000Z", "MATCH_ODDS_FT")}
 
 
@@ -94,10 +135,19 @@ def test_a_day_exports_its_own_markets_and_no_other(pipeline):
     assert [line.split(",")[0] for line in index.splitlines()] == ["market_id", "1.101", "1.103"]
     lines = report_of(pipeline)
     content = consolidated(pipeline)
-    for line in ("UTC date: 2026-02-05", "Markets included: 2", "Total rows read (after date filter): 46", "Rows before dedupe: 46",
-                 "Duplicates removed: 0", "Rows written: 46", "Earliest publish_time: 2026-02-05T10:00:00.123000Z",
-                 "Latest publish_time: 2026-02-05T23:59:59.999000Z", f"File size: {len(content)} bytes", "Distinct market_id: 2",
-                 "Date validation: all rows in [2026-02-05T00:00:00.000000Z, 2026-02-06T00:00:00.000000Z)"):
+    for line in (
+        "UTC date: 2026-02-05",
+        "Markets included: 2",
+        "Total rows read (after date filter): 46",
+        "Rows before dedupe: 46",
+        "Duplicates removed: 0",
+        "Rows written: 46",
+        "Earliest publish_time: 2026-02-05T10:00:00.123000Z",
+        "Latest publish_time: 2026-02-05T23:59:59.999000Z",
+        f"File size: {len(content)} bytes",
+        "Distinct market_id: 2",
+        "Date validation: all rows in [2026-02-05T00:00:00.000000Z, 2026-02-06T00:00:00.000000Z)",
+    ):
         assert line in lines, lines
     assert any(line.startswith("Duration: ") for line in lines)
     assert f"SHA-256 {hashlib.sha256(content).hexdigest()}" in "\n".join(lines)
@@ -111,7 +161,9 @@ def test_what_is_done_stays_and_what_has_changed_is_done_again(pipeline, small):
     before, content = pipeline.stamps(), consolidated(pipeline)
     again = pipeline.run("ConsolidateDay", "--date", DAY)
     assert again.returncode == 0 and "Nothing to do" in again.stderr and pipeline.stamps() == before
-    (pipeline.output_dir / NAME.format(DAY.replace("-", "_"))).write_bytes(content)  # the same bytes, as an archive brings them back
+    (pipeline.output_dir / NAME.format(DAY.replace("-", "_"))).write_bytes(
+        content
+    )  # the same bytes, as an archive brings them back
     assert "Nothing to do" in pipeline.run("ConsolidateDay", "--date", DAY).stderr
     small.query("UPDATE public.runners SET runner_name = 'Uno' WHERE market_id = '1.101' AND selection_id = 1")
     assert pipeline.run("ConsolidateDay", "--date", DAY).returncode == 0
@@ -128,7 +180,9 @@ def test_what_is_done_stays_and_what_has_changed_is_done_again(pipeline, small):
 def test_the_days_together_are_everything(pipeline, rich):
     for format in ("parquet", "jsonl"):
         where = beside(pipeline, format)
-        result = where.run("ConsolidateAll", "--format", format, "--partition-by-month", "--partition-threshold-gb", "0.000001")
+        result = where.run(
+            "ConsolidateAll", "--format", format, "--partition-by-month", "--partition-threshold-gb", "0.000001"
+        )
         assert result.returncode == 0, result.stderr
         for day in (DAY, NEXT):
             assert where.run("ConsolidateDay", "--format", format, "--date", day).returncode == 0
@@ -137,7 +191,11 @@ def test_the_days_together_are_everything(pipeline, rich):
     header, rows = whole.split(b"\n", 1)
     days = [consolidated(beside(pipeline, "parquet"), day).split(b"\n", 1)[1] for day in (DAY, NEXT)]
     assert rows == b"".join(days)
-    assert (one / "consolidated_ticks_2026_02.csv").read_bytes() == whole == (other / "consolidated_ticks.csv").read_bytes()
+    assert (
+        (one / "consolidated_ticks_2026_02.csv").read_bytes()
+        == whole
+        == (other / "consolidated_ticks.csv").read_bytes()
+    )
     report = (one / "consolidation_report.txt").read_text()
     with open(one / "index.csv", newline="") as file:
         ticks = sum(int(row["total_tick_records"]) for row in csv.DictReader(file))
@@ -151,7 +209,10 @@ def test_the_days_together_are_everything(pipeline, rich):
 def test_duplicates_are_removed_and_counted_and_the_first_received_stays(pipeline, small):
     for table in ("ladder_levels", "traded_volume"):
         small.query(f"ALTER TABLE stream_ingest.{table} DROP CONSTRAINT {table}_pkey")
-        small.query(f"UPDATE stream_ingest.{table} SET received_time = received_time + interval '1 hour' WHERE market_id = '1.101'")
+        small.query(
+            f"UPDATE stream_ingest.{table} SET received_time = received_time + interval '1 hour' WHERE market_id ="
+            " '1.101'"
+        )
         small.query(f"""INSERT INTO stream_ingest.{table}
                         SELECT (jsonb_populate_record(t, jsonb_build_object('received_time', received_time - interval '1 hour'))).*
                           FROM stream_ingest.{table} t WHERE market_id = '1.101'""")
@@ -159,7 +220,11 @@ def test_duplicates_are_removed_and_counted_and_the_first_received_stays(pipelin
         where = beside(pipeline, task)
         assert where.run(task, "--date", DAY).returncode == 0
         lines = report_of(where)
-        assert "Total rows read (after date filter): 88" in lines and "Duplicates removed: 42" in lines and "Rows written: 46" in lines
+        assert (
+            "Total rows read (after date filter): 88" in lines
+            and "Duplicates removed: 42" in lines
+            and "Rows written: 46" in lines
+        )
         received = {line.split(",")[0] for line in consolidated(where).decode().splitlines() if ",1.101," in line}
         assert received == {f"2026-02-05T1{hour}:00:00.136000Z" for hour in range(3)}
     assert consolidated(beside(pipeline, "ConsolidateDay")) == consolidated(where)
@@ -183,9 +248,10 @@ def test_offline_needs_no_database(pipeline, tmp_path):
     market = sent.market("1.101", "jsonl")
     sound = market.read_bytes()
     for damage, (code, words) in {
-            "stray": (2, "marketId=1.999.jsonl lies there, but index.csv does not know it"),
-            "bytes": (30, "marketId=1.101.jsonl: its SHA-256 is"),
-            "missing": (2, "marketId=1.101.jsonl is missing, but index.csv has it")}.items():
+        "stray": (2, "marketId=1.999.jsonl lies there, but index.csv does not know it"),
+        "bytes": (30, "marketId=1.101.jsonl: its SHA-256 is"),
+        "missing": (2, "marketId=1.101.jsonl is missing, but index.csv has it"),
+    }.items():
         if damage != "stray":
             stray.unlink(missing_ok=True)
         if damage == "bytes":
@@ -194,25 +260,32 @@ def test_offline_needs_no_database(pipeline, tmp_path):
             market.unlink()
         result = sent.run("ConsolidateDay", "--date", DAY, "--offline")
         errors = [line for line in result.stderr.splitlines() if words in line]
-        assert result.returncode == code and len(errors) == 1 and "Traceback" not in result.stderr, (damage, result.stderr)
+        assert result.returncode == code and len(errors) == 1 and "Traceback" not in result.stderr, (
+            damage,
+            result.stderr,
+        )
         assert not list(sent.output_dir.glob("consolidat*"))
 
 
 def test_mistakes_get_one_line_and_publish_nothing(pipeline):
     today = datetime.datetime.now(datetime.UTC).date()
     for arguments, code, words in (
-            (("ConsolidateDay",), 2, "ConsolidateDay needs --date"),
-            (("ConsolidateDay", "--date", "2026-02-30"), 2, "--date is '2026-02-30', expected an existing day"),
-            (("ConsolidateDay", "--date", str(today)), 2, "not over yet"),
-            (("ConsolidateDayDirect", "--date", str(today + datetime.timedelta(days=1))), 2, "not over yet"),
-            (("ConsolidateDay", "--date", DAY, "--chunk-rows", "0"), 2, "--chunk-rows is '0'"),
-            (("ConsolidateDay", "--date", "2026-02-07"), 20, "no ticks on 2026-02-07 (UTC)"),
-            (("ConsolidateDayDirect", "--date", "2026-02-07"), 20, "no ticks on 2026-02-07 (UTC)"),
-            (("ConsolidateDay", "--date", DAY, "--offline"), 2, "is no export"),
-            (("ConsolidateDayDirect", "--date", DAY, "--offline"), 2, "reads the database")):
+        (("ConsolidateDay",), 2, "ConsolidateDay needs --date"),
+        (("ConsolidateDay", "--date", "2026-02-30"), 2, "--date is '2026-02-30', expected an existing day"),
+        (("ConsolidateDay", "--date", str(today)), 2, "not over yet"),
+        (("ConsolidateDayDirect", "--date", str(today + datetime.timedelta(days=1))), 2, "not over yet"),
+        (("ConsolidateDay", "--date", DAY, "--chunk-rows", "0"), 2, "--chunk-rows is '0'"),
+        (("ConsolidateDay", "--date", "2026-02-07"), 20, "no ticks on 2026-02-07 (UTC)"),
+        (("ConsolidateDayDirect", "--date", "2026-02-07"), 20, "no ticks on 2026-02-07 (UTC)"),
+        (("ConsolidateDay", "--date", DAY, "--offline"), 2, "is no export"),
+        (("ConsolidateDayDirect", "--date", DAY, "--offline"), 2, "reads the database"),
+    ):
         result = pipeline.run(*arguments)
         lines = [line for line in result.stderr.splitlines() if words in line]
-        assert result.returncode == code and len(lines) == 1 and "Traceback" not in result.stderr, (arguments, result.stderr)
+        assert result.returncode == code and len(lines) == 1 and "Traceback" not in result.stderr, (
+            arguments,
+            result.stderr,
+        )
         assert not [path for path in pipeline.output_dir.glob("*") if not path.name.startswith(".")]
 
 
@@ -254,21 +327,27 @@ def test_a_bad_market_stops_no_other(pipeline, small):
 
 
 def test_the_database_is_not_scanned(pipeline, small):
-    statement = ("SELECT relname, seq_scan FROM pg_stat_user_tables WHERE schemaname = 'stream_ingest' AND relname ~ 'ladder|traded' "
-                 "ORDER BY relname")
+    statement = (
+        "SELECT relname, seq_scan FROM pg_stat_user_tables WHERE schemaname = 'stream_ingest' AND relname ~"
+        " 'ladder|traded' ORDER BY relname"
+    )
     small.query("SELECT pg_stat_reset()")
     assert pipeline.run("ConsolidateDayDirect", "--date", DAY).returncode == 0
     assert {scans for _, scans in small.query(statement)} == {0}
 
 
 def test_a_market_file_that_the_index_does_not_know_yet_is_in_its_day(pipeline, small):
-    small.query("DELETE FROM stream_ingest.ladder_levels WHERE market_id = '1.101'; DELETE FROM stream_ingest.traded_volume "
-                "WHERE market_id = '1.101'")
+    small.query(
+        "DELETE FROM stream_ingest.ladder_levels WHERE market_id = '1.101'; DELETE FROM stream_ingest.traded_volume "
+        "WHERE market_id = '1.101'"
+    )
     assert pipeline.run("ConsolidateDay", "--date", DAY).returncode == 0
     small.message("1.101", f"{DAY} 10:00+00")
     assert pipeline.run("ExportMarket", "--market-id", "1.101").returncode == 0
-    small.query("DELETE FROM stream_ingest.ladder_levels WHERE market_id = '1.101'; DELETE FROM stream_ingest.traded_volume "
-                "WHERE market_id = '1.101'")
+    small.query(
+        "DELETE FROM stream_ingest.ladder_levels WHERE market_id = '1.101'; DELETE FROM stream_ingest.traded_volume "
+        "WHERE market_id = '1.101'"
+    )
     assert pipeline.run("ConsolidateDay", "--date", DAY).returncode == 0
     assert consolidated(pipeline).count(b",1.101,") == 7
     (pipeline.output_dir / "index.csv").unlink()

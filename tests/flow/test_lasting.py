@@ -69,7 +69,10 @@ def test_a_file_written_before_its_ticks_had_settled_is_made_again(pipeline, sma
 
 def test_refresh_on_demand(pipeline, small):
     assert pipeline.run("ExportAll").returncode == 0
-    small.query("INSERT INTO stream_ingest.traded_volume VALUES ('1.101', 1, 500, 7, '2026-02-05 10:00:00.123+00', '2026-02-05 11:00+00')")
+    small.query(
+        "INSERT INTO stream_ingest.traded_volume VALUES ('1.101', 1, 500, 7, '2026-02-05 10:00:00.123+00', '2026-02-05"
+        " 11:00+00')"
+    )
     assert "Nothing to do" in pipeline.run("ExportAll").stderr, "a row later than the settling time, of an old message"
     assert pipeline.run("ExportMarket", "--market-id", "1.101", "--refresh").returncode == 0
     assert pipeline.run("ExportAll").returncode == 0
@@ -83,11 +86,15 @@ def test_what_the_database_drops_stays(pipeline, small, format):
     complete = fresh(pipeline, "complete", "--format", format)
     small.query("DROP TABLE stream_ingest.ladder_20260205")
     small.query("DELETE FROM stream_ingest.traded_volume WHERE publish_time < '2026-02-06'")
-    small.query("DELETE FROM public.runners WHERE market_id = '1.103'; DELETE FROM public.markets WHERE market_id = '1.103'")
+    small.query(
+        "DELETE FROM public.runners WHERE market_id = '1.103'; DELETE FROM public.markets WHERE market_id = '1.103'"
+    )
     result = pipeline.run("ExportAll", "--format", format)
     assert result.returncode == 0, result.stderr
     assert pipeline.files() == complete
-    assert "Markets kept though no longer in the database: 1" in (pipeline.output_dir / "execution_report.txt").read_text()
+    assert (
+        "Markets kept though no longer in the database: 1" in (pipeline.output_dir / "execution_report.txt").read_text()
+    )
 
 
 def test_traded_rows_that_outlive_their_ladder_partition_are_not_lost(pipeline, small):
@@ -111,9 +118,12 @@ def test_a_history_in_pieces_equals_one_at_once(server, tmp_path_factory, data):
     for after, until in zip([None, *moments], [*moments, None]):
         load(recording, server.conninfo(source.name), after=after, until=until)
         if data.draw(st.booleans()):
-            source.query("UPDATE stream_ingest.traded_volume t SET size_traded = size_traded + 1 FROM (SELECT market_id, max(publish_time) "
-                         "AS newest FROM stream_ingest.traded_volume GROUP BY 1) n WHERE t.market_id = n.market_id AND t.publish_time = n.newest")
-            for market_id, in source.query("SELECT DISTINCT market_id FROM stream_ingest.traded_volume"):
+            source.query(
+                "UPDATE stream_ingest.traded_volume t SET size_traded = size_traded + 1 FROM (SELECT market_id,"
+                " max(publish_time) AS newest FROM stream_ingest.traded_volume GROUP BY 1) n WHERE t.market_id ="
+                " n.market_id AND t.publish_time = n.newest"
+            )
+            for (market_id,) in source.query("SELECT DISTINCT market_id FROM stream_ingest.traded_volume"):
                 if pipeline.market(market_id).exists():  # the message had not settled: the next run reads it again
                     os.utime(pipeline.market(market_id), (0, 0))
         result = pipeline.run("ExportAll")
@@ -123,7 +133,7 @@ def test_a_history_in_pieces_equals_one_at_once(server, tmp_path_factory, data):
 
 def cut(path):
     """Cut the file in half."""
-    path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 def cut_lines(path):
@@ -169,7 +179,9 @@ def test_a_damaged_file_is_kept_aside_and_mended(pipeline, format, damage):
 @pytest.mark.parametrize("damage", [cut, junk, os.unlink])
 def test_ticks_that_no_one_can_give_back_end_with_30(pipeline, small, damage):
     assert pipeline.run("ExportAll").returncode == 0
-    small.query("DELETE FROM stream_ingest.ladder_levels WHERE market_id = '1.101' AND publish_time < '2026-02-05 11:00+00'")
+    small.query(
+        "DELETE FROM stream_ingest.ladder_levels WHERE market_id = '1.101' AND publish_time < '2026-02-05 11:00+00'"
+    )
     damage(pipeline.market("1.101"))
     result = pipeline.run("ExportAll")
     assert result.returncode == 30 and "1.101" in result.stderr and "promised 42 ticks" in result.stderr, result.stderr
@@ -193,7 +205,13 @@ def test_a_deleted_file_and_a_lost_index_row_are_mended(pipeline):
     assert pipeline.run("ExportAll").returncode == 0
     assert pipeline.files() == before
     index = pipeline.output_dir / "index.csv"
-    for content in (b"".join(index.read_bytes().splitlines(keepends=True)[:-1]), b"", b"not,an,index\n", index.read_bytes() * 2, b"\xff\xfe"):
+    for content in (
+        b"".join(index.read_bytes().splitlines(keepends=True)[:-1]),
+        b"",
+        b"not,an,index\n",
+        index.read_bytes() * 2,
+        b"\xff\xfe",
+    ):
         index.write_bytes(content)
         result = pipeline.run("ExportAll")
         assert result.returncode == 0, result.stderr
@@ -206,7 +224,10 @@ def test_a_deleted_file_and_a_lost_index_row_are_mended(pipeline):
 def test_metadata_follows_the_database_and_keeps_what_it_forgets(pipeline, small):
     assert pipeline.run("ExportAll").returncode == 0
     path = pipeline.output_dir / "markets" / "marketId=1.101_metadata.json"
-    small.query("INSERT INTO stream_ingest.market_lifecycle_events VALUES ('1.101', 'SETTLED', false, '2026-02-05 14:00+00', '2026-02-05 14:00+00')")
+    small.query(
+        "INSERT INTO stream_ingest.market_lifecycle_events VALUES ('1.101', 'SETTLED', false, '2026-02-05 14:00+00',"
+        " '2026-02-05 14:00+00')"
+    )
     small.query("UPDATE public.runners SET runner_name = NULL WHERE market_id = '1.101' AND selection_id = 1")
     small.query("DELETE FROM public.runners WHERE market_id = '1.101' AND selection_id = 2")
     assert pipeline.run("ExportAll").returncode == 0
@@ -273,7 +294,9 @@ def test_a_link_that_leads_nowhere_hides_no_other_file(pipeline, format, to):
     stranger = pipeline.market("1.999", format)
     stranger.symlink_to(to)
     result = pipeline.run("ExportAll", "--format", format)
-    assert result.returncode == 30 and "1.999" in result.stderr and list(index_of(pipeline)) == ["1.101", "1.102", "1.103"], result.stderr
+    assert (
+        result.returncode == 30 and "1.999" in result.stderr and list(index_of(pipeline)) == ["1.101", "1.102", "1.103"]
+    ), result.stderr
 
 
 def test_a_market_file_that_is_a_directory_is_kept_aside(pipeline):
@@ -300,7 +323,11 @@ def test_an_index_that_somebody_has_edited_is_made_anew(pipeline, task):
     assert pipeline.run("ExportAll").returncode == 0
     before, index = pipeline.files(), pipeline.output_dir / "index.csv"
     row = index.read_bytes().splitlines()[2]
-    for edited in (row.replace(row[-64:], b"0" * 64), row.replace(b",34,", b",33,"), row.replace(b"1.102,30,", b"1.102,31,")):
+    for edited in (
+        row.replace(row[-64:], b"0" * 64),
+        row.replace(b",34,", b",33,"),
+        row.replace(b"1.102,30,", b"1.102,31,"),
+    ):
         index.write_bytes(index.read_bytes().replace(row, edited))
         result = pipeline.run(task)
         assert result.returncode == 0 and pipeline.files() == before, result.stderr
@@ -334,8 +361,14 @@ def test_one_market_alone_has_its_newest_traded_tick_too(pipeline, small):
     assert index_of(pipeline)["1.103"]["last_tick_timestamp"] == "2026-02-05T23:59:59.999500Z"
 
 
-@pytest.mark.parametrize("arguments, code", [(("ExportMarket", "--market-id", "1.102"), 0), (("ConsolidateDay", "--date", "2026-02-06"), 0),
-                                             (("ConsolidateDay", "--date", "2026-02-07"), 20)])
+@pytest.mark.parametrize(
+    "arguments, code",
+    [
+        (("ExportMarket", "--market-id", "1.102"), 0),
+        (("ConsolidateDay", "--date", "2026-02-06"), 0),
+        (("ConsolidateDay", "--date", "2026-02-07"), 20),
+    ],
+)
 def test_a_database_with_ladder_rows_of_the_index_is_no_other_one(pipeline, small, arguments, code):
     small.query("DELETE FROM public.runners; DELETE FROM public.markets")
     assert pipeline.run("ConsolidateDay", "--date", "2026-02-05").returncode == 0

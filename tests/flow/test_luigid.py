@@ -17,11 +17,11 @@ from typing import Any
 import luigi.configuration
 import pytest
 
-from tasks import run
-from tasks.base import link
 from tasks.demo.load import load
 from tasks.demo.recording import Recording
-from tasks.ticks.layout import Layout
+from tasks.storage.layout import Layout
+from tasks.workflow import run
+from tasks.workflow.base_task import link
 from tests.conftest import ROOT, Pipeline, new_source
 
 
@@ -34,8 +34,13 @@ def running_luigid(directory: Path, settings: Path | None = None) -> Iterator[st
     options = ["--state-path", str(directory / "state")] if settings is None else []
     environment = os.environ | ({} if settings is None else {"LUIGI_CONFIG_PATH": str(settings)})
     with open(directory / "luigid.log", "a") as log:
-        process = subprocess.Popen([str(Path(sys.executable).with_name("luigid")), "--port", str(port), "--address", "127.0.0.1", *options],
-                                   stdout=log, stderr=log, cwd=directory, env=environment)
+        process = subprocess.Popen(
+            [str(Path(sys.executable).with_name("luigid")), "--port", str(port), "--address", "127.0.0.1", *options],
+            stdout=log,
+            stderr=log,
+            cwd=directory,
+            env=environment,
+        )
     url = f"http://127.0.0.1:{port}"
     try:
         while True:
@@ -102,7 +107,9 @@ def test_a_killed_worker_changes_nothing(server, luigid, tmp_path):
 
 def test_two_nightlies_share_the_days_and_both_end_well(server, luigid, tmp_path):
     source = new_source(server)
-    start = datetime.datetime.combine(datetime.datetime.now(datetime.UTC).date() - datetime.timedelta(days=2), datetime.time(), datetime.UTC)
+    start = datetime.datetime.combine(
+        datetime.datetime.now(datetime.UTC).date() - datetime.timedelta(days=2), datetime.time(), datetime.UTC
+    )
     load(Recording(ticks=60_000, markets=60, days=2, start=start), server.conninfo(source.name))
     pipeline = Pipeline(tmp_path / "out", source.environment)
     processes = [pipeline.start("nightly", "--scheduler-url", luigid) for _ in range(2)]
@@ -114,7 +121,8 @@ def test_two_nightlies_share_the_days_and_both_end_well(server, luigid, tmp_path
     alone = Pipeline(tmp_path / "alone", source.environment)
     assert alone.run("nightly").returncode == 0
     assert {name: text for name, text in pipeline.files().items() if "report" not in name} == {
-        name: text for name, text in alone.files().items() if "report" not in name}
+        name: text for name, text in alone.files().items() if "report" not in name
+    }
 
 
 def test_luigid_shows_tasks_progress_messages_and_links_and_no_password(server, luigid, tmp_path):
@@ -129,9 +137,18 @@ def test_luigid_shows_tasks_progress_messages_and_links_and_no_password(server, 
         assert (task["status"], task["progress_percentage"]) == ("DONE", 100) and task["status_message"], task
         path = urllib.parse.urlsplit(task["tracking_url"])
         assert path.scheme == "file" and Path(urllib.parse.unquote(path.path)).exists(), task
-        assert set(task["params"]) <= {"output_dir", "format", "export_metadata", "offline", "include_markets_without_ticks", "group"}
-    source.query("UPDATE stream_ingest.ladder_levels SET received_time = 'infinity' WHERE market_id = %s",
-                 source.query("SELECT max(market_id) FROM stream_ingest.ladder_levels")[0][0])
+        assert set(task["params"]) <= {
+            "output_dir",
+            "format",
+            "export_metadata",
+            "offline",
+            "include_markets_without_ticks",
+            "group",
+        }
+    source.query(
+        "UPDATE stream_ingest.ladder_levels SET received_time = 'infinity' WHERE market_id = %s",
+        source.query("SELECT max(market_id) FROM stream_ingest.ladder_levels")[0][0],
+    )
     other = Pipeline(tmp_path / "other", source.environment)
     plain = other.run("ConsolidateAll", "--scheduler-url", luigid)
     failed = [task_id for task_id, task in answer(luigid, "task_list").items() if task["status"] == "FAILED"]
@@ -141,13 +158,32 @@ def test_luigid_shows_tasks_progress_messages_and_links_and_no_password(server, 
     assert again.returncode == 25, "luigid tries a failed task again after a while; until then it is not done"
     bad = Pipeline(tmp_path / "third", source.environment).run("ConsolidateAll", "--scheduler-url", luigid, "--debug")
     assert bad.returncode == 30, bad.stderr
-    seen = json.dumps([answer(luigid, call) for call in ("task_list", "worker_list", "resource_list", "is_pause_enabled", "is_paused")])
+    seen = json.dumps(
+        [
+            answer(luigid, call)
+            for call in ("task_list", "worker_list", "resource_list", "is_pause_enabled", "is_paused")
+        ]
+    )
     for task_id, task in answer(luigid, "task_list").items():
-        seen += json.dumps([answer(luigid, call, task_id=task_id) for call in (
-            "fetch_error", "dep_graph", "inverse_dep_graph", "get_task_status_message", "get_task_progress_percentage")])
+        seen += json.dumps(
+            [
+                answer(luigid, call, task_id=task_id)
+                for call in (
+                    "fetch_error",
+                    "dep_graph",
+                    "inverse_dep_graph",
+                    "get_task_status_message",
+                    "get_task_progress_percentage",
+                )
+            ]
+        )
     errors = [answer(luigid, "fetch_error", task_id=task_id)["error"] for task_id in answer(luigid, "task_list")]
-    assert [error for error in errors if "1 markets failed" in error and "infinity" in error], "the failure is there to see"
-    wrong = other.run("ExportAll", "--scheduler-url", luigid, "--debug", POSTGRES_PASSWORD="not " + source.server.password)
+    assert [
+        error for error in errors if "1 markets failed" in error and "infinity" in error
+    ], "the failure is there to see"
+    wrong = other.run(
+        "ExportAll", "--scheduler-url", luigid, "--debug", POSTGRES_PASSWORD="not " + source.server.password
+    )
     assert wrong.returncode == 35, wrong.stderr
     for text in (seen, good.stderr, bad.stderr, wrong.stderr, (tmp_path / "luigid.log").read_text()):
         assert source.server.password not in text
@@ -179,7 +215,12 @@ def test_an_output_directory_that_is_not_there_is_made(server, luigid, tmp_path)
     source.partition("2026-02-05")
     source.message("1.101", "2026-02-05 10:00+00")
     pipeline = Pipeline(tmp_path / "new" / "out", source.environment)
-    result = subprocess.run(pipeline.command("ConsolidateDayDirect", "--date", "2026-02-05", "--scheduler-url", luigid), cwd=tmp_path,
-                            env=pipeline.full_environment(), capture_output=True, text=True)
+    result = subprocess.run(
+        pipeline.command("ConsolidateDayDirect", "--date", "2026-02-05", "--scheduler-url", luigid),
+        cwd=tmp_path,
+        env=pipeline.full_environment(),
+        capture_output=True,
+        text=True,
+    )
     assert result.returncode == 0, result.stderr
     assert len(list(pipeline.output_dir.glob("consolidat*"))) == 2

@@ -12,7 +12,7 @@ import sys
 import filelock
 import pytest
 
-from tasks.nightly import nightly
+from tasks.command_line.nightly import nightly
 from tests.conftest import ROOT, Pipeline, Source, new_source
 
 TODAY = datetime.datetime.now(datetime.UTC).date()
@@ -36,8 +36,10 @@ def record(source: Source, *days: int) -> None:
 
 def csvs(pipeline: Pipeline) -> dict[str, int]:
     """Return the days that have a CSV, with its rows."""
-    return {path.stem.removeprefix("consolidated_ticks_").replace("_", "-"): len(path.read_bytes().splitlines()) - 1
-            for path in sorted(pipeline.output_dir.glob("consolidated_ticks_*.csv"))}
+    return {
+        path.stem.removeprefix("consolidated_ticks_").replace("_", "-"): len(path.read_bytes().splitlines()) - 1
+        for path in sorted(pipeline.output_dir.glob("consolidated_ticks_*.csv"))
+    }
 
 
 @pytest.fixture
@@ -70,29 +72,42 @@ def test_yesterday_the_day_before_and_again_and_missed_nights(night, recorder):
     assert late.returncode == 20 and csvs(night) == {ago(5): 21, ago(4): 21, ago(2): 21, ago(1): 21}, late.stderr
     for number in (6, 3):
         assert f"There are no ticks on {ago(number)} (UTC) in the database, nor in a market file." in late.stderr
-    assert (f"nightly: {ago(6)} no ticks, {ago(5)} done, {ago(4)} done, {ago(3)} no ticks, {ago(2)} done, {ago(1)} done."
-            in late.stderr) and "Traceback" not in late.stderr
+    assert (
+        f"nightly: {ago(6)} no ticks, {ago(5)} done, {ago(4)} done, {ago(3)} no ticks, {ago(2)} done, {ago(1)} done."
+        in late.stderr
+    ) and "Traceback" not in late.stderr
     assert {name: stamp for name, stamp in night.stamps().items() if name in before and name != "index.csv"} == {
-        name: stamp for name, stamp in before.items() if name != "index.csv"}, "days that were there were made again"
+        name: stamp for name, stamp in before.items() if name != "index.csv"
+    }, "days that were there were made again"
     alone = Pipeline(night.output_dir.parent / "alone", night.environment)
     assert alone.run("ExportAll").returncode == 0
     for number in (5, 4, 2, 1):
         assert alone.run("ConsolidateDay", "--date", ago(number)).returncode == 0
     assert {name: text for name, text in night.files().items() if "report" not in name} == {
-        name: text for name, text in alone.files().items() if "report" not in name}
+        name: text for name, text in alone.files().items() if "report" not in name
+    }
 
 
 def test_a_day_without_ticks_stops_no_other_and_counts_once(night, recorder):
     record(recorder, 2)
     down = night.run("nightly", "--format", "jsonl")
-    assert down.returncode == 20 and csvs(night) == {ago(2): 21} and night.market("1.502", "jsonl").exists(), down.stderr
-    assert f"no ticks on {ago(1)} (UTC)" in down.stderr and f"ERROR   nightly: {ago(2)} done, {ago(1)} no ticks." in down.stderr
+    assert (
+        down.returncode == 20 and csvs(night) == {ago(2): 21} and night.market("1.502", "jsonl").exists()
+    ), down.stderr
+    assert (
+        f"no ticks on {ago(1)} (UTC)" in down.stderr
+        and f"ERROR   nightly: {ago(2)} done, {ago(1)} no ticks." in down.stderr
+    )
     other = Pipeline(night.output_dir.parent / "other", night.environment)
     recorder.query("DROP TABLE stream_ingest.ladder_" + ago(2).replace("-", ""))
     recorder.query("DELETE FROM stream_ingest.traded_volume")
     record(recorder, 1)
     next_night = other.run("nightly")  # the day before is looked at once more, and was told the night before
-    assert next_night.returncode == 0 and csvs(other) == {ago(1): 21} and f"no ticks on {ago(2)} (UTC)" in next_night.stderr
+    assert (
+        next_night.returncode == 0
+        and csvs(other) == {ago(1): 21}
+        and f"no ticks on {ago(2)} (UTC)" in next_night.stderr
+    )
     assert other.run("nightly", "--catch-up", "2").returncode == 20, "a day that was asked for"
 
 
@@ -109,22 +124,36 @@ def test_late_ticks_of_the_day_before_make_it_anew(night, recorder):
 def test_a_database_that_is_down_is_told_once(night):
     result = night.run("nightly", "--catch-up", "5", POSTGRES_PORT="1")
     errors = [line for line in result.stderr.splitlines() if "rror" in line]
-    assert result.returncode == 35 and len(errors) == 1 and "127.0.0.1" in errors[0] and "Traceback" not in result.stderr, result.stderr
+    assert (
+        result.returncode == 35 and len(errors) == 1 and "127.0.0.1" in errors[0] and "Traceback" not in result.stderr
+    ), result.stderr
     assert not night.files()
 
 
 def test_a_full_disk_fails_clearly_and_the_next_night_carries_on(night, recorder):
     record(recorder, 2, 1)
-    recorder.message("1.501", f"{ago(1)} 13:00+00", prices=tuple(1 + n / 100 for n in range(8)),
-                     traded=tuple(1 + n / 100 for n in range(300)))
+    recorder.message(
+        "1.501",
+        f"{ago(1)} 13:00+00",
+        prices=tuple(1 + n / 100 for n in range(8)),
+        traded=tuple(1 + n / 100 for n in range(300)),
+    )
 
     def small_disk():
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
-    result = subprocess.run(night.command("nightly"), env=night.full_environment(), cwd=night.output_dir.parent, capture_output=True,
-                            text=True, preexec_fn=small_disk)
-    assert result.returncode == 30 and "Traceback" not in result.stderr and "File too large" in result.stderr, result.stderr
+    result = subprocess.run(
+        night.command("nightly"),
+        env=night.full_environment(),
+        cwd=night.output_dir.parent,
+        capture_output=True,
+        text=True,
+        preexec_fn=small_disk,
+    )
+    assert (
+        result.returncode == 30 and "Traceback" not in result.stderr and "File too large" in result.stderr
+    ), result.stderr
     assert f"nightly: {ago(2)} done, {ago(1)} FAILED (exit code 30)." in result.stderr
     assert csvs(night) == {ago(2): 21} and not list(night.output_dir.rglob("*.tmp"))
     assert night.run("nightly").returncode == 0 and csvs(night) == {ago(2): 21, ago(1): 337}
@@ -135,14 +164,21 @@ def test_a_second_start_exits_10_and_touches_nothing(night, recorder):
     night.output_dir.mkdir()
     with filelock.FileLock(night.output_dir / ".lock"):
         result = night.run("nightly")
-    assert result.returncode == 10 and result.stderr.count("Another run works in") == 1 and not night.files(), result.stderr
+    assert (
+        result.returncode == 10 and result.stderr.count("Another run works in") == 1 and not night.files()
+    ), result.stderr
     assert night.run("nightly").returncode == 0
 
 
 def test_mistakes_end_with_2_and_the_way_out(capsys):
-    for arguments, words in ((["--catch-up", "-1"], "--catch-up is '-1'"), (["--catch-up", "367"], "from 0 to 366"),
-                             (["--catch-up"], "expected one argument"), (["--date", "2026-02-05"], "nightly works out the days itself"),
-                             (["--offline"], "--offline makes no sense"), (["--format", "csv"], "--format is 'csv'")):
+    for arguments, words in (
+        (["--catch-up", "-1"], "--catch-up is '-1'"),
+        (["--catch-up", "367"], "from 0 to 366"),
+        (["--catch-up"], "expected one argument"),
+        (["--date", "2026-02-05"], "nightly works out the days itself"),
+        (["--offline"], "--offline makes no sense"),
+        (["--format", "csv"], "--format is 'csv'"),
+    ):
         with pytest.raises(SystemExit) as end:
             nightly(arguments)
         error = capsys.readouterr().err
@@ -153,11 +189,22 @@ def test_help_names_every_exit_code(capsys):
     with pytest.raises(SystemExit) as end:
         nightly(["--help"])
     text = capsys.readouterr().out
-    assert not end.value.code and set(re.findall(r"(?:^|  )(\d+) +\w", text, re.MULTILINE)) == {"0", "2", "10", "20", "25", "30", "35", "40"}
+    assert not end.value.code and set(re.findall(r"(?:^|  )(\d+) +\w", text, re.MULTILINE)) == {
+        "0",
+        "2",
+        "10",
+        "20",
+        "25",
+        "30",
+        "35",
+        "40",
+    }
 
 
 def test_cron_gives_next_to_nothing(night, recorder, tmp_path):
-    """The wrapper itself under `env -i`, in a copy of the project: settings from .env alone, another working directory."""
+    """The wrapper itself under `env -i`, in a copy of the project: settings from .env alone, another working
+    directory.
+    """
     record(recorder, 2, 1)
     project = tmp_path / "project"
     for name in ("tasks", "config"):
@@ -168,13 +215,26 @@ def test_cron_gives_next_to_nothing(night, recorder, tmp_path):
     python.parent.mkdir(parents=True)
     python.write_text(f'#!/bin/sh\nPYTHONPATH={project} exec "{sys.executable}" "$@"\n')
     python.chmod(0o755)
-    made_from = subprocess.run("cat setup.cfg pyproject.toml config/constraints.txt | cksum", shell=True, cwd=project, check=True,
-                               capture_output=True, text=True).stdout
+    made_from = subprocess.run(
+        "cat setup.cfg pyproject.toml config/constraints.txt | cksum",
+        shell=True,
+        cwd=project,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
     (project / ".venv" / "made-from").write_text(made_from)
     (project / ".env").write_text("".join(f"{name}={value}\n" for name, value in recorder.environment.items()))
-    for number, bare in enumerate((["PATH=/usr/bin:/bin"], ["PATH=/usr/bin:/bin", "HOME=/nonexistent", "SHELL=/bin/sh", "LOGNAME=nobody"])):
+    for number, bare in enumerate(
+        (["PATH=/usr/bin:/bin"], ["PATH=/usr/bin:/bin", "HOME=/nonexistent", "SHELL=/bin/sh", "LOGNAME=nobody"])
+    ):
         out = tmp_path / f"bare {number}"
-        result = subprocess.run(["env", "-i", *bare, str(project / "run_pipeline.sh"), "nightly", "--output-dir", str(out)],
-                                cwd="/", env=dict(os.environ), capture_output=True, text=True)
+        result = subprocess.run(
+            ["env", "-i", *bare, str(project / "run_pipeline.sh"), "nightly", "--output-dir", str(out)],
+            cwd="/",
+            env=dict(os.environ),
+            capture_output=True,
+            text=True,
+        )
         assert result.returncode == 0 and "Traceback" not in result.stderr, result.stderr
         assert csvs(Pipeline(out, {})) == {ago(2): 21, ago(1): 21}

@@ -5,12 +5,12 @@ import contextlib
 import numpy as np
 import pytest
 
-from tasks.ticks import export
-from tasks.ticks.density import Density
-from tasks.ticks.layout import Layout
-from tasks.ticks.reader import Rows, TickReader, read_market
-from tasks.ticks.server import Server
-from tasks.ticks.ticks import Ticks
+from tasks.exporting import market_export
+from tasks.postgres.density import Density
+from tasks.postgres.server import Server
+from tasks.postgres.tick_reader import Rows, TickReader, read_market
+from tasks.storage.layout import Layout
+from tasks.ticks.tick_arrays import Ticks
 from tests.conftest import new_source
 
 MARKET = "1.105"
@@ -20,15 +20,22 @@ MINUTE_US = 60_000_000
 
 @pytest.fixture(scope="module")
 def minutes(server):
-    """A market with a message a minute for ten hours, 5 ladder rows each, but 300 in the 200th minute, and 3 traded ones."""
+    """A market with a message a minute for ten hours, 5 ladder rows each, but 300 in the 200th minute, and 3 traded
+    ones.
+    """
     source = new_source(server)
     source.partition("2026-02-05")
-    source.query("""INSERT INTO stream_ingest.ladder_levels
+    source.query(
+        """INSERT INTO stream_ingest.ladder_levels
                     SELECT %s, selection, 'B', 0, 2 + selection, minute, moment, moment
                       FROM generate_series(0, 599) AS minute, generate_series(1, CASE minute WHEN 200 THEN 300 ELSE 5 END) AS selection,
-                           LATERAL (SELECT timestamptz '2026-02-05 00:00+00' + minute * interval '1 minute' AS moment) AS at""", MARKET)
-    source.query("""INSERT INTO stream_ingest.traded_volume SELECT market_id, selection_id, price, size, publish_time, received_time
-                      FROM stream_ingest.ladder_levels WHERE selection_id <= 3""")
+                           LATERAL (SELECT timestamptz '2026-02-05 00:00+00' + minute * interval '1 minute' AS moment) AS at""",
+        MARKET,
+    )
+    source.query(
+        """INSERT INTO stream_ingest.traded_volume SELECT market_id, selection_id, price, size, publish_time, received_time
+                      FROM stream_ingest.ladder_levels WHERE selection_id <= 3"""
+    )
     return source
 
 
@@ -53,9 +60,17 @@ def read(readers, bounds_us, limit):
 
 
 @pytest.mark.parametrize("connections", [1, 2, 3])
-@pytest.mark.parametrize("bounds_us, limit", [
-    ([], 10_000), ([], 100), ([], 1), ([START_US + hour * 60 * MINUTE_US for hour in range(1, 10)], 400),
-    ([START_US + 30 * MINUTE_US, START_US + 31 * MINUTE_US], 7), ([START_US - 1, START_US + 10_000 * MINUTE_US], 50)])
+@pytest.mark.parametrize(
+    "bounds_us, limit",
+    [
+        ([], 10_000),
+        ([], 100),
+        ([], 1),
+        ([START_US + hour * 60 * MINUTE_US for hour in range(1, 10)], 400),
+        ([START_US + 30 * MINUTE_US, START_US + 31 * MINUTE_US], 7),
+        ([START_US - 1, START_US + 10_000 * MINUTE_US], 50),
+    ],
+)
 def test_several_connections_read_what_one_reads(minutes, reader, connections, bounds_us, limit):
     with contextlib.ExitStack() as more:
         readers = [reader, *(more.enter_context(reader.of_same_snapshot()) for _ in range(connections - 1))]
@@ -63,8 +78,10 @@ def test_several_connections_read_what_one_reads(minutes, reader, connections, b
     times, counts = np.unique(ticks.publish_time, return_counts=True)
     assert times.tolist() == [START_US + minute * MINUTE_US for minute in range(600)]
     assert counts.tolist() == [303 if minute == 200 else 8 for minute in range(600)]
-    (price, size), = minutes.query("SELECT sum(price), sum(size) FROM (SELECT price, size FROM stream_ingest.ladder_levels UNION ALL "
-                                   "SELECT price, size_traded FROM stream_ingest.traded_volume) AS tick")
+    ((price, size),) = minutes.query(
+        "SELECT sum(price), sum(size) FROM (SELECT price, size FROM stream_ingest.ladder_levels UNION ALL "
+        "SELECT price, size_traded FROM stream_ingest.traded_volume) AS tick"
+    )
     assert (ticks.price.sum(), ticks.size.sum()) == (price, size)
 
 
@@ -91,18 +108,20 @@ def test_what_is_read_ahead_ends_before_a_reader_who_leaves_early(reader):
 def test_a_market_of_more_than_its_share_takes_the_connections_that_there_are(minutes, tmp_path, spare, expected):
     minutes.query(f"CREATE ROLE few_{spare} LOGIN PASSWORD 'few' CONNECTION LIMIT {1 + spare}")
     minutes.query(f"GRANT USAGE ON SCHEMA stream_ingest TO few_{spare}")
-    server = Server.from_environment(minutes.environment | {"POSTGRES_USER": f"few_{spare}", "POSTGRES_PASSWORD": "few"})
+    server = Server.from_environment(
+        minutes.environment | {"POSTGRES_USER": f"few_{spare}", "POSTGRES_PASSWORD": "few"}
+    )
     density = Density({MARKET: 0, "1.106": 1}, np.array([(0, 0, 600.0), (1, 0, 400.0)], Density()._steps.dtype))
-    job = export.Job(server, Layout(tmp_path), density, {}, workers=3)
+    job = market_export.Job(server, Layout(tmp_path), density, {}, workers=3)
     with TickReader(server) as reader, contextlib.ExitStack() as connections:
         reader.begin_snapshot()
-        assert len(list(export._more_readers(job, reader, MARKET, connections))) == expected
-        alone = export.Job(server, Layout(tmp_path), density, {}, workers=1)
-        assert list(export._more_readers(alone, reader, MARKET, connections)) == []
+        assert len(list(market_export._more_readers(job, reader, MARKET, connections))) == expected
+        alone = market_export.Job(server, Layout(tmp_path), density, {}, workers=1)
+        assert list(market_export._more_readers(alone, reader, MARKET, connections)) == []
 
 
 def test_a_market_of_no_more_than_its_share_keeps_to_one(minutes, reader, tmp_path):
     density = Density({MARKET: 0, "1.106": 1}, np.array([(0, 0, 300.0), (1, 0, 600.0)], Density()._steps.dtype))
-    job = export.Job(Server.from_environment(minutes.environment), Layout(tmp_path), density, {}, workers=2)
+    job = market_export.Job(Server.from_environment(minutes.environment), Layout(tmp_path), density, {}, workers=2)
     with contextlib.ExitStack() as connections:
-        assert list(export._more_readers(job, reader, MARKET, connections)) == []
+        assert list(market_export._more_readers(job, reader, MARKET, connections)) == []

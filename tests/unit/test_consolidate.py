@@ -12,27 +12,56 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.ticks import consolidate, files, flat_csv, slices, span
-from tasks.ticks.consolidate import Consolidation, DiskTooFull, RowsDoNotAddUp
-from tasks.ticks.errors import DamagedFile
-from tasks.ticks.flat_csv import describe
-from tasks.ticks.span import Span
-from tasks.ticks.text import time_text
-from tasks.ticks.ticks import BACK, LAY, TRADED, Ticks
+from tasks.day_csv import consolidation, flat_csv, slices
+from tasks.day_csv.consolidation import Consolidation, DiskTooFull, RowsDoNotAddUp
+from tasks.day_csv.flat_csv import describe
+from tasks.errors import DamagedFile
+from tasks.market_files import market_file, time_span
+from tasks.market_files.time_span import Span
+from tasks.ticks.tick_arrays import BACK, LAY, TRADED, Ticks
+from tasks.ticks.value_text import time_text
 
 DAY = Span.of_day(datetime.date(2026, 2, 5))
 NOON = DAY.lower_us + 43_200_000_000
-NAMES = ["Plain", "Smith, John", 'The "Kid"', "two\nlines", "CR\rhere", "\r\n", "=1+1", "🐎 Émile", " padded ", "", None, "'", ";", "NULL"]
+NAMES = [
+    "Plain",
+    "Smith, John",
+    'The "Kid"',
+    "two\nlines",
+    "CR\rhere",
+    "\r\n",
+    "=1+1",
+    "🐎 Émile",
+    " padded ",
+    "",
+    None,
+    "'",
+    ";",
+    "NULL",
+]
 MARKETS = ["1.10", "1.9", "1.900"]
 METADATA = {
-    "1.10": {"eventId": "30", "marketStatus": "CLOSED", "marketStartTime": "2026-02-05T12:00:00.000000Z", "marketType": "A,B",
-             "runners": [{"selectionId": selection, "runnerName": name} for selection, name in enumerate(NAMES)]},
+    "1.10": {
+        "eventId": "30",
+        "marketStatus": "CLOSED",
+        "marketStartTime": "2026-02-05T12:00:00.000000Z",
+        "marketType": "A,B",
+        "runners": [{"selectionId": selection, "runnerName": name} for selection, name in enumerate(NAMES)],
+    },
     "1.9": {"eventId": None, "marketStatus": None, "marketStartTime": None, "marketType": None, "runners": []},
     "1.900": None,
 }
 PRICES = st.sampled_from([1.01, 1.5, 2.0, 1000.0, 1e16, 1e-7, math.nan, math.inf, -math.inf, 0.1 + 0.2])
-ROW = st.tuples(st.integers(0, 2), st.integers(NOON, NOON + 4), st.integers(0, 2), st.integers(0, 2) | st.just(-2**40),
-                st.sampled_from([BACK, LAY, TRADED]), st.integers(0, 2), PRICES, PRICES)
+ROW = st.tuples(
+    st.integers(0, 2),
+    st.integers(NOON, NOON + 4),
+    st.integers(0, 2),
+    st.integers(0, 2) | st.just(-(2**40)),
+    st.sampled_from([BACK, LAY, TRADED]),
+    st.integers(0, 2),
+    PRICES,
+    PRICES,
+)
 
 
 class Parts:
@@ -44,8 +73,10 @@ class Parts:
         kinds = (np.int64, np.int64, np.int64, np.int64, np.int8, np.int16, np.float64, np.float64)
         rows = sorted(rows, key=lambda row: row[1])
         rows = [(*row[:5], 0 if row[4] == TRADED else row[5], *row[6:]) for row in rows]
-        self._ticks = [Ticks(*(np.array([row[n] for row in rows if row[0] == market], kind) for n, kind in enumerate(kinds)))
-                       for market in range(len(MARKETS))]
+        self._ticks = [
+            Ticks(*(np.array([row[n] for row in rows if row[0] == market], kind) for n, kind in enumerate(kinds)))
+            for market in range(len(MARKETS))
+        ]
         self._batch = batch
         self.market_ids = MARKETS
         self.markets = [describe(market_id, "fallback", METADATA[market_id]) for market_id in MARKETS]
@@ -55,7 +86,7 @@ class Parts:
     def stream(self, market, batch_rows):
         ticks = self._ticks[market]
         for start in range(0, len(ticks), self._batch):
-            part = ticks[start:start + self._batch]
+            part = ticks[start : start + self._batch]
             self.read[market] += len(part)
             yield part
 
@@ -98,16 +129,34 @@ def contract(rows):
         if key not in best or rank < best[key][0]:
             best[key] = (rank, row)
     result = []
-    for (publish, market, selection, side, level, sequence), (_, (_, _, received, _, _, _, price, size)) in sorted(best.items()):
+    for (publish, market, selection, side, level, sequence), (_, (_, _, received, _, _, _, price, size)) in sorted(
+        best.items()
+    ):
         known = METADATA[MARKETS[market]] or {}
         names = {runner["selectionId"]: runner["runnerName"] for runner in known.get("runners", ())}
         traded = side == TRADED
-        result.append((
-            time_text(received), time_text(publish), MARKETS[market], known.get("eventId") or "fallback", str(selection),
-            "" if traded else ("BACK", "LAY")[side], "" if traded else str(level), word(price), word(size), word(size) if traded else "",
-            "",
-            "update", str(sequence), "traded" if traded else "ladder", known.get("marketStatus") or "", known.get("marketStartTime") or "",
-            known.get("marketType") or "", names.get(selection) or ""))
+        result.append(
+            (
+                time_text(received),
+                time_text(publish),
+                MARKETS[market],
+                known.get("eventId") or "fallback",
+                str(selection),
+                "" if traded else ("BACK", "LAY")[side],
+                "" if traded else str(level),
+                word(price),
+                word(size),
+                word(size) if traded else "",
+                "",
+                "update",
+                str(sequence),
+                "traded" if traded else "ladder",
+                known.get("marketStatus") or "",
+                known.get("marketStartTime") or "",
+                known.get("marketType") or "",
+                names.get(selection) or "",
+            )
+        )
     return result
 
 
@@ -116,20 +165,33 @@ def parsed(content):
     header, *rows = csv.reader(io.StringIO(content.decode(), newline=""))
     assert tuple(header) == flat_csv.COLUMNS
     words = ("NaN", "Infinity", "-Infinity", "")
-    return [tuple(float(value) if n in (7, 8, 9) and value not in words else value for n, value in enumerate(row)) for row in rows]
+    return [
+        tuple(float(value) if n in (7, 8, 9) and value not in words else value for n, value in enumerate(row))
+        for row in rows
+    ]
 
 
 def written(directory, source, **options):
     """Consolidate a source and return the CSV and what was counted."""
-    wanted = Consolidation(directory / "day.csv", directory / "report.txt", **{"span": DAY, "day": "2026-02-05"} | options)
-    totals = consolidate.consolidate(wanted, source)
+    wanted = Consolidation(
+        directory / "day.csv", directory / "report.txt", **{"span": DAY, "day": "2026-02-05"} | options
+    )
+    totals = consolidation.consolidate(wanted, source)
     return (directory / "day.csv").read_bytes(), totals
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(ROW, min_size=1, max_size=60), st.integers(1, 30), st.integers(1, 7), st.integers(1, 40), st.integers(1, 30),
-       st.integers(0, 3))
-def test_any_rows_cut_in_any_way_give_what_the_contract_says(tmp_path_factory, rows, chunk_rows, batch, run_rows, large_rows, streams):
+@given(
+    st.lists(ROW, min_size=1, max_size=60),
+    st.integers(1, 30),
+    st.integers(1, 7),
+    st.integers(1, 40),
+    st.integers(1, 30),
+    st.integers(0, 3),
+)
+def test_any_rows_cut_in_any_way_give_what_the_contract_says(
+    tmp_path_factory, rows, chunk_rows, batch, run_rows, large_rows, streams
+):
     directory = tmp_path_factory.mktemp("day")
     whole, totals = written(directory, Parts(rows, 1000))
     assert parsed(whole) == contract(rows)
@@ -145,7 +207,9 @@ def test_any_rows_cut_in_any_way_give_what_the_contract_says(tmp_path_factory, r
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.integers(0, 6), min_size=1, max_size=40), st.integers(1, 12), st.lists(st.integers(0, 7), max_size=3))
+@given(
+    st.lists(st.integers(0, 6), min_size=1, max_size=40), st.integers(1, 12), st.lists(st.integers(0, 7), max_size=3)
+)
 def test_slices_are_disjoint_bounded_and_complete(tmp_path_factory, times, rows, edges):
     source = Parts([(n % 3, NOON + time, n, 1, BACK, 0, 2.0, 5.0) for n, time in enumerate(times)])
     edges = [NOON + edge for edge in edges]
@@ -165,32 +229,56 @@ def test_a_message_of_more_rows_than_a_chunk_is_a_slice_alone(tmp_path):
 
 
 def test_of_duplicates_the_first_received_stays_then_the_smallest(tmp_path):
-    rows = [(0, NOON, received, 1, side, 0, price, size)
-            for side in (BACK, TRADED) for received, price, size in ((5, 2.0, 1.0), (3, 2.0, 9.0), (3, 2.0, 7.0), (4, 2.0, 0.5))]
+    rows = [
+        (0, NOON, received, 1, side, 0, price, size)
+        for side in (BACK, TRADED)
+        for received, price, size in ((5, 2.0, 1.0), (3, 2.0, 9.0), (3, 2.0, 7.0), (4, 2.0, 0.5))
+    ]
     content, totals = written(tmp_path, Parts(rows))
     assert [(row[0], row[8]) for row in parsed(content)] == [(time_text(3), 7.0)] * 2
     assert totals.duplicates == 6
     report = (tmp_path / "report.txt").read_text().splitlines()
-    assert "Total rows read (after date filter): 8" in report and "Duplicates removed: 6" in report and "Rows written: 2" in report
+    assert (
+        "Total rows read (after date filter): 8" in report
+        and "Duplicates removed: 6" in report
+        and "Rows written: 2" in report
+    )
 
 
 def test_names_come_back_from_pandas_and_duckdb(tmp_path):
     rows = [(0, NOON, 0, selection, BACK, 0, 2.0, 5.0) for selection in range(len(NAMES))]
     written(tmp_path, Parts(rows))
     wanted = [name or None for name in NAMES]
-    table = pd.read_csv(tmp_path / "day.csv", keep_default_na=False, na_values=[""], dtype={"runner_name": object, "market_id": str},
-                        lineterminator="\n")
+    table = pd.read_csv(
+        tmp_path / "day.csv",
+        keep_default_na=False,
+        na_values=[""],
+        dtype={"runner_name": object, "market_id": str},
+        lineterminator="\n",
+    )
     assert table.runner_name.where(table.runner_name.notna(), None).tolist() == wanted
     assert table.market_id.unique().tolist() == ["1.10"] and table.market_type.unique().tolist() == ["A,B"]
-    found = duckdb.execute("SELECT runner_name, side, level, traded_volume FROM read_csv(?, header=true, all_varchar=true, "
-                           "new_line='\\n', quote='\"', escape='\"', delim=',')", [str(tmp_path / "day.csv")]).fetchall()
+    found = duckdb.execute(
+        "SELECT runner_name, side, level, traded_volume FROM read_csv(?, header=true, all_varchar=true, "
+        "new_line='\\n', quote='\"', escape='\"', delim=',')",
+        [str(tmp_path / "day.csv")],
+    ).fetchall()
     assert [row[0] for row in found] == wanted
     assert set(row[1:] for row in found) == {("BACK", "0", None)}
 
 
 def test_quotes_stand_only_where_they_are_needed(tmp_path):
     assert [flat_csv.quoted(value) for value in ("a", " a ", "=a", "a,b", 'a"b', "a\nb", "a\rb", None, "")] == [
-        "a", " a ", "=a", '"a,b"', '"a""b"', '"a\nb"', '"a\rb"', "", ""]
+        "a",
+        " a ",
+        "=a",
+        '"a,b"',
+        '"a""b"',
+        '"a\nb"',
+        '"a\rb"',
+        "",
+        "",
+    ]
 
 
 class Forgetful(Parts):
@@ -202,10 +290,13 @@ class Forgetful(Parts):
             yield part
 
 
-@pytest.mark.parametrize("source, options, error, words", [
-    (Forgetful, {}, RowsDoNotAddUp, "2 rows read, 1 written"),
-    (Parts, {"span": Span(0, 1)}, RowsDoNotAddUp, "outside"),
-])
+@pytest.mark.parametrize(
+    "source, options, error, words",
+    [
+        (Forgetful, {}, RowsDoNotAddUp, "2 rows read, 1 written"),
+        (Parts, {"span": Span(0, 1)}, RowsDoNotAddUp, "outside"),
+    ],
+)
 def test_rows_that_do_not_add_up_are_not_published(tmp_path, source, options, error, words):
     with pytest.raises(error, match=words):
         written(tmp_path, source([(0, NOON, 0, 1, BACK, 0, 2.0, 5.0)]), **options)
@@ -213,7 +304,7 @@ def test_rows_that_do_not_add_up_are_not_published(tmp_path, source, options, er
 
 
 def test_a_disk_too_small_is_found_out_first(tmp_path, monkeypatch):
-    monkeypatch.setattr(consolidate.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 100})())
+    monkeypatch.setattr(consolidation.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 100})())
     with pytest.raises(DiskTooFull, match="free"):
         written(tmp_path, Parts([(0, NOON, 0, 1, BACK, 0, 2.0, 5.0)]))
     assert list(tmp_path.iterdir()) == []
@@ -223,7 +314,11 @@ def test_months_get_files_of_their_own(tmp_path):
     months = [datetime.date(2025, 12, 31), datetime.date(2026, 1, 1), datetime.date(2026, 3, 31)]
     times = [Span.of_day(day).upper_us - 1 for day in months] + [Span.of_day(months[1]).lower_us]
     rows = [(0, time, 0, 1, BACK, level, 2.0, 5.0) for time in times for level in range(3)]
-    options = {"span": Span(min(times), max(times) + 1), "day": None, "part_path": lambda month: tmp_path / f"{month}.csv"}
+    options = {
+        "span": Span(min(times), max(times) + 1),
+        "day": None,
+        "part_path": lambda month: tmp_path / f"{month}.csv",
+    }
     whole, _ = written(tmp_path, Parts(rows), part_bytes=10_000, **options)
     assert not list(tmp_path.glob("2*.csv"))
     again, _ = written(tmp_path, Parts(rows), part_bytes=100, chunk_rows=2, **options)
@@ -235,34 +330,55 @@ def test_months_get_files_of_their_own(tmp_path):
         assert {row[1][:7] for row in parsed(part)} == {month}
 
 
-@pytest.mark.parametrize("wanted, months", [
-    (DAY, []), (Span(DAY.lower_us, DAY.lower_us + 30 * 86_400_000_000), ["2026-03"]),
-    (Span(Span.of_day(datetime.date(2025, 11, 30)).lower_us, Span.of_day(datetime.date(2026, 1, 1)).lower_us + 1), ["2025-12", "2026-01"]),
-    (Span(Span.of_day(datetime.date(2025, 11, 30)).lower_us, Span.of_day(datetime.date(2026, 1, 1)).lower_us), ["2025-12"]),
-])
+@pytest.mark.parametrize(
+    "wanted, months",
+    [
+        (DAY, []),
+        (Span(DAY.lower_us, DAY.lower_us + 30 * 86_400_000_000), ["2026-03"]),
+        (
+            Span(
+                Span.of_day(datetime.date(2025, 11, 30)).lower_us, Span.of_day(datetime.date(2026, 1, 1)).lower_us + 1
+            ),
+            ["2025-12", "2026-01"],
+        ),
+        (
+            Span(Span.of_day(datetime.date(2025, 11, 30)).lower_us, Span.of_day(datetime.date(2026, 1, 1)).lower_us),
+            ["2025-12"],
+        ),
+    ],
+)
 def test_months_of_a_span(wanted, months):
     assert [time_text(moment)[:20] for moment in wanted.months()] == [f"{month}-01T00:00:00." for month in months]
 
 
 @pytest.mark.parametrize("format", ["parquet", "jsonl"])
 def test_a_span_of_a_file_is_found_without_reading_the_rest(tmp_path, monkeypatch, format):
-    monkeypatch.setattr(files, "ROW_GROUP_ROWS", 50)
+    monkeypatch.setattr(market_file, "ROW_GROUP_ROWS", 50)
     path = tmp_path / f"marketId=1.9.{format}"
     times = np.repeat(NOON + np.arange(100) * 1_000_000, 3)
     zeros = np.zeros(len(times), np.int64)
-    ticks = Ticks(zeros, times, times, np.tile(np.arange(3), 100), zeros.astype(np.int8), zeros.astype(np.int16), zeros + 2.0, zeros + 5.0)
-    with files.MarketWriter(path, "1.9") as writer:
+    ticks = Ticks(
+        zeros,
+        times,
+        times,
+        np.tile(np.arange(3), 100),
+        zeros.astype(np.int8),
+        zeros.astype(np.int16),
+        zeros + 2.0,
+        zeros + 5.0,
+    )
+    with market_file.MarketWriter(path, "1.9") as writer:
         writer.write(ticks)
         facts, _ = writer.finish(0)
         writer.file.publish()
     for first, end in ((0, 100), (10, 20), (0, 1), (99, 100), (50, 50), (16, 17)):
         wanted = Span(NOON + first * 1_000_000, NOON + end * 1_000_000)
         for batch_rows in (1, 7, 1000):
-            found = Ticks.concatenate(list(span.read(path, 4, wanted, batch_rows)))
-            assert found.publish_time.tolist() == times[first * 3:end * 3].tolist()
+            found = Ticks.concatenate(list(time_span.read(path, 4, wanted, batch_rows)))
+            assert found.publish_time.tolist() == times[first * 3 : end * 3].tolist()
             assert set(found.market.tolist()) <= {4}
         slack = 100 if format == "parquet" else 3
-        assert 0 <= span.estimate_rows(path, facts, wanted) - (end - first) * 3 <= slack
+        assert 0 <= time_span.estimate_rows(path, facts, wanted) - (end - first) * 3 <= slack
     (tmp_path / "bad.jsonl").write_bytes(path.read_bytes()[:-1] if format == "jsonl" else b"{}\n")
     with pytest.raises(DamagedFile):
-        list(span.read(tmp_path / "bad.jsonl", 0, DAY, 100))
+        list(time_span.read(tmp_path / "bad.jsonl", 0, DAY, 100))

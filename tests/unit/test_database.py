@@ -2,8 +2,8 @@
 
 import pytest
 
-from tasks.ticks import database
-from tasks.ticks.database import ask_each
+from tasks.postgres import database
+from tasks.postgres.database import ask_each
 
 
 class _Connection:

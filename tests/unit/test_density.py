@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from tasks.ticks import density as densities
-from tasks.ticks.database import LADDER, Table
-from tasks.ticks.density import _STEP, Density
+from tasks.postgres import density as densities
+from tasks.postgres.database import LADDER, Table
+from tasks.postgres.density import _STEP, Density
 
 
 @pytest.fixture(autouse=True)

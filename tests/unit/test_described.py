@@ -4,8 +4,8 @@ import tracemalloc
 
 import pytest
 
-from tasks.ticks.described import Described
-from tasks.ticks.publish import FileStat
+from tasks.export_directory.metadata_states import Described
+from tasks.storage.atomic_files import FileStat
 
 STAT = FileStat(1, 2, 3, 4)
 
@@ -27,7 +27,10 @@ def path(tmp_path):
 def test_what_was_learned_is_known_again_and_nothing_else(path):
     described = Described(path, b"{}")
     assert all(described.is_current(row(market_id), STAT) for market_id in ("1.4", "1.30", "1.1234567"))
-    assert not any(described.is_current(row(market_id), STAT) for market_id in ("1.3", "1.300", "1.5", "0.1", "9.9", "1.12345678901234"))
+    assert not any(
+        described.is_current(row(market_id), STAT)
+        for market_id in ("1.3", "1.300", "1.5", "0.1", "9.9", "1.12345678901234")
+    )
     assert not described.is_current(row("1.4", "B v A"), STAT)
     assert not described.is_current(row("1.4"), STAT._replace(st_ino=5))
     assert not Described(path, b"{} ").is_current(row("1.4"), STAT)
@@ -42,13 +45,25 @@ def test_what_is_learned_anew_takes_the_place_of_the_old(path):
         assert known.is_current(row("1.4", "B v A"), STAT) and not known.is_current(row("1.4"), STAT)
         assert known.is_current(row("1.30"), STAT) and known.is_current(row("1.12345678901234"), STAT)
     content = path.read_bytes()
-    assert [content[start:start + 16].rstrip(b"\0") for start in range(1, len(content), 32)] == [
-        b"1.1234567", b"1.12345678901234", b"1.30", b"1.4"]
+    assert [content[start : start + 16].rstrip(b"\0") for start in range(1, len(content), 32)] == [
+        b"1.1234567",
+        b"1.12345678901234",
+        b"1.30",
+        b"1.4",
+    ]
 
 
-@pytest.mark.parametrize("damage", [
-    lambda content: b"", lambda content: b"junk", lambda content: content[:-40], lambda content: content[1:],
-    lambda content: bytes(97) + content[:1], lambda content: bytes(255 - byte for byte in content)])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: b"",
+        lambda content: b"junk",
+        lambda content: content[:-40],
+        lambda content: content[1:],
+        lambda content: bytes(97) + content[:1],
+        lambda content: bytes(255 - byte for byte in content),
+    ],
+)
 def test_a_damaged_memory_is_made_anew(path, damage):
     path.write_bytes(damage(path.read_bytes()))
     described = Described(path, b"{}")

@@ -9,10 +9,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.ticks import files, refresh, schema
-from tasks.ticks.errors import DamagedFile
-from tasks.ticks.files import MarketWriter
-from tasks.ticks.ticks import TRADED, Ticks
+import tasks.market_files.jsonl
+from tasks.errors import DamagedFile
+from tasks.exporting import refresh
+from tasks.market_files import market_file
+from tasks.market_files.market_file import MarketWriter
+from tasks.ticks import schema
+from tasks.ticks.tick_arrays import TRADED, Ticks
 
 FORMATS = ("parquet", "jsonl")
 
@@ -25,11 +28,19 @@ def many(messages: int, seed: int = 1, first: int = 0) -> Ticks:
     side = np.tile(np.r_[np.zeros(10), np.ones(10), np.full(10, TRADED)], messages).astype(np.int8)
     level = np.where(side == TRADED, 0, np.tile(np.arange(30) % 8, messages)).astype(np.int16)
     price = np.round(1.01 + np.tile(np.arange(30), messages) * 0.02, 2)
-    return Ticks(np.zeros(count, np.int64), times, times + 13_000 + random.integers(0, 9, count), np.tile(np.arange(30) // 8 + 7, messages),
-                 side, level, price, np.round(random.random(count) * 1000, 2)).sorted()
+    return Ticks(
+        np.zeros(count, np.int64),
+        times,
+        times + 13_000 + random.integers(0, 9, count),
+        np.tile(np.arange(30) // 8 + 7, messages),
+        side,
+        level,
+        price,
+        np.round(random.random(count) * 1000, 2),
+    ).sorted()
 
 
-def write(path: Path, ticks: Ticks, cuts: tuple[int, ...] = ()) -> files.FileFacts:
+def write(path: Path, ticks: Ticks, cuts: tuple[int, ...] = ()) -> market_file.FileFacts:
     """Write ticks to a market file in pieces that end at those messages."""
     with MarketWriter(path, "1.5") as writer:
         edges = [0, *(cut * 30 for cut in cuts), len(ticks)]
@@ -43,17 +54,19 @@ def write(path: Path, ticks: Ticks, cuts: tuple[int, ...] = ()) -> files.FileFac
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_bytes_do_not_depend_on_the_pieces(tmp_path, format, monkeypatch):
-    monkeypatch.setattr(files, "ROW_GROUP_ROWS", 1_000)
+    monkeypatch.setattr(market_file, "ROW_GROUP_ROWS", 1_000)
     ticks = many(500)
-    facts = [write(tmp_path / f"{number}.{format}", ticks, cuts)
-             for number, cuts in enumerate([(), (1,), (100, 101, 300), tuple(range(1, 500)), (250,)])]
+    facts = [
+        write(tmp_path / f"{number}.{format}", ticks, cuts)
+        for number, cuts in enumerate([(), (1,), (100, 101, 300), tuple(range(1, 500)), (250,)])
+    ]
     assert len(set(facts)) == 1
     assert facts[0].checksum == hashlib.sha256((tmp_path / f"0.{format}").read_bytes()).hexdigest()
     assert facts[0].tick_records == 15_000 and facts[0].messages == 500
 
 
 def test_row_groups_are_cut_at_fixed_counts_with_the_time_range_in_their_statistics(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "ROW_GROUP_ROWS", 1_000)
+    monkeypatch.setattr(market_file, "ROW_GROUP_ROWS", 1_000)
     write(tmp_path / "x.parquet", many(100))
     metadata = pq.ParquetFile(tmp_path / "x.parquet").metadata
     assert [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)] == [1000, 1000, 1000]
@@ -67,17 +80,17 @@ def test_row_groups_are_cut_at_fixed_counts_with_the_time_range_in_their_statist
 def test_what_is_written_is_read_and_inspected(tmp_path, format):
     path, ticks = tmp_path / f"x.{format}", many(50)
     facts = write(path, ticks)
-    again = Ticks.concatenate(list(files.read(path)))
+    again = Ticks.concatenate(list(market_file.read(path)))
     for name in ("publish_time", "received_at", "selection_id", "side", "level", "price", "size"):
         assert np.array_equal(getattr(again, name), getattr(ticks, name)), name
-    assert files.inspect(path, "1.5") == facts
+    assert market_file.inspect(path, "1.5") == facts
 
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_no_ticks_is_a_valid_file(tmp_path, format):
     facts = write(tmp_path / f"x.{format}", Ticks.empty())
     assert (facts.tick_records, facts.messages, facts.first_tick, facts.last_tick) == (0, 0, None, None)
-    assert files.inspect(tmp_path / f"x.{format}", "1.5") == facts
+    assert market_file.inspect(tmp_path / f"x.{format}", "1.5") == facts
     if format == "parquet":
         assert pq.read_table(tmp_path / "x.parquet").schema.equals(schema.SCHEMA)
     else:
@@ -103,14 +116,16 @@ def test_numbers_that_json_does_not_have_survive(tmp_path):
     write(path, ticks)
     text = path.read_text()
     assert '"price":"NaN"' in text and '"price":"-Infinity"' in text and '"traded_volume":0.30000000000000004' in text
-    again = Ticks.concatenate(list(files.read(path)))
-    assert np.array_equal(again.price, ticks.price, equal_nan=True) and np.array_equal(again.size, ticks.size, equal_nan=True)
+    again = Ticks.concatenate(list(market_file.read(path)))
+    assert np.array_equal(again.price, ticks.price, equal_nan=True) and np.array_equal(
+        again.size, ticks.size, equal_nan=True
+    )
 
 
 DAMAGE = {
     "junk": lambda content: b"junk" * 100,
     "empty": lambda content: b"",
-    "cut short": lambda content: content[:len(content) // 2 - 7],
+    "cut short": lambda content: content[: len(content) // 2 - 7],
     "a byte flipped": lambda content: content[:200] + bytes([content[200] ^ 0x80]) + content[201:],
 }
 
@@ -124,14 +139,14 @@ def test_damage_is_found(tmp_path, format, damage):
     write(path, many(50))
     path.write_bytes(DAMAGE[damage](path.read_bytes()))
     with pytest.raises(DamagedFile, match=str(path)):
-        files.inspect(path, "1.5")
+        market_file.inspect(path, "1.5")
 
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_another_markets_file_is_damage(tmp_path, format):
     write(tmp_path / f"x.{format}", many(5))
     with pytest.raises(DamagedFile, match="holds market 1.5, not 1.6"):
-        files.inspect(tmp_path / f"x.{format}", "1.6")
+        market_file.inspect(tmp_path / f"x.{format}", "1.6")
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -144,7 +159,7 @@ def test_ticks_out_of_order_are_damage(tmp_path, format):
         table = pq.read_table(tmp_path / "a.parquet")
         pq.write_table(table.take(list(range(len(table)))[::-1]), tmp_path / "a.parquet")
     with pytest.raises(DamagedFile, match="publish_time goes back"):
-        files.inspect(tmp_path / f"a.{format}", "1.5")
+        market_file.inspect(tmp_path / f"a.{format}", "1.5")
 
 
 def test_a_writer_that_fails_leaves_nothing(tmp_path):
@@ -160,29 +175,39 @@ def test_a_writer_that_fails_leaves_nothing(tmp_path):
 def test_a_refresh_in_any_slices_equals_writing_it_all(tmp_path, monkeypatch, format, piece, dropped):
     """The file has messages 0 to 99, the database those from `dropped` on and 50 new ones."""
     monkeypatch.setattr(refresh, "_PIECE_ROWS", piece)
-    monkeypatch.setattr(files, "_READ_ROWS", 64)
-    monkeypatch.setattr(files.jsonl, "_BLOCK_BYTES", 10_000)
+    monkeypatch.setattr(market_file, "_READ_ROWS", 64)
+    monkeypatch.setattr(tasks.market_files.jsonl, "_BLOCK_BYTES", 10_000)
     whole = many(150)
     path = tmp_path / f"x.{format}"
     write(path, whole[:3000])
     wanted = write(tmp_path / f"whole.{format}", whole)
-    database = whole[dropped * 30:]
+    database = whole[dropped * 30 :]
     bounds = [int(database.publish_time[row]) for row in (0, 40, len(database) // 2)]
     older = refresh.OlderTicks(path)
     with MarketWriter(tmp_path / f"y.{format}", "1.5") as writer:
         for lower, upper in zip([None, *bounds], [*bounds, None]):
             times = database.publish_time
-            chosen = ((times >= lower) if lower is not None else True) & ((times < upper) if upper is not None else np.True_)
+            chosen = ((times >= lower) if lower is not None else True) & (
+                (times < upper) if upper is not None else np.True_
+            )
             for ticks in refresh.merged(database[np.broadcast_to(chosen, len(database))], older, upper):
                 writer.write(ticks)
         facts, _ = writer.finish(0)
     assert facts == wanted
 
 
-@pytest.mark.parametrize("change", [
-    lambda line: line.replace(b'"price":"NaN",', b""), lambda line: line.replace(b'"price":"NaN"', b'"price":"abc"'),
-    lambda line: line.replace(b'"selection_id":', b'"selection_id":99999999999999999999'), lambda line: line.replace(b"{", b'{"extra":1,', 1),
-    lambda line: b"[]\n", lambda line: b"NaN\n", lambda line: line.replace(b'"received_at":"', b'"received_at":"x')])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda line: line.replace(b'"price":"NaN",', b""),
+        lambda line: line.replace(b'"price":"NaN"', b'"price":"abc"'),
+        lambda line: line.replace(b'"selection_id":', b'"selection_id":99999999999999999999'),
+        lambda line: line.replace(b"{", b'{"extra":1,', 1),
+        lambda line: b"[]\n",
+        lambda line: b"NaN\n",
+        lambda line: line.replace(b'"received_at":"', b'"received_at":"x'),
+    ],
+)
 def test_damage_among_numbers_that_json_does_not_have_is_found(tmp_path, change):
     ticks = many(3)
     ticks.price[:] = math.nan
@@ -191,4 +216,4 @@ def test_damage_among_numbers_that_json_does_not_have_is_found(tmp_path, change)
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([lines[0], change(lines[1]), lines[2]]))
     with pytest.raises(DamagedFile, match=str(path)):
-        files.inspect(path, "1.5")
+        market_file.inspect(path, "1.5")

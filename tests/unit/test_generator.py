@@ -19,19 +19,21 @@ import pytest
 from tasks.demo.arrays import Ints, members, noise, running_sum
 from tasks.demo.books import Books
 from tasks.demo.load import _append, create_schema, load
+from tasks.demo.local_server import PostgresServer
 from tasks.demo.price_ladder import PRICES
 from tasks.demo.recording import DAY_MS, Recording
-from tasks.demo.server import PostgresServer
 
-TABLES = {"stream_ingest.ladder_levels": "market_id, selection_id, side, level, price, size, publish_time, received_time",
-          "stream_ingest.traded_volume": "market_id, selection_id, price, size_traded, publish_time, received_time",
-          "stream_ingest.market_lifecycle_events": "market_id, status, in_play, publish_time, received_time",
-          "stream_ingest.market_liquidity_history": "market_id, publish_time, total_matched, max_runner_ltp",
-          "public.events": "event_id, event_name, home_team, away_team, open_date",
-          "public.markets": "market_id, event_id, market_type, market_name, market_start_time, segment, total_matched",
-          "public.runners": "market_id, selection_id, runner_name",
-          "public.market_settlement": "market_id, settled_at, source, created_at",
-          "public.market_runner_settlement": "market_id, selection_id, runner_status"}
+TABLES = {
+    "stream_ingest.ladder_levels": "market_id, selection_id, side, level, price, size, publish_time, received_time",
+    "stream_ingest.traded_volume": "market_id, selection_id, price, size_traded, publish_time, received_time",
+    "stream_ingest.market_lifecycle_events": "market_id, status, in_play, publish_time, received_time",
+    "stream_ingest.market_liquidity_history": "market_id, publish_time, total_matched, max_runner_ltp",
+    "public.events": "event_id, event_name, home_team, away_team, open_date",
+    "public.markets": "market_id, event_id, market_type, market_name, market_start_time, segment, total_matched",
+    "public.runners": "market_id, selection_id, runner_name",
+    "public.market_settlement": "market_id, settled_at, source, created_at",
+    "public.market_runner_settlement": "market_id, selection_id, runner_status",
+}
 
 LADDER_KEY = ["market_id", "selection_id", "side", "level", "publish_time"]
 TRADED_KEY = ["market_id", "selection_id", "price", "publish_time"]
@@ -57,11 +59,15 @@ def made(request: pytest.FixtureRequest) -> Made:
 @pytest.fixture(scope="module", params=["tiny", "demo"])
 def database(request: pytest.FixtureRequest, server: PostgresServer) -> Iterator["psycopg2.extensions.connection"]:
     """A connection to a database with such a recording."""
-    with contextlib.closing(filled(server, f"generator_{request.param}", getattr(Recording, request.param)())) as connection:
+    with contextlib.closing(
+        filled(server, f"generator_{request.param}", getattr(Recording, request.param)())
+    ) as connection:
         yield connection
 
 
-def filled(server: PostgresServer, name: str, recording: Recording, *cuts: datetime.datetime) -> "psycopg2.extensions.connection":
+def filled(
+    server: PostgresServer, name: str, recording: Recording, *cuts: datetime.datetime
+) -> "psycopg2.extensions.connection":
     """Load a recording in pieces, and return a connection to it."""
     server.create_database(name)
     connection = server.connect(name)
@@ -98,13 +104,20 @@ def test_noise_is_even_and_depends_on_everything() -> None:
     spread = noise(1, "topic", keys)
     assert spread.min() >= 0 and spread.max() < 1
     assert np.allclose(np.histogram(spread, 10)[0], 10_000, rtol=0.05)
-    for other in (noise(2, "topic", keys), noise(1, "other", keys), noise(1, "topic", keys + 1), noise(1, "topic", keys, keys)):
+    for other in (
+        noise(2, "topic", keys),
+        noise(1, "other", keys),
+        noise(1, "topic", keys + 1),
+        noise(1, "topic", keys, keys),
+    ):
         assert abs(np.corrcoef(spread, other)[0, 1]) < 0.02
     assert noise(1, "topic", np.array([7]))[0] == spread[7]
 
 
 def test_the_same_recording_twice() -> None:
-    first, second, other = (Books(recording) for recording in (Recording.tiny(), Recording.tiny(), Recording.tiny(seed=2)))
+    first, second, other = (
+        Books(recording) for recording in (Recording.tiny(), Recording.tiny(), Recording.tiny(seed=2))
+    )
     rows = rows_of(first, first.messages.by_time())
     assert rows == rows_of(second, second.messages.by_time())
     assert rows != rows_of(other, other.messages.by_time())
@@ -131,13 +144,19 @@ def test_prices_and_sizes(made: Made) -> None:
 def test_best_prices_of_each_side(made: Made) -> None:
     of = made.books.messages
     twins = pd.to_datetime(of.publish_time[of.is_twin], unit="ms", utc=True)
-    books = made.ladder[~made.ladder.publish_time.isin(twins)].sort_values(["market_id", "publish_time", "selection_id", "side", "level"])
+    books = made.ladder[~made.ladder.publish_time.isin(twins)].sort_values(
+        ["market_id", "publish_time", "selection_id", "side", "level"]
+    )
     levels = books.groupby(["market_id", "selection_id", "side", "publish_time"])["level"].agg(["min", "max", "count"])
     assert (levels["min"] == 0).all() and (levels["count"] == levels["max"] + 1).all()
     assert (levels["count"] <= 8).all() and (levels["count"] == 8).any() and (levels["count"] < 8).any()
     rises = books.price.diff()[books["level"] > 0]
     assert (rises[books.side == "B"] < 0).all() and (rises[books.side == "L"] > 0).all()
-    best = books[books.level == 0].pivot(index=["market_id", "selection_id", "publish_time"], columns="side", values="price").dropna()
+    best = (
+        books[books.level == 0]
+        .pivot(index=["market_id", "selection_id", "publish_time"], columns="side", values="price")
+        .dropna()
+    )
     assert (best.B < best.L).all()
 
 
@@ -146,7 +165,9 @@ def test_traded_prices_stay_and_their_sizes_never_shrink(made: Made) -> None:
     price = ordered.groupby(["market_id", "selection_id", "price"])
     assert (price.size_traded.diff().dropna() >= 0).all()
     assert (price.size_traded.diff() > 0).any()
-    times = {market: group.to_numpy() for market, group in made.traded.groupby("market_id").publish_time.unique().items()}
+    times = {
+        market: group.to_numpy() for market, group in made.traded.groupby("market_id").publish_time.unique().items()
+    }
     for (market, _, _), group in price.publish_time:
         assert len(group) == (times[market] >= group.iloc[0]).sum()
     runner = made.traded.groupby(["market_id", "selection_id", "publish_time"]).size().reset_index(name="prices")
@@ -155,8 +176,12 @@ def test_traded_prices_stay_and_their_sizes_never_shrink(made: Made) -> None:
 
 def test_books_move_but_little_at_a_time(made: Made) -> None:
     largest = made.ladder[made.ladder.market_id == made.ladder.market_id.mode()[0]]
-    books = largest.assign(offer=largest.price.astype(str) + "x" + largest["size"].astype(str)).groupby(
-        ["selection_id", "side", "publish_time"]).offer.agg(" ".join).unstack("publish_time")
+    books = (
+        largest.assign(offer=largest.price.astype(str) + "x" + largest["size"].astype(str))
+        .groupby(["selection_id", "side", "publish_time"])
+        .offer.agg(" ".join)
+        .unstack("publish_time")
+    )
     changed = (books.iloc[:, 1:].to_numpy() != books.iloc[:, :-1].to_numpy()).mean()
     assert 0.02 < changed < 0.9
     assert largest[largest.level == 0].groupby(["selection_id", "side"]).price.nunique().min() > 2
@@ -170,7 +195,7 @@ def test_traded_rows_share_their_messages(made: Made) -> None:
 
 def test_a_few_markets_have_most_ticks(made: Made) -> None:
     ticks = pd.concat([made.ladder.market_id, made.traded.market_id]).value_counts()
-    assert ticks.iloc[:max(2, len(ticks) // 10)].sum() > 0.5 * ticks.sum()
+    assert ticks.iloc[: max(2, len(ticks) // 10)].sum() > 0.5 * ticks.sum()
     assert ticks.median() < ticks.iloc[0] / 20
 
 
@@ -181,9 +206,13 @@ def test_twins_keep_the_first_ladder_and_the_last_traded_rows(made: Made) -> Non
     assert len(both)
     for second in both[:20]:
         market = made.books.markets.ids[of.market[second]].as_py()
-        first_received, second_received = (pd.Timestamp(of.received_time[n], unit="ms", tz="UTC") for n in (second - 1, second))
+        first_received, second_received = (
+            pd.Timestamp(of.received_time[n], unit="ms", tz="UTC") for n in (second - 1, second)
+        )
         time = pd.Timestamp(of.publish_time[second], unit="ms", tz="UTC")
-        ladder, traded = (rows[(rows.market_id == market) & (rows.publish_time == time)] for rows in (made.ladder, made.traded))
+        ladder, traded = (
+            rows[(rows.market_id == market) & (rows.publish_time == time)] for rows in (made.ladder, made.traded)
+        )
         assert (ladder[ladder.level == 0].received_time == first_received).all() and len(ladder)
         assert (traded.received_time == second_received).all()
         alone = made.books.ladder_rows(np.array([second - 1])).to_pandas()
@@ -243,7 +272,9 @@ def test_bench_has_half_of_its_rows_traded() -> None:
 def test_many_small_markets_over_thirty_days() -> None:
     books = Books(Recording.many(markets=5_000))
     messages = books.messages.by_time()
-    rows = pa.concat_tables([books.ladder_rows(messages).select(["market_id"]), books.traded_rows(messages).select(["market_id"])])
+    rows = pa.concat_tables(
+        [books.ladder_rows(messages).select(["market_id"]), books.traded_rows(messages).select(["market_id"])]
+    )
     ticks = rows.column("market_id").value_counts().field("counts").to_numpy()
     assert 4_500 < len(ticks) < 5_000 and np.median(ticks) < 40
     assert len(np.unique(books.messages.publish_time // DAY_MS)) == 30
@@ -253,19 +284,24 @@ def test_many_small_markets_over_thirty_days() -> None:
 def test_loaded_in_pieces_or_at_once(server: PostgresServer) -> None:
     recording = Recording.tiny()
     cuts = [recording.start + datetime.timedelta(hours=hours) for hours in (0, 20.5, 24, 48)]
-    with contextlib.closing(filled(server, "at_once", recording)) as whole, \
-            contextlib.closing(filled(server, "in_pieces", recording, *cuts)) as pieces:
+    with (
+        contextlib.closing(filled(server, "at_once", recording)) as whole,
+        contextlib.closing(filled(server, "in_pieces", recording, *cuts)) as pieces,
+    ):
         for table, columns in TABLES.items():
             statement = f"SELECT {columns} FROM {table} ORDER BY {columns}"
             assert query(whole, statement) == query(pieces, statement) != [], table
-        tables = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'stream_ingest.ladder_levels'::regclass ORDER BY 1"
+        tables = (
+            "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'stream_ingest.ladder_levels'::regclass"
+            " ORDER BY 1"
+        )
         assert query(whole, tables) == query(pieces, tables)
         keys = "SELECT indexdef FROM pg_indexes WHERE schemaname = 'stream_ingest' ORDER BY 1"
         server.create_database("schema_only")
         with contextlib.closing(server.connect("schema_only")) as untouched:
             create_schema(untouched)
-            expected = {definition.replace(" ON ONLY ", " ON ") for definition, in query(untouched, keys)}
-        assert expected <= {definition.replace(" ON ONLY ", " ON ") for definition, in query(whole, keys)}
+            expected = {definition.replace(" ON ONLY ", " ON ") for (definition,) in query(untouched, keys)}
+        assert expected <= {definition.replace(" ON ONLY ", " ON ") for (definition,) in query(whole, keys)}
 
 
 def test_the_summary_says_what_is_there(server: PostgresServer) -> None:
@@ -274,39 +310,69 @@ def test_the_summary_says_what_is_there(server: PostgresServer) -> None:
     with contextlib.closing(server.connect("summary")) as connection:
         create_schema(connection)
         summary = load(recording, server.conninfo("summary"))
-        counts = [query(connection, f"SELECT count(*) FROM stream_ingest.{name}")[0][0] for name in ("ladder_levels", "traded_volume")]
+        counts = [
+            query(connection, f"SELECT count(*) FROM stream_ingest.{name}")[0][0]
+            for name in ("ladder_levels", "traded_volume")
+        ]
         assert counts == [summary.ladder_rows, summary.traded_rows]
         with_ticks = query(connection, "SELECT count(DISTINCT market_id) FROM stream_ingest.ladder_levels")[0][0]
         assert with_ticks == summary.markets - summary.markets_without_ticks
-        days = query(connection, "SELECT DISTINCT (publish_time AT TIME ZONE 'UTC')::date FROM stream_ingest.ladder_levels ORDER BY 1")
-        assert tuple(day for day, in days) == summary.days
+        days = query(
+            connection,
+            "SELECT DISTINCT (publish_time AT TIME ZONE 'UTC')::date FROM stream_ingest.ladder_levels ORDER BY 1",
+        )
+        assert tuple(day for (day,) in days) == summary.days
 
 
 class TestPeculiarities:
     """What the demo shows and the tests need, in the database."""
 
     def test_partitions(self, database: "psycopg2.extensions.connection") -> None:
-        rows = query(database, """SELECT tableoid::regclass::text, min(publish_time)::date, max(publish_time)::date
-                                    FROM stream_ingest.ladder_levels GROUP BY 1 ORDER BY 1""")
+        rows = query(
+            database,
+            """SELECT tableoid::regclass::text, min(publish_time)::date, max(publish_time)::date
+                                    FROM stream_ingest.ladder_levels GROUP BY 1 ORDER BY 1""",
+        )
         assert len(rows) >= 2 and rows[-1][0] == "stream_ingest.ladder_levels_older"
         assert all(table.endswith(f"{first:%Y%m%d}") and first == last for table, first, last in rows[:-1])
 
     def test_markets_without_ticks(self, database: "psycopg2.extensions.connection") -> None:
-        assert query(database, """SELECT 1 FROM public.markets WHERE market_id NOT IN (SELECT market_id FROM stream_ingest.ladder_levels
-                                   UNION SELECT market_id FROM stream_ingest.traded_volume)""")
+        assert query(
+            database,
+            """SELECT 1 FROM public.markets WHERE market_id NOT IN (SELECT market_id FROM stream_ingest.ladder_levels
+                                   UNION SELECT market_id FROM stream_ingest.traded_volume)""",
+        )
 
     def test_a_market_with_ticks_that_nobody_knows(self, database: "psycopg2.extensions.connection") -> None:
-        assert len(query(database, """SELECT DISTINCT market_id FROM stream_ingest.ladder_levels
-                                       WHERE market_id NOT IN (SELECT market_id FROM public.markets)""")) == 1
+        assert (
+            len(
+                query(
+                    database,
+                    """SELECT DISTINCT market_id FROM stream_ingest.ladder_levels
+                                       WHERE market_id NOT IN (SELECT market_id FROM public.markets)""",
+                )
+            )
+            == 1
+        )
 
     def test_traded_rows_newer_than_the_ladder(self, database: "psycopg2.extensions.connection") -> None:
-        assert query(database, """SELECT market_id FROM stream_ingest.ladder_levels l GROUP BY 1 HAVING max(publish_time) <
-                                  (SELECT max(publish_time) FROM stream_ingest.traded_volume t WHERE t.market_id = l.market_id)""")
+        assert query(
+            database,
+            """SELECT market_id FROM stream_ingest.ladder_levels l GROUP BY 1 HAVING max(publish_time) <
+                                  (SELECT max(publish_time) FROM stream_ingest.traded_volume t WHERE t.market_id = l.market_id)""",
+        )
 
     def test_markets_without_trades_and_beyond_midnight(self, database: "psycopg2.extensions.connection") -> None:
-        assert query(database, """SELECT market_id FROM stream_ingest.ladder_levels
-                                   WHERE market_id NOT IN (SELECT market_id FROM stream_ingest.traded_volume)""")
-        assert query(database, "SELECT market_id FROM stream_ingest.ladder_levels GROUP BY 1 HAVING count(DISTINCT publish_time::date) > 1")
+        assert query(
+            database,
+            """SELECT market_id FROM stream_ingest.ladder_levels
+                                   WHERE market_id NOT IN (SELECT market_id FROM stream_ingest.traded_volume)""",
+        )
+        assert query(
+            database,
+            "SELECT market_id FROM stream_ingest.ladder_levels GROUP BY 1 HAVING count(DISTINCT"
+            " publish_time::date) > 1",
+        )
 
     def test_events(self, database: "psycopg2.extensions.connection") -> None:
         types = query(database, "SELECT event_id, array_agg(DISTINCT market_type::text) FROM public.markets GROUP BY 1")
@@ -314,7 +380,7 @@ class TestPeculiarities:
         assert {"MATCH_ODDS_FT", "OVER_UNDER_25_FT", "NEXT_GOAL"} in kinds and {"WIN", "PLACE"} in kinds
 
     def test_names(self, database: "psycopg2.extensions.connection") -> None:
-        names = [name for name, in query(database, "SELECT runner_name FROM public.runners")]
+        names = [name for (name,) in query(database, "SELECT runner_name FROM public.runners")]
         assert None in names
         for hard in (",", '"', "'", "="):
             assert any(hard in name for name in names if name), hard
@@ -325,21 +391,38 @@ class TestPeculiarities:
         assert query(database, "SELECT 1 FROM public.markets WHERE market_name LIKE '%,%'")
 
     def test_lifecycle(self, database: "psycopg2.extensions.connection") -> None:
-        assert query(database, "SELECT DISTINCT status FROM stream_ingest.market_lifecycle_events WHERE status IS NOT NULL ORDER BY 1") == [
-            ("CLOSED",), ("OPEN",), ("SUSPENDED",)]
+        assert query(
+            database,
+            "SELECT DISTINCT status FROM stream_ingest.market_lifecycle_events WHERE status IS NOT NULL ORDER BY 1",
+        ) == [("CLOSED",), ("OPEN",), ("SUSPENDED",)]
         for column in ("status", "in_play"):
             assert query(database, f"SELECT 1 FROM stream_ingest.market_lifecycle_events WHERE {column} IS NULL")
-        assert query(database, "SELECT 1 FROM stream_ingest.market_lifecycle_events GROUP BY market_id, status HAVING count(*) > 2")
+        assert query(
+            database,
+            "SELECT 1 FROM stream_ingest.market_lifecycle_events GROUP BY market_id, status HAVING count(*) > 2",
+        )
 
     def test_received_time(self, database: "psycopg2.extensions.connection") -> None:
-        assert query(database, """SELECT 1 FROM stream_ingest.ladder_levels l JOIN stream_ingest.traded_volume t
-                                   USING (market_id, publish_time) WHERE l.received_time < t.received_time LIMIT 1""")
+        assert query(
+            database,
+            """SELECT 1 FROM stream_ingest.ladder_levels l JOIN stream_ingest.traded_volume t
+                                   USING (market_id, publish_time) WHERE l.received_time < t.received_time LIMIT 1""",
+        )
 
     def test_settlement_and_liquidity(self, database: "psycopg2.extensions.connection") -> None:
-        assert query(database, "SELECT DISTINCT runner_status FROM public.market_runner_settlement WHERE runner_status = 'WINNER'")
-        assert query(database, """SELECT 1 FROM stream_ingest.market_liquidity_history h WHERE total_matched <> (
+        assert query(
+            database,
+            "SELECT DISTINCT runner_status FROM public.market_runner_settlement WHERE runner_status = 'WINNER'",
+        )
+        assert (
+            query(
+                database,
+                """SELECT 1 FROM stream_ingest.market_liquidity_history h WHERE total_matched <> (
                                   SELECT coalesce(sum(size_traded), 0)::numeric(20, 2) FROM stream_ingest.traded_volume t
-                                   WHERE t.market_id = h.market_id AND t.publish_time = h.publish_time)""") == []
+                                   WHERE t.market_id = h.market_id AND t.publish_time = h.publish_time)""",
+            )
+            == []
+        )
 
 
 def test_ctrl_c_while_the_driver_writes_is_an_interrupt(server: PostgresServer) -> None:
@@ -349,6 +432,9 @@ def test_ctrl_c_while_the_driver_writes_is_an_interrupt(server: PostgresServer) 
                           CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(3600); RETURN new; END';
                           CREATE TRIGGER wait BEFORE INSERT ON slow FOR EACH ROW EXECUTE FUNCTION wait()""")
     interrupt = threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT))
-    with adbc_driver_postgresql.dbapi.connect(server.conninfo("slow"), autocommit=True) as adbc, pytest.raises(KeyboardInterrupt):
+    with (
+        adbc_driver_postgresql.dbapi.connect(server.conninfo("slow"), autocommit=True) as adbc,
+        pytest.raises(KeyboardInterrupt),
+    ):
         interrupt.start()
         _append(adbc, "public", "slow", pa.table({"n": [1]}))

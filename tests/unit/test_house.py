@@ -12,22 +12,33 @@ README = (ROOT / "README.md").read_text()
 
 
 def test_flake8_is_content():
-    result = subprocess.run([sys.executable, "-m", "flake8", "tasks", "tests"], cwd=ROOT, capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-m", "flake8", "tasks", "tests"], cwd=ROOT, capture_output=True, text=True
+    )
     assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_imports_are_in_order():
-    result = subprocess.run([sys.executable, "-m", "isort", "--check", "tasks", "tests"], cwd=ROOT, capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-m", "isort", "--check", "tasks", "tests"], cwd=ROOT, capture_output=True, text=True
+    )
     assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_types_hold(tmp_path):
-    result = subprocess.run([sys.executable, "-m", "mypy", "--cache-dir", str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-m", "mypy", "--cache-dir", str(tmp_path)], cwd=ROOT, capture_output=True, text=True
+    )
     assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_the_tick_layer_knows_no_luigi():
-    result = subprocess.run([Path(sys.executable).with_name("lint-imports"), "--config", "setup.cfg"], cwd=ROOT, capture_output=True, text=True)
+    result = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--config", "setup.cfg"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert result.returncode == 0, result.stdout + result.stderr
 
 
@@ -39,7 +50,9 @@ def test_the_readme_names_every_task_and_every_command_in_it_exists():
 
 
 def test_every_option_in_the_readme_exists():
-    help_text = subprocess.run([sys.executable, "-m", "tasks", "ConsolidateAll", "--help-all"], cwd=ROOT, capture_output=True, text=True).stdout
+    help_text = subprocess.run(
+        [sys.executable, "-m", "tasks", "ConsolidateAll", "--help-all"], cwd=ROOT, capture_output=True, text=True
+    ).stdout
     for option in set(re.findall(r"`(--[a-z-]+)", README)) - {"--resume", "--debug", "--catch-up"}:
         name = option.removeprefix("--")
         assert re.search(rf"-{name}\b|{option}\b", help_text), option
@@ -54,5 +67,7 @@ def test_every_link_in_the_documents_leads_somewhere():
 def test_every_key_in_luigi_cfg_is_explained():
     lines = (ROOT / "luigi.cfg").read_text().splitlines()
     for before, line in zip(lines, lines[1:]):
-        if re.match(r"\w+ *=", line) and not re.match(r"(?:not_run|missing_data|task_failed|scheduling_error|unhandled_exception) *=", line):
+        if re.match(r"\w+ *=", line) and not re.match(
+            r"(?:not_run|missing_data|task_failed|scheduling_error|unhandled_exception) *=", line
+        ):
             assert before.startswith("#"), line

@@ -5,11 +5,11 @@ import tracemalloc
 
 import pytest
 
-from tasks.ticks import index
-from tasks.ticks.files import FileFacts
-from tasks.ticks.index import COLUMNS, Index, IndexRow
-from tasks.ticks.layout import Layout
-from tasks.ticks.packed import Packed
+from tasks.export_directory import index_csv
+from tasks.export_directory.index_csv import COLUMNS, Index, IndexRow
+from tasks.export_directory.packed_records import Packed
+from tasks.market_files.market_file import FileFacts
+from tasks.storage.layout import Layout
 
 FACTS = FileFacts(1_770_293_454_031_000, 1_770_293_454_031_001, 3, 2, 4711, "0f" * 32)
 EMPTY = FileFacts(None, None, 0, 0, 1234, "ab" * 32)
@@ -22,17 +22,20 @@ def index_of(layout, facts, event_id=lambda market_id: f"3{market_id[2:]}"):
 
 
 def write(rows, path):
-    path.write_bytes(b"".join(index.render(rows)))
+    path.write_bytes(b"".join(index_csv.render(rows)))
     return path
 
 
-@pytest.mark.parametrize("event_id", ["31408543", "", "a,b", 'he said "go"', "two\nlines", "a\rb", "a\r\nb", "\r\n", "é", " ", "NA", "1e3", "007"])
+@pytest.mark.parametrize(
+    "event_id",
+    ["31408543", "", "a,b", 'he said "go"', "two\nlines", "a\rb", "a\r\nb", "\r\n", "é", " ", "NA", "1e3", "007"],
+)
 @pytest.mark.parametrize("format", ["parquet", "jsonl"])
 def test_what_is_written_is_read(tmp_path, event_id, format):
     rows = index_of(Layout(tmp_path, format), {"1.10": FACTS, "1.9": EMPTY}, lambda _: event_id)
     path = write(rows, tmp_path / "index.csv")
-    assert dict(index.read(path)) == dict(rows)
-    assert index.read(path)["1.9"] == IndexRow("1.9", event_id, f"markets/marketId=1.9.{format}", EMPTY)
+    assert dict(index_csv.read(path)) == dict(rows)
+    assert index_csv.read(path)["1.9"] == IndexRow("1.9", event_id, f"markets/marketId=1.9.{format}", EMPTY)
     with open(path, encoding="utf-8", newline="") as file:
         lines = list(csv.reader(file))
     assert lines[0] == list(COLUMNS) and [line[:2] for line in lines[1:]] == [["1.10", event_id], ["1.9", event_id]]
@@ -42,54 +45,66 @@ def test_many_rows_are_written_in_order(tmp_path):
     rows = index_of(Layout(tmp_path), {f"1.{number}": FACTS for number in range(7_001)})
     path = write(rows, tmp_path / "index.csv")
     assert [line.split(b",")[0].decode() for line in path.read_bytes().splitlines()[1:]] == sorted(rows)
-    assert dict(index.read(path)) == dict(rows)
+    assert dict(index_csv.read(path)) == dict(rows)
 
 
-@pytest.mark.parametrize("change", [
-    lambda content: b"\xef\xbb\xbf" + content, lambda content: content + b"\n\n", lambda content: content.replace(b"\n", b"\r\n")])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: b"\xef\xbb\xbf" + content,
+        lambda content: content + b"\n\n",
+        lambda content: content.replace(b"\n", b"\r\n"),
+    ],
+)
 def test_what_a_spreadsheet_program_has_saved_is_read(tmp_path, change):
     rows = index_of(Layout(tmp_path), {"1.10": FACTS, "1.9": EMPTY})
     path = write(rows, tmp_path / "index.csv")
     path.write_bytes(change(path.read_bytes()))
-    assert dict(index.read(path)) == dict(rows)
+    assert dict(index_csv.read(path)) == dict(rows)
 
 
 def test_no_file_is_an_empty_index(tmp_path):
-    assert not index.read(tmp_path / "index.csv")
-    assert not index.read(write(index_of(Layout(tmp_path), {}), tmp_path / "index.csv"))
+    assert not index_csv.read(tmp_path / "index.csv")
+    assert not index_csv.read(write(index_of(Layout(tmp_path), {}), tmp_path / "index.csv"))
 
 
-@pytest.mark.parametrize("change, problem", [
-    (lambda text: "", "has columns"),
-    (lambda text: text.replace("event_id", "event"), "has columns"),
-    (lambda text: text + "1.7\n", "9 values"),
-    (lambda text: text.replace(",4711,", ","), "9 values"),
-    (lambda text: text.replace(",4711,", ",4711.0,"), "4711.0"),
-    (lambda text: text + text.splitlines()[1] + "\n", "two rows"),
-    (lambda text: text.replace("marketId=1.9", "marketId=1.8"), "file_path"),
-    (lambda text: text.replace("1.9.parquet", "1.9.jsonl"), "file_path"),
-    (lambda text: text.replace("markets/marketId=1.9", "../1.9"), "file_path"),
-    (lambda text: text.replace("1.9", "x"), "no market id"),
-    (lambda text: text.replace(",4711,", f",{1 << 63},"), "64 bits"),
-    (lambda text: text.replace("0f" * 32, "0f" * 31), "no SHA-256"),
-    (lambda text: text.replace("0f" * 32, "0g" * 32), "hexadecimal"),
-    (lambda text: text.replace("T12:10:54", " 12:10:54"), "no time"),
-    (lambda text: text.replace("1.9,", '"1.9,'), "unexpected end"),
-])
+@pytest.mark.parametrize(
+    "change, problem",
+    [
+        (lambda text: "", "has columns"),
+        (lambda text: text.replace("event_id", "event"), "has columns"),
+        (lambda text: text + "1.7\n", "9 values"),
+        (lambda text: text.replace(",4711,", ","), "9 values"),
+        (lambda text: text.replace(",4711,", ",4711.0,"), "4711.0"),
+        (lambda text: text + text.splitlines()[1] + "\n", "two rows"),
+        (lambda text: text.replace("marketId=1.9", "marketId=1.8"), "file_path"),
+        (lambda text: text.replace("1.9.parquet", "1.9.jsonl"), "file_path"),
+        (lambda text: text.replace("markets/marketId=1.9", "../1.9"), "file_path"),
+        (lambda text: text.replace("1.9", "x"), "no market id"),
+        (lambda text: text.replace(",4711,", f",{1 << 63},"), "64 bits"),
+        (lambda text: text.replace("0f" * 32, "0f" * 31), "no SHA-256"),
+        (lambda text: text.replace("0f" * 32, "0g" * 32), "hexadecimal"),
+        (lambda text: text.replace("T12:10:54", " 12:10:54"), "no time"),
+        (lambda text: text.replace("1.9,", '"1.9,'), "unexpected end"),
+    ],
+)
 def test_what_is_no_index_is_refused(tmp_path, change, problem):
     path = write(index_of(Layout(tmp_path), {"1.10": FACTS, "1.9": FACTS}), tmp_path / "index.csv")
     path.write_text(change(path.read_text()))
-    with pytest.raises(index.UnreadableIndex, match=problem) as raised:
-        index.read(path)
+    with pytest.raises(index_csv.UnreadableIndex, match=problem) as raised:
+        index_csv.read(path)
     assert str(path) in str(raised.value)
 
 
 def test_an_index_takes_little_memory(tmp_path):
     markets = 40_000
-    path = write(index_of(Layout(tmp_path), {f"1.{200_000_000 + number}": FACTS for number in range(markets)}), tmp_path / "index.csv")
+    path = write(
+        index_of(Layout(tmp_path), {f"1.{200_000_000 + number}": FACTS for number in range(markets)}),
+        tmp_path / "index.csv",
+    )
     tracemalloc.start()
     try:
-        rows = index.read(path)
+        rows = index_csv.read(path)
         held, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

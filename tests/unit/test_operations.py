@@ -23,7 +23,11 @@ FOR_ALL = {"--workers", "--scheduler-url", "--debug", "--help", "--resume"}
 def installed() -> dict[Path, str]:
     """Return the text of every file in config/ that an operator installs, and of the manual."""
     folders = (ROOT / "config").rglob("*")
-    return {path: path.read_text() for path in (*folders, ROOT / "docs" / "operations.md") if path.is_file() and path.name != "constraints.txt"}
+    return {
+        path: path.read_text()
+        for path in (*folders, ROOT / "docs" / "operations.md")
+        if path.is_file() and path.name != "constraints.txt"
+    }
 
 
 def test_every_command_exists_and_has_the_options_that_are_named():
@@ -34,7 +38,11 @@ def test_every_command_exists_and_has_the_options_that_are_named():
                 continue
             assert name in {*tasks.PUBLIC, "nightly"}, (path, name)
             parameters = Register.get_task_cls("ConsolidateDay" if name == "nightly" else name).get_params()
-            known = FOR_ALL | {f"--{parameter.replace('_', '-')}" for parameter, _ in parameters} | ({"--catch-up"} if name == "nightly" else set())
+            known = (
+                FOR_ALL
+                | {f"--{parameter.replace('_', '-')}" for parameter, _ in parameters}
+                | ({"--catch-up"} if name == "nightly" else set())
+            )
             assert set(re.findall(r"--[a-z][a-z-]+", rest)) <= known, (path, name, rest)
             commands += 1
     assert commands > 10
@@ -61,8 +69,14 @@ def test_the_crontab_lines_print_nothing_but_a_failure(tmp_path, code):
     assert len(lines) == 2
     for line in lines:
         assert "%" not in line and len(line) < 999, "cron ends a command at % and at 999 characters"
-        command = line.split(" ", 5)[5].replace("/opt/tick-export", str(tmp_path)).replace("/var/log/tick-export", str(tmp_path))
-        result = subprocess.run(["env", "-i", "PATH=/usr/bin:/bin", "/bin/sh", "-c", command], capture_output=True, text=True)
+        command = (
+            line.split(" ", 5)[5]
+            .replace("/opt/tick-export", str(tmp_path))
+            .replace("/var/log/tick-export", str(tmp_path))
+        )
+        result = subprocess.run(
+            ["env", "-i", "PATH=/usr/bin:/bin", "/bin/sh", "-c", command], capture_output=True, text=True
+        )
         task = command.split()[1]
         expected = [] if code == 0 else [f"{task} ended with exit code 30:", f"the last line {task}"]
         assert result.stdout.splitlines() == expected and not result.stderr
@@ -94,16 +108,45 @@ def test_the_direct_wrapper_starts_the_container_and_shows_no_password(tmp_path)
     docker.parent.mkdir()
     docker.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\nexit 20\n')
     docker.chmod(0o755)
-    environment = {"PATH": f"{docker.parent}:{os.environ['PATH']}", "POSTGRES_PASSWORD": "secret 1", "POSTGRES_DB": "other"}
+    environment = {
+        "PATH": f"{docker.parent}:{os.environ['PATH']}",
+        "POSTGRES_PASSWORD": "secret 1",
+        "POSTGRES_DB": "other",
+    }
     wrapper = DOCKER / "run_consolidate_direct_docker.sh"
     (tmp_path / ".env").write_text("POSTGRES_HOST=localhost\n")
-    result = subprocess.run([wrapper, "2026-02-16", "--chunk-rows", "1000"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    result = subprocess.run(
+        [wrapper, "2026-02-16", "--chunk-rows", "1000"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
     assert result.returncode == 20, result.stderr  # of the container
     assert result.stdout.split("\n") == [
-        "run", "--rm", "--init", "--network", "netbet_default", "--user", f"{os.getuid()}:{os.getgid()}", "-e", "POSTGRES_HOST=netbet-postgres",
-        "-v", f"{tmp_path}/.env:/opt/tick-export/.env:ro", "-e", "POSTGRES_DB", "-e", "POSTGRES_PASSWORD",
-        "-v", f"{tmp_path}/data_exports:/data_exports", "tick-export",
-        "ConsolidateDayDirect", "--date", "2026-02-16", "--output-dir", "/data_exports", "--chunk-rows", "1000", ""]
+        "run",
+        "--rm",
+        "--init",
+        "--network",
+        "netbet_default",
+        "--user",
+        f"{os.getuid()}:{os.getgid()}",
+        "-e",
+        "POSTGRES_HOST=netbet-postgres",
+        "-v",
+        f"{tmp_path}/.env:/opt/tick-export/.env:ro",
+        "-e",
+        "POSTGRES_DB",
+        "-e",
+        "POSTGRES_PASSWORD",
+        "-v",
+        f"{tmp_path}/data_exports:/data_exports",
+        "tick-export",
+        "ConsolidateDayDirect",
+        "--date",
+        "2026-02-16",
+        "--output-dir",
+        "/data_exports",
+        "--chunk-rows",
+        "1000",
+        "",
+    ]
     for arguments in ([], ["--help"]):
         result = subprocess.run([wrapper, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert result.returncode == 2 and "no day given" in result.stderr and not result.stdout
@@ -125,6 +168,11 @@ def test_the_export_wrapper_is_exportall_by_its_old_name(tmp_path):
 def test_the_entry_point_of_the_image_answers_with_the_help():
     text = (DOCKER / "Dockerfile").read_text()
     assert 'ENTRYPOINT ["python", "-P", "-m", "tasks"]\nCMD ["--help"]' in text
-    result = subprocess.run([sys.executable, "-P", "-m", "tasks", "--help"], cwd="/", env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)},
-                            capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-P", "-m", "tasks", "--help"],
+        cwd="/",
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
     assert result.returncode == 0 and "nightly" in result.stdout, result.stderr

@@ -13,8 +13,8 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from tasks.demo import server as server_module
-from tasks.demo.server import PostgresServer, ServerError
+from tasks.demo import local_server as server_module
+from tasks.demo.local_server import PostgresServer, ServerError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -51,8 +51,9 @@ def assert_gone(directory: Path, pid: int) -> None:
 
 def test_settings_of_a_database(own: PostgresServer) -> None:
     own.create_database("settings")
-    assert query(own, "SELECT current_database(), current_setting('server_encoding'), current_setting('TimeZone')", "settings") == [
-        ("settings", "UTF8", "UTC")]
+    assert query(
+        own, "SELECT current_database(), current_setting('server_encoding'), current_setting('TimeZone')", "settings"
+    ) == [("settings", "UTF8", "UTC")]
     assert query(own, "SELECT datcollate FROM pg_database WHERE datname = 'settings'") == [("C",)]
 
 
@@ -74,7 +75,11 @@ def test_data_survive_stop_and_kill(own: PostgresServer) -> None:
 def test_tcp_asks_for_the_password(own: PostgresServer) -> None:
     own.create_role("reader", "s3cret'\\ %")
     environment = own.environment("postgres")
-    where = {"host": environment["POSTGRES_HOST"], "port": environment["POSTGRES_PORT"], "dbname": environment["POSTGRES_DB"]}
+    where = {
+        "host": environment["POSTGRES_HOST"],
+        "port": environment["POSTGRES_PORT"],
+        "dbname": environment["POSTGRES_DB"],
+    }
     assert where["host"] == "127.0.0.1"
     for user, password in ((environment["POSTGRES_USER"], environment["POSTGRES_PASSWORD"]), ("reader", "s3cret'\\ %")):
         psycopg2.connect(**where, user=user, password=password).close()
@@ -83,7 +88,13 @@ def test_tcp_asks_for_the_password(own: PostgresServer) -> None:
 
 
 def test_nothing_is_left_and_nothing_leads_astray(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"PGPORT": "1", "PGHOST": "nowhere.invalid", "PGDATA": "/nowhere", "PGUSER": "nobody", "TZ": "Asia/Tokyo"}.items():
+    for name, value in {
+        "PGPORT": "1",
+        "PGHOST": "nowhere.invalid",
+        "PGDATA": "/nowhere",
+        "PGUSER": "nobody",
+        "TZ": "Asia/Tokyo",
+    }.items():
         monkeypatch.setenv(name, value)
     with PostgresServer() as running:
         pid, directory = postmaster(running), running.socket_dir
@@ -96,8 +107,10 @@ def test_nothing_is_left_and_nothing_leads_astray(monkeypatch: pytest.MonkeyPatc
 
 
 def test_it_dies_with_its_parent() -> None:
-    script = ("import time\nfrom tasks.demo.server import PostgresServer\n"
-              "with PostgresServer() as server, server.connect():\n    print(server.socket_dir, flush=True)\n    time.sleep(60)")
+    script = (
+        "import time\nfrom tasks.demo.local_server import PostgresServer\nwith PostgresServer() as server,"
+        " server.connect():\n    print(server.socket_dir, flush=True)\n    time.sleep(60)"
+    )
     with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout
         directory = Path(parent.stdout.readline().strip())
@@ -156,7 +169,10 @@ def test_no_postgresql_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 
 def test_a_server_that_does_not_start_says_why() -> None:
     broken = PostgresServer(settings={"shared_buffers": "plenty"})
-    with pytest.raises(ServerError, match='does not start: .*invalid value for parameter "shared_buffers": "plenty"'), broken:
+    with (
+        pytest.raises(ServerError, match='does not start: .*invalid value for parameter "shared_buffers": "plenty"'),
+        broken,
+    ):
         pass
     assert not broken.socket_dir.exists()
 

@@ -8,13 +8,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.ticks.ranks import dense_rank, pack, price_rank
-from tasks.ticks.ticks import BACK, LAY, TRADED, Ticks
+from tasks.ticks.sort_keys import dense_rank, pack, price_rank
+from tasks.ticks.tick_arrays import BACK, LAY, TRADED, Ticks
 
 PRICES = st.sampled_from([1.01, 1.5, 2.0, 2.02, 1000.0, math.nan, math.inf, -math.inf, 0.1 + 0.2])
 TIMES = st.integers(0, 4) | st.integers(1_770_293_454_031_000, 1_770_293_454_031_003)
-ROW = st.tuples(st.integers(0, 2), TIMES, st.integers(0, 3), st.sampled_from([7, 8, 2**40, -3]),
-                st.sampled_from([BACK, LAY, TRADED]), st.integers(0, 7), PRICES, PRICES)
+ROW = st.tuples(
+    st.integers(0, 2),
+    TIMES,
+    st.integers(0, 3),
+    st.sampled_from([7, 8, 2**40, -3]),
+    st.sampled_from([BACK, LAY, TRADED]),
+    st.integers(0, 7),
+    PRICES,
+    PRICES,
+)
 
 
 def ticks_of(rows):
@@ -26,9 +34,20 @@ def ticks_of(rows):
 
 def rows_of(ticks):
     """Return Ticks as tuples whose floats compare by their bits."""
-    columns = [ticks.market, ticks.publish_time, ticks.received_at, ticks.selection_id, ticks.side, ticks.level, ticks.price, ticks.size]
-    return [tuple(struct.pack("d", value) if isinstance(value, float) else value for value in row)
-            for row in zip(*(column.tolist() for column in columns))]
+    columns = [
+        ticks.market,
+        ticks.publish_time,
+        ticks.received_at,
+        ticks.selection_id,
+        ticks.side,
+        ticks.level,
+        ticks.price,
+        ticks.size,
+    ]
+    return [
+        tuple(struct.pack("d", value) if isinstance(value, float) else value for value in row)
+        for row in zip(*(column.tolist() for column in columns))
+    ]
 
 
 def number(value):
@@ -50,9 +69,19 @@ def identity(row):
 
 def plain(ticks):
     """Return Ticks as tuples of Python values."""
-    return [tuple(row) for row in zip(ticks.market.tolist(), ticks.publish_time.tolist(), ticks.received_at.tolist(),
-                                      ticks.selection_id.tolist(), ticks.side.tolist(), ticks.level.tolist(), ticks.price.tolist(),
-                                      ticks.size.tolist())]
+    return [
+        tuple(row)
+        for row in zip(
+            ticks.market.tolist(),
+            ticks.publish_time.tolist(),
+            ticks.received_at.tolist(),
+            ticks.selection_id.tolist(),
+            ticks.side.tolist(),
+            ticks.level.tolist(),
+            ticks.price.tolist(),
+            ticks.size.tolist(),
+        )
+    ]
 
 
 def comparable(rows):
@@ -83,7 +112,9 @@ def test_sequence_is_level_or_the_rank_of_the_traded_price(rows):
     for row, sequence in zip(listed, ticks.sequence().tolist(), strict=True):
         market, publish, _, selection, side, level, price, _ = row
         if side == TRADED:
-            ranked = sorted(prices[market, publish, selection], key=lambda value: number(math.nan if value == "NaN" else value))
+            ranked = sorted(
+                prices[market, publish, selection], key=lambda value: number(math.nan if value == "NaN" else value)
+            )
             assert sequence == ranked.index(price)
         else:
             assert sequence == level
@@ -103,8 +134,8 @@ def test_merging_lets_the_database_win_and_loses_nothing(now, before):
 def test_packing_orders_like_tuples_even_where_the_bits_do_not_fit(rows):
     columns = [np.array([row[n] for row in rows], np.int64) for n in range(3)]
     key = pack(columns).tolist()
-    for (left, left_key) in zip(rows, key, strict=True):
-        for (right, right_key) in zip(rows, key, strict=True):
+    for left, left_key in zip(rows, key, strict=True):
+        for right, right_key in zip(rows, key, strict=True):
             assert (left < right) == (left_key < right_key)
 
 

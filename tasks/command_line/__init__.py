@@ -1,0 +1,1 @@
+"""What ./run_pipeline.sh offers beside the tasks."""

@@ -1,0 +1,125 @@
+"""`./run_pipeline.sh nightly`: yesterday, the day before once more, and missed days, one ConsolidateDay after the
+other.
+
+One after the other, because a market that goes on past midnight belongs to two days and must be refreshed once.
+"""
+
+import argparse
+import datetime
+import logging
+from collections.abc import Sequence
+
+import luigi.interface
+
+from tasks.day_csv import consolidation_report
+from tasks.postgres.database import Database
+from tasks.storage.layout import Layout
+from tasks.workflow import run
+from tasks.workflow.outcome import parsed, run_task
+from tasks.workflow.parameters import EXIT_ALREADY_RUNNING, EXIT_MISSING_DATA, EXIT_USAGE, stop
+
+_log = logging.getLogger("tick_export.nightly")
+
+_TASK = "ConsolidateDay"
+_MOST_DAYS = 366
+
+HELP = f"""\
+Consolidates yesterday (UTC): refreshes the market files of that day, their metadata and index.csv, and writes
+consolidated_ticks_YYYY_MM_DD.csv with its report. Looks at the day before once more, and makes it anew if ticks came late.
+What is complete already is not touched: run it twice, or late, as you like.
+
+usage: ./run_pipeline.sh nightly [--catch-up N] [options of {_TASK}]
+
+  --catch-up N                also make those of the last N days (at most {_MOST_DAYS}) that have no file, after missed nights
+  --output-dir DIR            default data_exports/tick_export
+  --format parquet|jsonl      default parquet
+  --workers N                 processes at once, default 1
+  --scheduler-url URL         use this luigid; without it Luigi schedules by itself
+  --debug                     show a traceback for every error
+
+One day's failure does not stop the others. The exit code is the largest of all days:
+
+  0   all done, or nothing to do      25  a day was not run
+  2   wrong usage                     30  a day failed: a market, the disk, the connection
+  10  another run works there         35  the work could not be determined: no connection, wrong password
+  20  a day has no ticks              40  unexpected error
+
+20 means that neither the database nor a market file has a tick of yesterday, or of a day that --catch-up was to make: the recorder
+was down, or the platform dropped the day before it was exported. The log names the day. A day without ticks that is only looked
+at once more was reported the night before, and does not count again.
+"""
+
+
+def nightly(arguments: Sequence[str]) -> int:
+    """Run the days that are due; return the exit code."""
+    yesterday = datetime.datetime.now(datetime.UTC).date() - datetime.timedelta(days=1)
+    catch_up, options = _parse(arguments)
+    with parsed(_TASK, [*options, "--date", str(yesterday)]) as task:
+        if task.offline:
+            stop(
+                "nightly refreshes from the database: --offline makes no sense with it. Use ConsolidateDay --offline.",
+                EXIT_USAGE,
+            )
+        layout = task.layout
+        try:
+            run.claim(layout)
+        except luigi.interface.PidLockAlreadyTakenExit:
+            return EXIT_ALREADY_RUNNING
+        with run.determining(), Database(run.server()):
+            pass  # a database that is down is told once, not once a day
+    missed = days_missing(layout, yesterday, catch_up)
+    before = yesterday - datetime.timedelta(days=1)
+    codes = {}
+    for date in sorted({*missed, before, yesterday}):
+        _log.info("%s (UTC)%s:", date, "" if date == yesterday else ", missed" if date in missed else ", once more")
+        run.look_again()
+        codes[date] = run_task(_TASK, [*options, "--date", str(date)])
+        if codes[date] == EXIT_USAGE:
+            return EXIT_USAGE
+    _summarise(codes)
+    return max(code for date, code in codes.items() if code != EXIT_MISSING_DATA or date != before or date in missed)
+
+
+def days_missing(layout: Layout, yesterday: datetime.date, catch_up: int) -> list[datetime.date]:
+    """Return those of so many days up to yesterday that have no whole consolidated file."""
+    days = [yesterday - datetime.timedelta(days=number) for number in range(catch_up)]
+    return [day for day in days if not _is_made(layout, day)]
+
+
+def _is_made(layout: Layout, day: datetime.date) -> bool:
+    published = consolidation_report.read(layout.day_report(day))
+    return (
+        published is not None
+        and not published.partial
+        and consolidation_report.is_in_place(published, layout.output_dir)
+    )
+
+
+def _parse(arguments: Sequence[str]) -> tuple[int, list[str]]:
+    """Return --catch-up and the options of the task."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--catch-up", default="0")
+    parser.add_argument("--date")
+    parser.add_argument("--help", "-h", action="store_true")
+    try:
+        own, rest = parser.parse_known_args(arguments)
+    except argparse.ArgumentError as error:
+        stop(f"{error}. See ./run_pipeline.sh nightly --help.", EXIT_USAGE)
+    if own.help:
+        print(HELP, end="")
+        raise SystemExit(0)
+    if own.date is not None:
+        stop(
+            f"nightly works out the days itself, found --date {own.date}. For one day: ./run_pipeline.sh {_TASK} --date"
+            f" {own.date}.",
+            EXIT_USAGE,
+        )
+    if not (own.catch_up.isascii() and own.catch_up.isdecimal() and 0 <= int(own.catch_up) <= _MOST_DAYS):
+        stop(f"--catch-up is {own.catch_up!r}, expected a number of days from 0 to {_MOST_DAYS}.", EXIT_USAGE)
+    return int(own.catch_up), rest
+
+
+def _summarise(codes: dict[datetime.date, int]) -> None:
+    words = {0: "done", EXIT_MISSING_DATA: "no ticks"}
+    text = ", ".join(f"{date} {words.get(code, f'FAILED (exit code {code})')}" for date, code in codes.items())
+    (_log.error if any(codes.values()) else _log.info)("nightly: %s.", text)

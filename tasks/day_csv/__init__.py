@@ -1,0 +1,1 @@
+"""The consolidated CSV: a day, or all days, sorted and de-duplicated."""

@@ -1,0 +1,248 @@
+"""One sorted CSV out of a source of ticks: slices of time are sorted, freed of duplicates and made text side by side."""
+
+import collections
+import concurrent.futures
+import dataclasses
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tasks.day_csv import flat_csv
+from tasks.day_csv.consolidation_report import Csv, Inputs, Published, Totals, render
+from tasks.day_csv.flat_csv import Description
+from tasks.day_csv.slices import Source, slices
+from tasks.errors import ExportError
+from tasks.market_files.time_span import Span
+from tasks.storage.atomic_files import NewFile, flush_all_to_disk, flush_directory, replacing
+from tasks.ticks.tick_arrays import Ticks
+from tasks.ticks.value_text import size_text
+
+#: Rows of a slice: enough to make the work per slice vanish, few enough to stay near the processor.
+SLICE_ROWS = 150_000
+_COPY_BYTES = 1 << 24
+
+
+class RowsDoNotAddUp(ExportError):
+    """What was written is not what was read."""
+
+
+class DiskTooFull(ExportError):
+    """There is no room for what would be written."""
+
+
+class TickSource(Source, Protocol):
+    """A source that knows its markets."""
+
+    @property
+    def market_ids(self) -> Sequence[str]:
+        """The markets' ids, sorted."""
+
+    @property
+    def markets(self) -> Sequence[Description]:
+        """What metadata says of each market."""
+
+    @property
+    def read(self) -> npt.NDArray[np.int64]:
+        """Ticks read of each market so far."""
+
+    def verify(self) -> None:
+        """Raise an ExportError where the source is not what it should be."""
+
+    def reconcile(self) -> None:
+        """Raise an ExportError where what was read is not what was promised."""
+
+    @property
+    def inputs(self) -> Mapping[str, Inputs]:
+        """What each market's rows were made of."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Consolidation:
+    """What is asked for: the ticks of a span, as one CSV with a report. notes: lines to head the report with.
+
+    day: the UTC day in words, None for everything; part_bytes: with a CSV of more bytes each month gets a file of its
+    own too, by part_path; progress is told the rows of every slice that is done.
+    """
+
+    csv: Path
+    report: Path
+    span: Span
+    day: str | None = None
+    chunk_rows: int = 1_500_000
+    notes: Sequence[str] = ()
+    part_bytes: float | None = None
+    part_path: Callable[[str], Path] = Path
+    progress: Callable[[int], None] = lambda rows: None
+
+    @property
+    def edges(self) -> list[int]:
+        """Where a slice has to end."""
+        return [] if self.part_bytes is None else self.span.months()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Slice:
+    """A slice as text, with what there is to count."""
+
+    lines: list[pa.Buffer]
+    first_us: int
+    last_us: int
+    rows: int
+    duplicates: int
+    not_finite: int
+    market_rows: npt.NDArray[np.int64]
+
+
+def consolidate(wanted: Consolidation, source: TickSource) -> Totals:
+    """Write CSV and report, and give them their names if the rows add up; return what was counted.
+
+    Raises ExportError, and publishes nothing, where the source is damaged, the rows do not add up or the disk is
+    too small.
+    """
+    started_s = time.monotonic()
+    _require_room(wanted, sum(source.expected_rows))
+    source.verify()
+    with NewFile(wanted.csv) as csv:
+        csv.write(flat_csv.HEADER)
+        totals, months = _write(wanted, source, csv)
+        source.reconcile()
+        _require_sums(wanted, source, totals)
+        whole = _finished(csv)
+        parts = _parts(wanted, csv, months)
+        try:
+            published = Published(whole, dict(source.inputs), [_finished(part) for part in parts])
+            text = render(
+                published,
+                totals,
+                len(source.market_ids),
+                wanted.day,
+                wanted.span,
+                wanted.notes,
+                time.monotonic() - started_s,
+            )
+            flush_all_to_disk((*parts, csv))
+            with replacing(wanted.report) as report:
+                report.write(text.encode())
+            for file in (*parts, csv):
+                file.publish()
+        finally:
+            for part in parts:
+                part.__exit__(None, None, None)
+    flush_directory(wanted.csv.parent)
+    return totals
+
+
+def _finished(file: NewFile) -> Csv:
+    stat = file.finish()
+    return Csv(file.path.name, stat.st_size, stat.st_mtime_ns // 1000, file.checksum)
+
+
+def _require_room(wanted: Consolidation, rows: float) -> None:
+    estimate = rows * flat_csv.ROW_BYTES
+    if wanted.part_bytes is not None and estimate > wanted.part_bytes:
+        estimate *= 2
+    free = shutil.disk_usage(wanted.csv.parent).free
+    if estimate > free:
+        raise DiskTooFull(
+            f"{wanted.csv} will take about {size_text(estimate)}, {wanted.csv.parent} has {size_text(free)} free. "
+            "Make room, or choose another --output-dir."
+        )
+
+
+def _write(wanted: Consolidation, source: TickSource, csv: NewFile) -> tuple[Totals, list[tuple[str, int]]]:
+    """Write all rows; return what was counted, and the months with the position at which each begins."""
+    totals = Totals(np.zeros(len(source.market_ids), np.int64))
+    months: list[tuple[str, int]] = []
+    workers = len(os.sched_getaffinity(0))
+    rows = max(1, min(SLICE_ROWS, wanted.chunk_rows // (workers + 2)))
+    waiting: collections.deque[concurrent.futures.Future[_Slice]] = collections.deque()
+
+    def write(made: concurrent.futures.Future[_Slice]) -> _Slice:
+        done = made.result()
+        month = str(np.datetime64(done.first_us, "us").astype("datetime64[M]"))
+        if not months or months[-1][0] != month:
+            months.append((month, csv.size_bytes))
+        for lines in done.lines:
+            csv.write(lines)
+        done.lines.clear()
+        return done
+
+    def count_next() -> None:
+        done = waiting.popleft().result()
+        totals.market_rows[: len(done.market_rows)] += done.market_rows
+        totals.slices += 1
+        totals.rows += done.rows
+        totals.duplicates += done.duplicates
+        totals.not_finite += done.not_finite
+        totals.first_us = done.first_us if totals.first_us is None else totals.first_us
+        totals.last_us = done.last_us
+        wanted.progress(done.rows + done.duplicates)
+
+    with (
+        concurrent.futures.ThreadPoolExecutor(workers, "slice") as makers,
+        concurrent.futures.ThreadPoolExecutor(1, "csv") as writer,
+    ):
+        for ticks in slices(source, rows, wanted.edges, wanted.csv.parent):
+            waiting.append(writer.submit(write, makers.submit(_made, ticks, source.markets)))
+            if len(waiting) > workers:
+                count_next()
+        while waiting:
+            count_next()
+    return totals, months
+
+
+def _made(ticks: Ticks, markets: Sequence[Description]) -> _Slice:
+    rows = flat_csv.consolidated(ticks)
+    kept = rows.ticks
+    return _Slice(
+        lines=list(flat_csv.render(rows, markets)),
+        first_us=int(kept.publish_time[0]),
+        last_us=int(kept.publish_time[-1]),
+        rows=len(kept),
+        duplicates=len(ticks) - len(kept),
+        not_finite=int(np.count_nonzero(~np.isfinite(kept.price) | ~np.isfinite(kept.size))),
+        market_rows=np.bincount(kept.market),
+    )
+
+
+def _require_sums(wanted: Consolidation, source: TickSource, totals: Totals) -> None:
+    read = int(source.read.sum())
+    if read != totals.rows + totals.duplicates:
+        raise RowsDoNotAddUp(
+            f"{wanted.csv.name}: {read} rows read, {totals.rows} written and {totals.duplicates} duplicates removed. "
+            "This is a fault of the pipeline: nothing was published."
+        )
+    for moment in (totals.first_us, totals.last_us):
+        if moment is not None and not wanted.span.holds(moment):
+            raise RowsDoNotAddUp(
+                f"{wanted.csv.name}: a row lies outside the time asked for. This is a fault of the pipeline: nothing"
+                " was published."
+            )
+
+
+def _parts(wanted: Consolidation, csv: NewFile, months: Sequence[tuple[str, int]]) -> list[NewFile]:
+    """Copy each month out of a finished CSV that is large enough; return the files."""
+    parts: list[NewFile] = []
+    if wanted.part_bytes is None or csv.size_bytes <= wanted.part_bytes:
+        return parts
+    try:
+        with open(csv.temporary, "rb") as whole:
+            for (month, start), (_, end) in zip(months, [*months[1:], ("", csv.size_bytes)]):
+                part = NewFile(wanted.part_path(month))
+                parts.append(part)
+                part.write(flat_csv.HEADER)
+                whole.seek(start)
+                while whole.tell() < end:
+                    part.write(whole.read(min(_COPY_BYTES, end - whole.tell())))
+    except BaseException:
+        for part in parts:
+            part.__exit__(None, None, None)
+        raise
+    return parts

@@ -1,0 +1,194 @@
+"""Ticks out of the market files of an export, as its index lists them."""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from tasks.day_csv import flat_csv
+from tasks.day_csv.consolidation_report import Inputs
+from tasks.day_csv.flat_csv import Description
+from tasks.errors import DamagedFile, UsageError
+from tasks.export_directory import index_csv, metadata_json
+from tasks.export_directory.directory_scan import list_files
+from tasks.export_directory.index_csv import Index, IndexRow
+from tasks.market_files import time_span
+from tasks.market_files.time_span import Span
+from tasks.storage.layout import FORMATS, Layout
+from tasks.ticks.tick_arrays import Ticks
+
+_SMALL_BATCH_ROWS = 131_072
+
+
+class NotAnExport(UsageError):
+    """The output directory does not hold what its index promises."""
+
+
+def metadata_checksum(layout: Layout, market_id: str) -> str:
+    """Return the SHA-256 of a market's metadata file, "-" where there is none."""
+    try:
+        return hashlib.sha256(layout.metadata_file(market_id).read_bytes()).hexdigest()
+    except FileNotFoundError:
+        return "-"
+
+
+def as_it_lies(layout: Layout) -> Layout:
+    """Return the layout in the format that the market files have; unchanged where there are none."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(layout.markets_dir) as entries:
+        for entry in entries:
+            for name in FORMATS:
+                other = dataclasses.replace(layout, format=name)
+                if other.market_id_of(entry.name) is not None:
+                    return other
+    return layout
+
+
+def require_export(layout: Layout) -> None:
+    """Raise NotAnExport where the output directory has neither an index nor market files."""
+    if not layout.index.exists() and not layout.markets_dir.exists():
+        raise NotAnExport(f"{layout.output_dir} is no export: it has no index.csv. Check --output-dir.")
+
+
+def indexed(layout: Layout) -> Index:
+    """Return the rows of index.csv. Raises NotAnExport where there is none or it cannot be read."""
+    if not layout.index.exists():
+        raise NotAnExport(f"{layout.output_dir} is no export: it has no index.csv. Check --output-dir.")
+    try:
+        return index_csv.read(layout.index)
+    except index_csv.UnreadableIndex as error:
+        raise NotAnExport(f"{error}. Make the index anew: BuildIndex --offline.") from None
+
+
+def inputs(layout: Layout, rows: Iterable[IndexRow]) -> dict[str, Inputs]:
+    """Return what the rows of markets would be made of now."""
+    return {row.market_id: Inputs(row.facts.checksum, metadata_checksum(layout, row.market_id)) for row in rows}
+
+
+def are_of_now(layout: Layout, rows: Mapping[str, IndexRow], made_of: Mapping[str, Inputs]) -> bool:
+    """Tell whether what a consolidation was made of is what its markets have now."""
+    return made_of == inputs(layout, (rows[market_id] for market_id in made_of if market_id in rows))
+
+
+def with_ticks(layout: Layout, rows: Mapping[str, IndexRow], wanted: Span) -> dict[str, IndexRow]:
+    """Return those rows of an index, sorted by market id, whose market file has ticks in a span.
+
+    A file is opened only where the index leaves it open: where its ticks begin before the span and end after it.
+    """
+    found = {}
+    for market_id in sorted(rows):
+        row = rows[market_id]
+        share = wanted.share(row.facts)
+        certain = any(tick is not None and wanted.holds(tick) for tick in (row.facts.first_tick, row.facts.last_tick))
+        if share and (
+            certain
+            or next(time_span.read(layout.market_file(market_id), 0, wanted, _SMALL_BATCH_ROWS), None) is not None
+        ):
+            found[market_id] = row
+    return found
+
+
+def refuse_unindexed(layout: Layout, rows: Mapping[str, IndexRow]) -> None:
+    """Raise NotAnExport where index.csv and the market files in the directory are not of the same markets."""
+    present = list_files(layout).keys()
+    for market_ids, problem in (
+        (present - rows.keys(), "lies there, but index.csv does not know it"),
+        (rows.keys() - present, "is missing, but index.csv has it"),
+    ):
+        if market_ids:
+            name = layout.file_path(min(market_ids))
+            raise NotAnExport(
+                f"{layout.output_dir}: {name} {problem} ({len(market_ids)} such files). Restore what is missing, or"
+                " make the index anew: BuildIndex --offline."
+            )
+
+
+class ExportSource:
+    """The ticks of a span out of market files. rows: what the index says of the markets, sorted by market id.
+
+    read: ticks read of each market so far.
+    """
+
+    def __init__(self, layout: Layout, rows: Mapping[str, IndexRow], wanted: Span) -> None:
+        self._layout = layout
+        self._rows = list(rows.values())
+        self._span = wanted
+        self._paths = [layout.market_file(row.market_id) for row in self._rows]
+        self._stats = [_stat(path) for path in self._paths]
+        self.read = np.zeros(len(self._rows), np.int64)
+        self.market_ids = [row.market_id for row in self._rows]
+        self.markets = [self._describe(row) for row in self._rows]
+
+    @functools.cached_property
+    def expected_rows(self) -> Sequence[float]:
+        """About how many rows each market has."""
+        return [time_span.estimate_rows(path, row.facts, self._span) for path, row in zip(self._paths, self._rows)]
+
+    @property
+    def inputs(self) -> dict[str, Inputs]:
+        """What each market's rows are made of."""
+        return inputs(self._layout, self._rows)
+
+    def _describe(self, row: IndexRow) -> Description:
+        path = self._layout.metadata_file(row.market_id)
+        try:
+            known = metadata_json.parse(path.read_bytes())
+        except FileNotFoundError:
+            return flat_csv.describe(row.market_id, row.event_id, None)
+        if known is None:
+            raise NotAnExport(f"{path}: is no metadata file of ours. Delete it and run BuildMetadata.")
+        return flat_csv.describe(row.market_id, row.event_id, known)
+
+    def verify(self) -> None:
+        """Raise DamagedFile where a market file is not the one that the index speaks of."""
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            for path, row, checksum in zip(self._paths, self._rows, pool.map(_checksum, self._paths)):
+                if checksum != row.facts.checksum:
+                    raise DamagedFile(
+                        f"{path}: its SHA-256 is {checksum[:16]}…, index.csv says {row.facts.checksum[:16]}…. Restore"
+                        " the file, or run ExportAll with the database to mend it."
+                    )
+
+    def stream(self, market: int, batch_rows: int) -> Iterator[Ticks]:
+        """Yield the ticks of a market in ascending order of publish_time, about so many at once."""
+        for ticks in time_span.read(self._paths[market], market, self._span, batch_rows):
+            self.read[market] += len(ticks)
+            yield ticks
+
+    def together(self, markets: Sequence[int]) -> Iterator[Ticks]:
+        """Yield all ticks of several markets, market by market."""
+        for market in markets:
+            yield from self.stream(market, _SMALL_BATCH_ROWS)
+
+    def reconcile(self) -> None:
+        """Raise DamagedFile where a market had more or fewer ticks than the index says, or its file has changed
+        meanwhile.
+        """
+        for row, path, stat, read in zip(self._rows, self._paths, self._stats, self.read.tolist()):
+            now = os.stat(path)
+            if (now.st_ino, now.st_mtime_ns, now.st_size) != (stat.st_ino, stat.st_mtime_ns, stat.st_size):
+                raise DamagedFile(f"{path}: another run has changed it meanwhile. Start again.")
+            if self._span.share(row.facts) == 1 and read != row.facts.tick_records:
+                raise DamagedFile(
+                    f"{path}: has {read} ticks, index.csv says {row.facts.tick_records}. Run ExportAll with the"
+                    " database."
+                )
+
+
+def _stat(path: os.PathLike[str]) -> os.stat_result:
+    try:
+        return os.stat(path)
+    except FileNotFoundError:
+        raise DamagedFile(
+            f"{path}: is missing, index.csv has it. Restore the file, or delete index.csv and make it anew with"
+            " BuildIndex if its ticks shall be left out."
+        ) from None
+
+
+def _checksum(path: os.PathLike[str]) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,223 @@
+"""The delivery: one compressed archive of an export beside its directory, with its checksum."""
+
+import concurrent.futures
+import dataclasses
+import datetime
+import hashlib
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from tasks.day_csv import consolidation_report, export_source
+from tasks.delivery import containers
+from tasks.delivery.containers import Progress
+from tasks.errors import DamagedFile, ExportError, UsageError
+from tasks.export_directory.inventory import Inventory, take_inventory
+from tasks.storage.atomic_files import NewFile, flush_directory, replacing
+from tasks.storage.layout import Layout
+from tasks.ticks.value_text import size_text
+
+#: The share of its size that text takes when it is compressed, at the most that was seen: for the estimate of the
+#: disk needed.
+_TEXT_SHARE = 0.2
+#: What a member costs beyond its content.
+_MEMBER_BYTES = 2_048
+
+
+class NoRoom(ExportError):
+    """There is no room for the archive."""
+
+
+class ArchiveFailed(ExportError):
+    """What was written is not what was to be archived."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Member:
+    """A file for the archive: its name there, where it lies, its size, and the SHA-256 it must have."""
+
+    name: str
+    path: Path
+    size_bytes: int
+    checksum: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Archive:
+    """An archive: its path and kind (tar.gz, zip, tar.zst)."""
+
+    path: Path
+    kind: str
+
+    @staticmethod
+    def of(layout: Layout, date: datetime.date, kind: str) -> "Archive":
+        """Return the archive of an export: data_exports/tick_export_20240115.tar.gz"""
+        directory = Path(os.path.abspath(layout.output_dir))
+        if not directory.name:
+            raise UsageError(
+                f"{directory} cannot be archived: an archive lies beside its directory. Choose another --output-dir."
+            )
+        return Archive(directory.with_name(f"{directory.name}_{date:%Y%m%d}.{kind}"), kind)
+
+    @property
+    def checksum_file(self) -> Path:
+        """data_exports/tick_export_20240115.tar.gz.sha256, as sha256sum writes it"""
+        return self.path.with_name(f"{self.path.name}.sha256")
+
+    def is_of(self, members: Sequence[Member]) -> bool:
+        """Tell whether the archive was made from exactly these members and is still what its checksum file says."""
+        if containers.note_of(self.kind, self.path) != fingerprint(members):
+            return False
+        try:
+            return self.checksum_file.read_text(encoding="utf-8") == _checksum_line(_checksum(self.path), self.path)
+        except (OSError, ValueError):
+            return False
+
+
+def fingerprint(members: Sequence[Member]) -> str:
+    """Return what stands in an archive for all of its members: the SHA-256 of their checksums and names."""
+    return hashlib.sha256("".join(f"{member.checksum}  {member.name}\n" for member in members).encode()).hexdigest()
+
+
+def members(layout: Layout) -> tuple[list[Member], Inventory]:
+    """Return what belongs into the archive of an export, sorted by name, and what else lies there.
+
+    A market file must have the checksum that index.csv says, a CSV the one of its report. Raises UsageError where
+    index and market files are not of the same markets or a day was consolidated before it was over; DamagedFile
+    where a file is not the one it must be.
+    """
+    rows = export_source.indexed(layout)
+    export_source.refuse_unindexed(layout, rows)
+    inventory = take_inventory(layout, rows)
+    sizes = {row.file_path: row.facts.size_bytes for row in rows.values()}
+    for name, size_bytes in sizes.items():
+        found = inventory.files.get(name)
+        if found != size_bytes:
+            raise DamagedFile(
+                f"{layout.output_dir / name}: has {'no' if found is None else found} bytes of its own, index.csv says "
+                f"{size_bytes}. Restore the file, or run ExportAll with the database to mend it."
+            )
+    known = {row.file_path: row.facts.checksum for row in rows.values()} | _consolidated(layout.output_dir)
+    unknown = [name for name in inventory.files if name not in known]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        known.update(zip(unknown, pool.map(lambda name: _checksum(layout.output_dir / name), unknown)))
+    top = os.path.basename(os.path.abspath(layout.output_dir))
+    return [
+        Member(f"{top}/{name}", layout.output_dir / name, size, known[name]) for name, size in inventory.files.items()
+    ], inventory
+
+
+def _consolidated(directory: Path) -> dict[str, str]:
+    """Return the checksum of each consolidated CSV, as its report has it."""
+    known: dict[str, str] = {}
+    for path in sorted(directory.glob("consolidation_report*.txt")):
+        report = consolidation_report.read(path)
+        if report is None:
+            raise DamagedFile(f"{path}: is no report of ours. Delete it and consolidate again.")
+        if report.partial:
+            raise UsageError(
+                f"{path}: {report.file.name} was written before its day was over. Run ConsolidateDay for it again, or"
+                " delete both."
+            )
+        if not consolidation_report.is_in_place(report, directory):
+            raise DamagedFile(
+                f"{directory / report.file.name}: is not the CSV that {path.name} speaks of. Run the consolidation"
+                " again, or delete both."
+            )
+        known |= {file.name: file.checksum for file in report.files}
+    for path in sorted(directory.glob("consolidated_ticks*.csv")):
+        if path.name not in known:
+            raise DamagedFile(f"{path}: has no consolidation report. Run the consolidation again, or delete it.")
+    return known
+
+
+def outdated(layout: Layout) -> list[str]:
+    """Return the names of consolidated CSVs made of market files or metadata that were refreshed since."""
+    rows = export_source.indexed(layout)
+    reports = filter(None, map(consolidation_report.read, sorted(layout.output_dir.glob("consolidation_report*.txt"))))
+    return [
+        report.file.name
+        for report in reports
+        if report.inputs and not export_source.are_of_now(layout, rows, report.inputs)
+    ]
+
+
+def _checksum(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _checksum_line(checksum: str, path: Path) -> str:
+    return f"{checksum}  {path.name}\n"
+
+
+def make(archive: Archive, contents: Sequence[Member], progress: Progress, workers: int | None = None) -> None:
+    """Write an archive, read it back, and give it its name when every member has the checksum it must have.
+
+    progress is told the bytes of every piece, once when it is written and once when it is read back; workers: how many
+    cores to use (all if None), which does not change the result. Raises ExportError.
+    """
+    _require_room(archive, contents)
+    with NewFile(archive.path) as file:
+        containers.write(
+            archive.kind,
+            file,
+            [(member.name, member.path) for member in contents],
+            fingerprint(contents),
+            progress,
+            workers,
+        )
+        file.finish()
+        file.flush_to_disk()
+        if _checksum(file.temporary) != file.checksum:
+            raise ArchiveFailed(
+                f"{archive.path}: what is read back is not what was written. The disk may be faulty. Nothing was"
+                " published."
+            )
+        _compare(archive, file.temporary, contents, progress)
+        with replacing(archive.checksum_file) as checksum_file:
+            checksum_file.write(_checksum_line(file.checksum, archive.path).encode())
+        file.publish()
+    flush_directory(archive.path.parent)
+
+
+def _require_room(archive: Archive, contents: Sequence[Member]) -> None:
+    wanted = sum(
+        _MEMBER_BYTES + member.size_bytes * (1 if member.name.endswith(".parquet") else _TEXT_SHARE)
+        for member in contents
+    )
+    free = shutil.disk_usage(archive.path.parent).free
+    if wanted > free:
+        raise NoRoom(
+            f"{archive.path} will take up to {size_text(wanted)}, {archive.path.parent} has {size_text(free)} free."
+            " Make room there."
+        )
+
+
+def _compare(archive: Archive, path: Path, contents: Sequence[Member], progress: Progress) -> None:
+    """Raise where the archive at path does not hold exactly these members."""
+    try:
+        found = list(containers.checksums(archive.kind, path, progress))
+    except containers.DAMAGED as error:
+        raise ArchiveFailed(
+            f"{archive.path}: cannot be read back: {error}. The disk may be faulty. Nothing was published."
+        ) from None
+    if [name for name, _ in found] != [member.name for member in contents]:
+        raise ArchiveFailed(
+            f"{archive.path}: has {len(found)} members when read back, {len(contents)} were written. The disk may be"
+            " faulty. Nothing was published."
+        )
+    for member, (_, checksum) in zip(contents, found):
+        if checksum == member.checksum:
+            continue
+        if _checksum(member.path) == member.checksum:
+            raise ArchiveFailed(
+                f"{archive.path}: {member.name} read back has SHA-256 {checksum[:16]}…, expected"
+                f" {member.checksum[:16]}…. Another process has changed it meanwhile, or the disk is faulty. Nothing"
+                " was published. Start again."
+            )
+        raise DamagedFile(
+            f"{member.path}: its SHA-256 is {checksum[:16]}…, expected {member.checksum[:16]}…. Restore the file, or"
+            " run ExportAll with the database to mend it. Nothing was published."
+        )

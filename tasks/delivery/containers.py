@@ -1,0 +1,265 @@
+"""tar.gz, tar.zst and zip: the same bytes for the same content on every machine, compressed on all cores, read
+without unpacking.
+"""
+
+import collections
+import concurrent.futures
+import contextlib
+import hashlib
+import io
+import os
+import shutil
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, Protocol, cast
+
+from backports import zstd
+from zlib_ng import gzip_ng, zlib_ng
+
+from tasks.ticks.prefetch import prefetched
+
+KINDS = ("tar.gz", "zip", "tar.zst")
+
+#: The largest level whose result is at most a tenth larger than gzip's, at several times its speed a core.
+_DEFLATE_LEVEL = 4
+_ZSTD_LEVEL = 3
+#: What is handed to a core at a time. Part of the bytes: compression is cut there.
+_PIECE_BYTES = 1 << 19
+#: What is read and copied at a time: little enough to stay in the processor's cache.
+_READ_BYTES = 1 << 18
+#: How much of what came before a piece it may refer to: deflate's window.
+_WINDOW_BYTES = 1 << 15
+#: Time and mode of every member, so that neither clock nor umask shows; the earliest time that zip knows.
+_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
+_TIME_S = 315_532_800
+_MODE = 0o644
+_NOTE = "comment"
+_UNIX = 3
+_STORED_SUFFIX = ".parquet"
+#: What the libraries raise on a damaged archive.
+DAMAGED: tuple[Any, ...] = (
+    OSError,
+    ValueError,
+    EOFError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zstd.ZstdError,
+    zlib_ng.error,
+)
+
+Progress = Callable[[int], None]
+
+
+class Sink(Protocol):
+    """Where an archive goes: a file that need not know where it is."""
+
+    def write(self, data: Any) -> int:
+        """Append bytes."""
+
+    def flush(self) -> None:
+        """Hand on what waits."""
+
+
+class ParallelDeflate:
+    """A raw deflate stream as zlib.compressobj makes it, its pieces compressed side by side, each with the window
+    before it.
+
+    Not zlib_ng's own gzip_ng_threaded: it keeps a compressor a thread, whose result can depend on the pieces that
+    it had before, and so on the number of threads (11 of 300 archives with incompressible pieces). And an
+    interrupt can have it wait for ever.
+    """
+
+    def __init__(self, pool: concurrent.futures.Executor, ahead: int) -> None:
+        self._pool = pool
+        self._ahead = ahead
+        self._window = b""
+        self._waiting: collections.deque[concurrent.futures.Future[bytes]] = collections.deque()
+
+    def compress(self, data: bytes | memoryview) -> bytes:
+        """Take a piece; return what is compressed of the pieces so far."""
+        piece = bytes(data)  # a buffer is filled anew while it waits
+        self._waiting.append(self._pool.submit(_deflated, piece, self._window))
+        self._window = piece[-_WINDOW_BYTES:]
+        return self._finished(self._ahead)
+
+    def flush(self) -> bytes:
+        """End the stream; return the rest."""
+        return self._finished(0) + zlib_ng.compress(b"", wbits=-15)
+
+    def _finished(self, waiting: int) -> bytes:
+        parts = []
+        while len(self._waiting) > waiting:
+            parts.append(self._waiting.popleft().result())
+        return b"".join(parts)
+
+
+def _deflated(data: bytes, window: bytes) -> bytes:
+    settings = (_DEFLATE_LEVEL, zlib_ng.DEFLATED, -15, 9, zlib_ng.Z_DEFAULT_STRATEGY)
+    compressor = zlib_ng.compressobj(*settings, window) if window else zlib_ng.compressobj(*settings)
+    return compressor.compress(data) + compressor.flush(zlib_ng.Z_SYNC_FLUSH)
+
+
+class _Counted:
+    """A file that tells how much of it was read."""
+
+    def __init__(self, file: IO[bytes], progress: Progress) -> None:
+        self._file = file
+        self._progress = progress
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes."""
+        data = self._file.read(size)
+        self._progress(len(data))
+        return data
+
+
+class _Placed:
+    """A file that knows how much was written to it. tarfile's own way with files that do not, mode w|, copies every
+    byte twice more.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._size_bytes = 0
+
+    def write(self, data: bytes) -> int:
+        """Append bytes."""
+        self._size_bytes += len(data)
+        return self._file.write(data)
+
+    def tell(self) -> int:
+        """Return where the next byte goes."""
+        return self._size_bytes
+
+
+def write(
+    kind: str,
+    sink: Sink,
+    members: Sequence[tuple[str, Path]],
+    note: str,
+    progress: Progress,
+    workers: int | None = None,
+) -> None:
+    """Write an archive of members (name there, file) with a note: one line that no tool unpacks, where git archive
+    has the commit.
+
+    progress is told the bytes as they are read; workers: how many cores to use (all if None), which does not
+    change the result. Raises OSError where a file is shorter than its size.
+    """
+    cores = workers or len(os.sched_getaffinity(0))
+    if kind == "zip":
+        _write_zip(sink, members, note, progress, cores)
+        return
+    with _compressing(kind, sink, cores) as stream:
+        with tarfile.open(
+            fileobj=cast(IO[bytes], _Placed(stream)),
+            mode="w",
+            format=tarfile.PAX_FORMAT,
+            encoding="utf-8",
+            pax_headers={_NOTE: note},
+        ) as tar:
+            tar.copybufsize = _READ_BYTES  # type: ignore[attr-defined]
+            for name, path in members:
+                info = tarfile.TarInfo(name)
+                info.mtime, info.mode = _TIME_S, _MODE
+                with open(path, "rb", buffering=0) as file:
+                    info.size = os.fstat(file.fileno()).st_size
+                    tar.addfile(info, cast(IO[bytes], _Counted(file, progress)))
+
+
+@contextlib.contextmanager
+def _compressing(kind: str, sink: Sink, cores: int) -> Iterator[IO[bytes]]:
+    if kind == "tar.gz":
+        with concurrent.futures.ThreadPoolExecutor(cores, "deflate") as pool:
+            file = gzip_ng.GzipNGFile("", "wb", _DEFLATE_LEVEL, sink, mtime=0)
+            file.compress = ParallelDeflate(pool, 2 * cores)  # type: ignore[assignment]  # as in _write_zip
+            with file, io.BufferedWriter(file, _PIECE_BYTES) as stream:
+                yield stream
+        return
+    options: dict[int, int] = {
+        zstd.CompressionParameter.compression_level: _ZSTD_LEVEL,
+        zstd.CompressionParameter.checksum_flag: 1,
+        zstd.CompressionParameter.nb_workers: cores,
+    }
+    with zstd.open(cast(IO[bytes], sink), "wb", options=options) as stream:
+        yield cast(IO[bytes], stream)
+
+
+def _write_zip(sink: Sink, members: Sequence[tuple[str, Path]], note: str, progress: Progress, cores: int) -> None:
+    with (
+        concurrent.futures.ThreadPoolExecutor(cores, "deflate") as pool,
+        zipfile.ZipFile(cast(IO[bytes], sink), "w") as archive,
+    ):
+        archive.comment = note.encode()
+        for name, path in members:
+            info = zipfile.ZipInfo(name, _ZIP_TIME)
+            info.create_system, info.external_attr = _UNIX, (0o100000 | _MODE) << 16
+            stored = name.endswith(_STORED_SUFFIX)
+            info.compress_type = zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED
+            with open(path, "rb") as file:
+                info.file_size = os.fstat(file.fileno()).st_size
+                with archive.open(info, "w") as member:
+                    if (
+                        not stored
+                    ):  # zipfile has no public way to bring a compressor; without this line it uses zlib on one core
+                        member._compressor = ParallelDeflate(pool, 2 * cores)  # type: ignore[attr-defined]
+                    shutil.copyfileobj(_Counted(file, progress), member, _PIECE_BYTES)
+
+
+def note_of(kind: str, path: Path) -> str | None:
+    """Return the note of an archive, None where there is no archive or it cannot be read. Reads a few bytes only."""
+    try:
+        if kind == "zip":
+            with zipfile.ZipFile(path) as archive:
+                return archive.comment.decode()
+        with _decompressing(kind, path) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
+            return tar.pax_headers.get(_NOTE)
+    except DAMAGED:
+        return None
+
+
+def checksums(kind: str, path: Path, progress: Progress) -> Iterator[tuple[str, str]]:
+    """Yield name and SHA-256 of each member of an archive, in its order. progress is told the bytes as they are read.
+
+    Raises one of DAMAGED where it is damaged.
+    """
+    return _zip_checksums(path, progress) if kind == "zip" else _tar_checksums(kind, path, progress)
+
+
+def _decompressing(kind: str, path: Path) -> IO[bytes]:
+    if kind == "tar.zst":
+        return cast(IO[bytes], zstd.open(path, "rb"))
+    return cast(IO[bytes], gzip_ng.open(path, "rb"))
+
+
+def _tar_checksums(kind: str, path: Path, progress: Progress) -> Iterator[tuple[str, str]]:
+    with _decompressing(kind, path) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
+        for info in tar:
+            content = tar.extractfile(info)
+            if content is None:
+                raise tarfile.ReadError(f"{info.name} is no file")
+            yield info.name, _checksum(content, progress)
+        while stream.read(_PIECE_BYTES):  # the end of the compressed file has its checksum
+            pass
+
+
+def _zip_checksums(path: Path, progress: Progress) -> Iterator[tuple[str, str]]:
+    def checksum(info: zipfile.ZipInfo) -> tuple[str, str]:
+        with archive.open(info) as content:
+            return info.filename, _checksum(content, progress)
+
+    with (
+        zipfile.ZipFile(path) as archive,
+        concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0)), "inflate") as pool,
+    ):
+        yield from pool.map(checksum, archive.infolist())
+
+
+def _checksum(content: IO[bytes], progress: Progress) -> str:
+    digest = hashlib.sha256()
+    for data in prefetched(iter(lambda: content.read(_PIECE_BYTES), b"")):
+        digest.update(data)
+        progress(len(data))
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""What lies in an output directory: index, metadata, journal, and what a scan of it finds."""

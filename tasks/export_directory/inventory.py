@@ -1,0 +1,59 @@
+"""What lies in an output directory: the files that belong to the export, those set aside, and strays."""
+
+import dataclasses
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from tasks.storage.layout import Layout
+
+VERIFICATION_REPORT = "verification_report.txt"
+_CONSOLIDATED = re.compile(r"consolidat(ed_ticks|ion_report)((_\d{4})(_\d\d){1,2})?\.(csv|txt)")
+_ASIDE = re.compile(r".*\.damaged(\.\d+)?", re.DOTALL)
+
+
+@dataclasses.dataclass(frozen=True)
+class Inventory:
+    """Names relative to the output directory, sorted. files: with their size in bytes; aside: damaged files that were
+    kept; strays: files and directories that are none of the export's, symbolic links among them.
+    """
+
+    files: dict[str, int]
+    aside: list[str]
+    strays: list[str]
+
+
+def take_inventory(layout: Layout, market_ids: Iterable[str]) -> Inventory:
+    """Look at an output directory whose index names these markets. Hidden files (locks, journals, temporary files) do
+    not count.
+    """
+    known = {layout.index.name, layout.execution_report.name}
+    for market_id in market_ids:
+        known |= {
+            f"{layout.markets_dir.name}/{path.name}"
+            for path in (layout.market_file(market_id), layout.metadata_file(market_id))
+        }
+    files: dict[str, int] = {}
+    aside, strays = [], []
+    for directory, prefix in ((layout.output_dir, ""), (layout.markets_dir, f"{layout.markets_dir.name}/")):
+        if not directory.is_dir():
+            continue
+        for entry in sorted(os.scandir(directory), key=lambda entry: entry.name):
+            name = prefix + entry.name
+            if entry.name.startswith(".") or name in (layout.markets_dir.name, VERIFICATION_REPORT):
+                continue
+            if entry.is_file(follow_symlinks=False) and (name in known or not prefix and _CONSOLIDATED.fullmatch(name)):
+                files[name] = entry.stat().st_size
+            elif _ASIDE.fullmatch(entry.name):
+                aside.append(name)
+            else:
+                strays.append(name)
+    return Inventory(dict(sorted(files.items())), aside, strays)
+
+
+def describe(path: Path) -> str:
+    """Return in a word what lies at a path."""
+    if path.is_symlink():
+        return f"a symbolic link to {os.readlink(path)}"
+    return "a directory" if path.is_dir() else "a file" if path.exists() else "nothing"

@@ -1,0 +1,86 @@
+"""What was written and what failed since index.csv was made: how the processes of a run tell each other.
+
+Not a checkpoint: a record counts only while the file on disk is the very one it speaks of, and all of it can be lost
+without losing anything but the time to read a file again.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from tasks.market_files.market_file import FileFacts
+from tasks.storage.atomic_files import FileStat, process_name
+
+Record = TypeVar("Record")
+
+
+class Written(NamedTuple):
+    """A market file that was written, with what identifies it on disk."""
+
+    market_id: str
+    change: str  # new or refreshed
+    size_bytes: int
+    modified_ns: int
+    inode: int
+    facts: FileFacts
+
+    def is_of(self, stat: FileStat) -> bool:
+        """Tell whether stat is of the file that this record speaks of."""
+        return (self.size_bytes, self.modified_ns, self.inode) == (stat.st_size, stat.st_mtime_ns, stat.st_ino)
+
+
+class Failed(NamedTuple):
+    """A market that could not be exported, or not as it should."""
+
+    market_id: str
+    reason: str
+
+
+class Journal:
+    """The records of one output directory: files of JSON lines, one a process."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def written(self, market: Written) -> None:
+        """Record a market file that is about to get its final name."""
+        self._append("written", market._asdict() | {"facts": market.facts._asdict()})
+
+    def failed(self, market: Failed) -> None:
+        """Record a failure."""
+        self._append("failed", market._asdict())
+
+    def _append(self, kind: str, record: dict[str, Any]) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        with open(self._directory / f"{kind}.{process_name()}.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def all_written(self) -> Iterator[Written]:
+        """Yield all records of written files, those of one market in the order in which they were made."""
+        return self._records("written", lambda record: Written(**record | {"facts": FileFacts(**record["facts"])}))
+
+    def all_failed(self) -> dict[str, str]:
+        """Return the reason of each failure by market."""
+        return dict(self._records("failed", lambda record: Failed(**record)))
+
+    def _records(self, kind: str, made_of: Callable[[dict[str, Any]], Record]) -> Iterator[Record]:
+        for path in sorted(self._directory.glob(f"{kind}.*.jsonl"), key=lambda path: path.stat().st_mtime_ns):
+            with open(path, encoding="utf-8", errors="replace") as lines:
+                for line in lines:
+                    try:
+                        record = made_of(json.loads(line))
+                    except (ValueError, TypeError, KeyError):  # the last line of a killed process, or another version's
+                        continue
+                    yield record
+
+    def forget_before(self, moment_s: float) -> None:
+        """Forget failures recorded before a moment, seconds since 1970: that run is over, and its markets come again."""
+        for path in self._directory.glob("failed.*.jsonl"):
+            if path.stat().st_mtime < moment_s:
+                path.unlink(missing_ok=True)
+
+    def clear(self, kind: str) -> None:
+        """Forget the records of a kind: index.csv or the report has them now."""
+        for path in self._directory.glob(f"{kind}.*.jsonl"):
+            path.unlink(missing_ok=True)

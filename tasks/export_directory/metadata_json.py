@@ -1,0 +1,132 @@
+"""Metadata JSON of a market: what the database says of it, and what it no longer knows."""
+
+import contextlib
+import itertools
+import json
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from tasks.export_directory.metadata_states import Described
+from tasks.postgres.database import Database, ask_each
+from tasks.storage.atomic_files import FileStat, NewFile, flush_all_to_disk, flush_directory
+from tasks.storage.layout import Layout
+from tasks.ticks import value_text
+
+_BATCH = 250
+_FILES_AT_ONCE = 200
+_EXAMPLE = ("1.1", "2", "name", "type", 0, "status", True, [3], ["runner"])
+Metadata = dict[str, Any]
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def from_row(row: tuple[Any, ...]) -> Metadata:
+    """Return the metadata that a row of Database.metadata holds."""
+    market_id, event_id, name, kind, start_us, status, in_play, selection_ids, names = row
+    runners = [
+        {"selectionId": selection, "runnerName": runner, "handicap": None}
+        for selection, runner in zip(selection_ids or (), names or ())
+    ]
+    return {
+        "marketId": market_id,
+        "eventId": event_id,
+        "eventTypeId": None,
+        "marketName": name,
+        "marketType": kind,
+        "marketStartTime": None if start_us is None else value_text.time_text(start_us),
+        "marketStatus": status,
+        "inPlay": in_play,
+        "numberOfRunners": len(runners),
+        "runners": runners,
+    }
+
+
+def merged(now: Metadata, before: Metadata | None) -> Metadata:
+    """Return what the database says now, and for what it no longer knows what was known before."""
+    if before is None:
+        return now
+    result = {key: before.get(key) if value is None else value for key, value in now.items()}
+    runners = {runner["selectionId"]: runner for runner in before["runners"]}
+    for runner in now["runners"]:
+        known = runners.get(runner["selectionId"], runner)
+        runners[runner["selectionId"]] = {
+            key: known.get(key) if value is None else value for key, value in runner.items()
+        }
+    result["runners"] = [runners[selection] for selection in sorted(runners)]
+    result["numberOfRunners"] = len(runners)
+    return result
+
+
+def render(metadata: Metadata) -> bytes:
+    """Return the content of a metadata file: one key a line, one runner a line."""
+    lines = [f"  {_encode(key)}: {_encode(value)},\n" for key, value in metadata.items() if key != "runners"]
+    runners = ",\n".join(f"    {_encode(runner)}" for runner in metadata["runners"])
+    return ("{\n" + "".join(lines) + '  "runners": [' + (f"\n{runners}\n  " if runners else "") + "]\n}\n").encode()
+
+
+def parse(content: bytes) -> Metadata | None:
+    """Return the metadata in a file's content, None where it is not a metadata file's."""
+    try:
+        metadata: Metadata = json.loads(content)
+        if list(metadata) == list(from_row(("",) + (None,) * 8)) and isinstance(metadata["runners"], list):
+            if all(isinstance(runner["selectionId"], int) for runner in metadata["runners"]):
+                return metadata
+    except (ValueError, TypeError, KeyError):
+        pass
+    return None
+
+
+class MetadataFiles:
+    """The metadata files of some markets. One that was found to say what the database says is not read again."""
+
+    def __init__(self, database: Database, layout: Layout, market_ids: Sequence[str]) -> None:
+        self._database, self._layout, self._market_ids = database, layout, market_ids
+        self._described = Described(layout.described, rendering=render(from_row(_EXAMPLE)))
+
+    def are_current(self) -> bool:
+        """Tell whether every file says what the database says."""
+        if next(self._changes(), None) is not None:
+            return False
+        self._described.save()
+        return True
+
+    def write(self) -> Iterator[int]:
+        """Write the files that do not, many together; yield how many were written each time."""
+        changes = self._changes()
+        while batch := list(itertools.islice(changes, _FILES_AT_ONCE)):
+            with contextlib.ExitStack() as unpublished:
+                written = []
+                for row, content in batch:
+                    file = unpublished.enter_context(NewFile(self._layout.metadata_file(row[0])))
+                    file.write(content)
+                    file.finish()
+                    written.append(file)
+                flush_all_to_disk(written)
+                for (row, _), file in zip(batch, written, strict=True):
+                    file.publish()
+                    self._described.learn(row, FileStat.of(os.stat(file.path)))
+            flush_directory(self._layout.markets_dir)
+            yield len(batch)
+        self._described.save()
+
+    def _changes(self) -> Iterator[tuple[tuple[Any, ...], bytes]]:
+        """Yield the database's row and the new content of each file that is not as it should be."""
+        directory = self._layout.markets_dir
+        batches = (self._market_ids[start : start + _BATCH] for start in range(0, len(self._market_ids), _BATCH))
+        for rows in ask_each(self._database, Database.metadata, batches):
+            for row in rows:
+                path = f"{directory}/{self._layout.metadata_name(row[0])}"
+                try:
+                    stat = FileStat.of(os.stat(path))
+                except FileNotFoundError:
+                    yield row, render(from_row(row))
+                    continue
+                if self._described.is_current(row, stat):
+                    continue
+                with open(path, "rb") as file:
+                    content = file.read()
+                wanted = render(merged(from_row(row), parse(content)))
+                if wanted != content:
+                    yield row, wanted
+                else:
+                    self._described.learn(row, stat)

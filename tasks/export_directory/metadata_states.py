@@ -1,0 +1,81 @@
+"""Which metadata files say what the database says: remembered, so that a file that nobody touched need not be read
+again.
+
+Not a checkpoint: all of it can be lost without losing anything but the time to read the files once more.
+"""
+
+import contextlib
+import hashlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.storage.atomic_files import FileStat, replacing
+
+_STATE_BYTES = 16
+
+
+class Described:
+    """What each metadata file was made from and what stat said of it then, as one hash, in a file of the journal.
+
+    The file: a byte with the width of the market ids, then of each market its id, zero-padded, and 16 bytes of
+    hash, sorted by id. Wherever it is damaged, hashes do not agree, and metadata files are read again.
+
+    rendering: content that the program makes of something; what another program has remembered does not count.
+    """
+
+    def __init__(self, path: Path, rendering: bytes) -> None:
+        self._path = path
+        self._rendering = hashlib.sha256(rendering).digest()
+        self._saved = _table([], [])
+        with contextlib.suppress(OSError, ValueError, IndexError):  # none yet, or a damaged one: it is made anew
+            content = path.read_bytes()
+            self._saved = np.frombuffer(content, _row(content[0]), offset=1)
+        self._learned: dict[str, bytes] = {}
+
+    def is_current(self, row: tuple[Any, ...], stat: FileStat) -> bool:
+        """Tell whether the file is the one that says what a row of Database.metadata says. stat: of the file as it
+        lies there now.
+        """
+        return self._known(row[0]) == self._state(row, stat)
+
+    def learn(self, row: tuple[Any, ...], stat: FileStat) -> None:
+        """Remember that the file says what the row says."""
+        self._learned[sys.intern(row[0])] = self._state(row, stat)
+
+    def save(self) -> None:
+        """Write down what was learned, if anything was."""
+        if self._learned:
+            learned = _table(list(self._learned), list(self._learned.values()))
+            others = self._saved[np.isin(self._saved["market_id"], learned["market_id"], invert=True)]
+            self._saved = np.sort(np.concatenate([others, learned]), order="market_id")
+            self._learned.clear()
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(self._path) as file:
+                file.write(bytes([self._saved["market_id"].itemsize]))
+                file.write(self._saved.tobytes())
+
+    def _known(self, market_id: str) -> bytes | None:
+        if market_id in self._learned:
+            return self._learned[market_id]
+        market_ids, name = self._saved["market_id"], market_id.encode()
+        place = market_ids.searchsorted(name) if len(name) <= market_ids.itemsize else len(market_ids)
+        return bytes(self._saved["state"][place]) if place < len(market_ids) and market_ids[place] == name else None
+
+    def _state(self, row: tuple[Any, ...], stat: FileStat) -> bytes:
+        return hashlib.blake2b(repr((row, *stat)).encode(), digest_size=_STATE_BYTES, key=self._rendering).digest()
+
+
+def _table(market_ids: list[str], states: list[bytes]) -> npt.NDArray[np.void]:
+    """Return market ids and the state of each as an array: as objects they take four times the memory."""
+    names = np.array(market_ids, "S")
+    table = np.empty(len(names), _row(names.itemsize))
+    table["market_id"], table["state"] = names, np.frombuffer(b"".join(states), f"V{_STATE_BYTES}")
+    return table
+
+
+def _row(id_bytes: int) -> np.dtype[np.void]:
+    return np.dtype([("market_id", f"S{id_bytes}"), ("state", f"V{_STATE_BYTES}")])

@@ -1,0 +1,66 @@
+"""What is known of each of very many markets, in little memory."""
+
+import sys
+from collections.abc import Iterator, KeysView, MutableMapping
+from typing import Protocol, Self, TypeVar
+
+
+class Packable(Protocol):
+    """A record that can be bytes: equal records are equal bytes."""
+
+    def packed(self) -> bytes:
+        """Return it as bytes."""
+
+    @classmethod
+    def unpacked(cls, data: bytes) -> Self:
+        """Return what was packed."""
+
+
+Record = TypeVar("Record", bound=Packable)
+
+
+class Packed(MutableMapping[str, Record]):
+    """Records by market id, each held as a string of bytes and made anew when it is asked for.
+
+    As objects they take three times the memory, and a process that only looks at them copies the pages that it
+    shares with the one it was forked from. kind: the class that they are of.
+    """
+
+    def __init__(self, kind: type[Record]) -> None:
+        self._kind = kind
+        self._bytes: dict[str, bytes] = {}
+
+    def __getitem__(self, market_id: str) -> Record:
+        return self._kind.unpacked(self._bytes[market_id])
+
+    def __setitem__(self, market_id: str, record: Record) -> None:
+        self._bytes[sys.intern(market_id)] = record.packed()
+
+    def __delitem__(self, market_id: str) -> None:
+        del self._bytes[market_id]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._bytes)
+
+    def __len__(self) -> int:
+        return len(self._bytes)
+
+    def __contains__(self, market_id: object) -> bool:
+        return market_id in self._bytes
+
+    def __eq__(self, other: object) -> bool:
+        return self._bytes == other._bytes if isinstance(other, Packed) else super().__eq__(other)
+
+    def __or__(self, other: "Packed[Record]") -> "Packed[Record]":
+        """Return the records of both, the other's where both have one of a market."""
+        both = Packed(self._kind)
+        both._bytes = self._bytes | other._bytes
+        return both
+
+    def keys(self) -> KeysView[str]:
+        """Return the market ids."""
+        return self._bytes.keys()
+
+    def take(self, market_id: str, other: "Packed[Record]") -> None:
+        """Take over the record that another has of a market, so that both share its memory."""
+        self._bytes[market_id] = other._bytes[market_id]

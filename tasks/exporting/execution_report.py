@@ -1,0 +1,86 @@
+"""execution_report.txt: what an export is, what the run did, and what needs attention."""
+
+from collections.abc import Collection, Iterable
+
+from tasks.export_directory.directory_scan import OnDisk
+from tasks.export_directory.index_csv import Index
+from tasks.export_directory.journal import Journal
+from tasks.exporting.survey import Stored
+from tasks.market_files.market_file import FileFacts
+from tasks.storage.layout import Layout
+from tasks.ticks.value_text import time_text
+
+
+def refused(market_ids: Iterable[str]) -> dict[str, str]:
+    """Return what is wrong with market ids that are none."""
+    return {
+        market_id: "no Betfair market id (digits, a dot, digits), so it cannot name a file. Correct or delete its rows."
+        for market_id in market_ids
+    }
+
+
+def failures(stored: Stored, journal: Journal) -> dict[str, str]:
+    """Return why each market failed in this run."""
+    return refused(stored.refused) | journal.all_failed()
+
+
+def unsaved(stored: Stored, rows: Index) -> list[str]:
+    """Return the markets with ticks in partitions soon to be dropped that no file holds yet."""
+    return sorted(
+        market_id
+        for market_id, newest in stored.old.items()
+        if market_id not in rows or (rows.facts[market_id].last_tick or newest - 1) < newest
+    )
+
+
+def counts(facts: Collection[FileFacts]) -> list[str]:
+    """Return the lines with what an export holds; these numbers only ever grow."""
+    return [
+        f"Markets: {len(facts)}",
+        f"Total tick records: {sum(fact.tick_records for fact in facts)}",
+        f"Total messages (distinct publish_time): {sum(fact.messages for fact in facts)}",
+    ]
+
+
+def execution_report(
+    layout: Layout, rows: Index, stored: Stored, disk: OnDisk, journal: Journal, duration_s: float
+) -> str:
+    """Return the report of a run that leaves these rows in the index."""
+    facts = rows.facts.values()
+    is_new = {
+        record.market_id: record.change == "new"
+        for record in journal.all_written()
+        if record.market_id in disk.files and record.is_of(disk.files[record.market_id])
+    }
+    new = sum(is_new.values())
+    kept = {
+        market_id
+        for market_id in rows
+        if stored.newest and not stored.has_ladder(market_id) and rows.facts[market_id].tick_records
+    }
+    failed = failures(stored, journal)
+    ticks_written = sum(rows.facts[market_id].tick_records for market_id in is_new)
+    first = min((fact.first_tick for fact in facts if fact.first_tick is not None), default=None)
+    last = max((fact.last_tick for fact in facts if fact.last_tick is not None), default=None)
+    lines = [
+        *counts(facts),
+        "Period: " + ("no ticks" if first is None or last is None else f"{time_text(first)} to {time_text(last)}"),
+        f"Total size of data files: {sum(fact.size_bytes for fact in facts)} bytes",
+        f"Output: {layout.format} in {layout.output_dir}",
+        "",
+        f"Markets new: {new}",
+        f"Markets refreshed: {len(is_new) - new}",
+        f"Markets unchanged: {len(rows) - len(is_new) - len(kept - is_new.keys())}",
+        f"Markets kept though no longer in the database: {len(kept - is_new.keys())}",
+        f"Markets failed: {len(failed)}",
+        *(f"  {market_id!r}: {reason}" for market_id, reason in sorted(failed.items())),
+        f"Duration: {duration_s:.1f} s",
+        f"Rows per second: {ticks_written / max(duration_s, 1e-3):.0f}",
+    ]
+    lost = unsaved(stored, rows)
+    if lost:
+        lines.append(
+            f"WARNING: {len(lost)} markets have ticks in old partitions that no file holds; the platform drops"
+            f" partitions after 30 days. Mend and export them now: {', '.join(repr(market_id) for market_id in lost)}"
+        )
+    return "\n".join(lines) + "\n"

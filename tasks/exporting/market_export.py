@@ -1,0 +1,284 @@
+"""Markets out of the database into their files: small ones many at a time, large ones slice by slice."""
+
+import contextlib
+import dataclasses
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tasks.errors import DamagedFile, DatabaseError, UnreadableRow
+from tasks.export_directory.journal import Failed, Journal, Written
+from tasks.exporting.refresh import OlderTicks, merged
+from tasks.exporting.survey import Pending
+from tasks.market_files import market_file
+from tasks.market_files.market_file import FileFacts, MarketWriter
+from tasks.postgres.density import Density
+from tasks.postgres.server import Server
+from tasks.postgres.tick_reader import Rows, TickReader, TooManyRows, read_market
+from tasks.storage.atomic_files import FileStat, flush_all_to_disk, flush_directory
+from tasks.storage.layout import Layout
+from tasks.ticks.prefetch import prefetched
+from tasks.ticks.tick_arrays import Ticks
+
+_log = logging.getLogger("tick_export.export")
+
+#: Rows that a read aims at, and the most it takes of either table before it is cut. They bound the memory.
+SLICE_ROWS = 50_000
+LIMIT_ROWS = 75_000
+BATCH_MARKETS = 200
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """All that an export needs to know.
+
+    promised: what the index says of each market file it has a row of; workers: how many processes export at once.
+    """
+
+    server: Server
+    layout: Layout
+    density: Density
+    promised: Mapping[str, FileFacts]
+    workers: int = 1
+    progress: Callable[[int, int], None] = lambda markets, ticks: None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Read:
+    """Ticks that have come: of some whole markets, or of one market up to upper_us (None: to its end)."""
+
+    markets: Sequence[Pending]
+    snapshot_us: int
+    ticks: Ticks
+    upper_us: int | None = None
+    error: UnreadableRow | None = None
+
+
+def export(job: Job, markets: Iterable[Pending]) -> list[Failed]:
+    """Make or refresh market files; return the markets that failed, which are in the journal too.
+
+    Raises DatabaseError when the connection is lost and OSError when the disk refuses: then the markets that are
+    finished stay, and the others are as they were.
+    """
+    failures: list[Failed] = []
+    job.layout.markets_dir.mkdir(parents=True, exist_ok=True)
+    todo = list(markets)
+    with TickReader(job.server) as reader:
+        while todo:
+            again: list[Pending] = []
+            with contextlib.closing(
+                prefetched(_reads(job, reader, todo))
+            ) as reads:  # none is under way when the reader closes
+                for read in reads:
+                    if read.error is not None:
+                        failures.append(Failed(read.markets[0].market_id, str(read.error)))
+                    elif len(read.markets) > 1:
+                        failures += _write_markets(job, read)
+                    else:
+                        try:
+                            failures += _write_market(job, read, reads)
+                        except DamagedFile as error:
+                            again.append(dataclasses.replace(read.markets[0], damaged=str(error)))
+            todo = again
+    for failure in failures:
+        Journal(job.layout.journal_dir).failed(failure)
+        _log.error("Market %s failed: %s", failure.market_id, failure.reason)
+    return failures
+
+
+def _reads(job: Job, reader: TickReader, markets: Sequence[Pending]) -> Iterator[_Read]:
+    for batch in _batches(job, markets):
+        batch = [market for market in batch if not _changed(job, market)]
+        if batch:
+            yield from _read_batch(job, reader, batch)
+
+
+def _changed(job: Job, market: Pending) -> bool:
+    """Tell whether the market's file was written since the survey, by another worker of the same luigid."""
+    try:
+        stat = os.stat(job.layout.market_file(market.market_id))
+    except OSError:  # or a link that leads nowhere
+        return False
+    known = market.stat
+    return known is None or (stat.st_ino, stat.st_mtime_ns, stat.st_size) != (
+        known.st_ino,
+        known.st_mtime_ns,
+        known.st_size,
+    )
+
+
+def _batches(job: Job, markets: Sequence[Pending]) -> Iterator[list[Pending]]:
+    """Cut markets into batches that are read together; a market that fills one alone comes alone."""
+    batch: list[Pending] = []
+    rows = 0.0
+    for market in sorted(markets, key=lambda market: market.market_id):
+        held = job.promised.get(market.market_id)
+        weight = job.density.rows(market.market_id) + (held.tick_records if held else 0)
+        if batch and (rows + weight > SLICE_ROWS or len(batch) == BATCH_MARKETS):
+            yield batch
+            batch, rows = [], 0.0
+        batch.append(market)
+        rows += weight
+    if batch:
+        yield batch
+
+
+def _read_batch(job: Job, reader: TickReader, batch: list[Pending]) -> Iterator[_Read]:
+    snapshot_us = reader.begin_snapshot()
+    wanted = [market for market in batch if not market.empty]
+    try:
+        if len(batch) > 1:
+            rows = Rows(tuple(market.market_id for market in wanted))
+            ticks = reader.read(rows, None, LIMIT_ROWS) if wanted else Ticks.empty()
+            yield _Read(wanted + [market for market in batch if market.empty], snapshot_us, ticks)
+        elif not wanted:
+            yield _Read(batch, snapshot_us, Ticks.empty())
+        else:
+            market_id = batch[0].market_id
+            bounds = job.density.bounds_us(market_id, SLICE_ROWS)
+            selections = reader.selection_ids(market_id)
+            with contextlib.ExitStack() as connections:
+                readers = [reader, *_more_readers(job, reader, market_id, connections)]
+                for ticks, upper_us in read_market(readers, market_id, selections, bounds, LIMIT_ROWS):
+                    yield _Read(batch, snapshot_us, ticks, upper_us)
+    except TooManyRows:
+        for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
+            yield from _read_batch(job, reader, half)
+    except UnreadableRow as error:
+        if len(batch) == 1:
+            yield _Read(batch, snapshot_us, Ticks.empty(), None, error)
+        else:  # one of them is bad: the others shall not suffer
+            for market in batch:
+                yield from _read_batch(job, reader, [market])
+
+
+def _more_readers(
+    job: Job, reader: TickReader, market_id: str, connections: contextlib.ExitStack
+) -> Iterator[TickReader]:
+    """Yield further readers for a market that has more than its share of the ticks: at the end it is exported alone,
+    and each connection keeps a processor of the server busy. As many as there are workers, or as the server has
+    connections to give.
+    """
+    if job.density.rows(market_id) * job.workers <= job.density.total_rows():
+        return
+    with contextlib.suppress(DatabaseError):
+        for _ in range(job.workers - 1):
+            yield connections.enter_context(reader.of_same_snapshot())
+
+
+def _write_markets(job: Job, read: _Read) -> list[Failed]:
+    """Write the files of a batch, merged over those that exist, and publish them together."""
+    failures: list[Failed] = []
+    older = []
+    for position, market in enumerate(read.markets):
+        ticks = _older_ticks(job, market)
+        older.append(dataclasses.replace(ticks, market=np.full(len(ticks), position, np.int64)))
+    ticks = read.ticks.merged_over(Ticks.concatenate(older))
+    edges = np.searchsorted(ticks.market, np.arange(len(read.markets) + 1))
+    with contextlib.ExitStack() as unpublished:
+        finished = []
+        for position, market in enumerate(read.markets):
+            writer = unpublished.enter_context(MarketWriter(job.layout.market_file(market.market_id), market.market_id))
+            writer.write(ticks[edges[position] : edges[position + 1]])
+            finished.append((market, writer, *writer.finish(read.snapshot_us)))
+        job.progress(0, len(ticks))
+        flush_all_to_disk(writer.file for _, writer, _, _ in finished)
+        for market, writer, facts, stat in finished:
+            failures += _publish(job, market, writer, facts, stat)
+    flush_directory(job.layout.markets_dir)
+    return failures
+
+
+def _write_market(job: Job, read: _Read, reads: Iterator[_Read]) -> list[Failed]:
+    """Write one market's file from this read and those that follow it, merged over the file that exists.
+
+    Raises DamagedFile where that file turns out to be damaged, after the last read of the market.
+    """
+    market, failed, damage = read.markets[0], read.error, None
+    older = OlderTicks(_sound_file(job, market))
+    with MarketWriter(job.layout.market_file(market.market_id), market.market_id) as writer:
+        while True:
+            failed = failed or read.error
+            if failed is None and damage is None:
+                try:
+                    for ticks in merged(read.ticks, older, read.upper_us):
+                        writer.write(ticks)
+                        job.progress(0, len(ticks))
+                except DamagedFile as error:
+                    damage = error
+            if read.upper_us is None:
+                break
+            read = next(reads)
+        if damage is not None:
+            raise damage
+        if failed is not None:
+            return [Failed(market.market_id, str(failed))]
+        facts, stat = writer.finish(read.snapshot_us)
+        writer.file.flush_to_disk()
+        failures = _publish(job, market, writer, facts, stat)
+    flush_directory(job.layout.markets_dir)
+    return failures
+
+
+def _older_ticks(job: Job, market: Pending) -> Ticks:
+    """Return the ticks of the file that a small market has; none where there is none, or a damaged one."""
+    try:
+        path = _sound_file(job, market)
+        return Ticks.concatenate(list(market_file.read(path))) if path is not None else Ticks.empty()
+    except DamagedFile as error:
+        return _older_ticks(job, dataclasses.replace(market, damaged=str(error)))
+
+
+def _sound_file(job: Job, market: Pending) -> Path | None:
+    """Return the file that the market has, if any; one that is damaged is moved aside first."""
+    path = job.layout.market_file(market.market_id)
+    if market.stat is None:
+        return None
+    if market.damaged is not None:
+        aside = _set_aside(path)
+        _log.warning(
+            "Market %s: its file is damaged, kept as %s and exported again. %s",
+            market.market_id,
+            aside.name,
+            market.damaged,
+        )
+        return None
+    return path
+
+
+def _set_aside(path: Path) -> Path:
+    """Rename a damaged file to <name>.damaged, or .damaged.2 and so on where that exists; return its new path."""
+    aside, number = path.with_name(f"{path.name}.damaged"), 1
+    while os.path.lexists(aside):
+        number += 1
+        aside = path.with_name(f"{path.name}.damaged.{number}")
+    with contextlib.suppress(FileNotFoundError):  # another worker was faster
+        os.rename(path, aside)
+    return aside
+
+
+def _publish(job: Job, market: Pending, writer: MarketWriter, facts: FileFacts, stat: FileStat) -> list[Failed]:
+    """Give a finished file its name, unless it would hide that ticks are gone."""
+    promised = job.promised.get(market.market_id)
+    lost = promised is not None and facts.tick_records < promised.tick_records
+    if facts.tick_records or market.empty and not lost and (market.damaged is None or promised is not None):
+        change = "new" if market.stat is None or market.damaged else "refreshed"
+        Journal(job.layout.journal_dir).written(
+            Written(market.market_id, change, stat.st_size, stat.st_mtime_ns, stat.st_ino, facts)
+        )
+        writer.file.publish()
+        job.progress(1, 0)
+    elif not lost:
+        return [Failed(market.market_id, "its ticks are gone from the database, and no sound file holds them")]
+    if promised is not None and lost:
+        return [
+            Failed(
+                market.market_id,
+                f"the index promised {promised.tick_records} ticks, file and database together have"
+                f" {facts.tick_records}. Restore marketId={market.market_id} from an archive if you have one.",
+            )
+        ]
+    return []

@@ -1,0 +1,75 @@
+"""A market file grows: the ticks it has and those the database has now, merged slice by slice."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from tasks.market_files import market_file
+from tasks.ticks.tick_arrays import Ticks
+
+_PIECE_ROWS = 500_000
+
+
+class OlderTicks:
+    """The ticks of an existing market file, taken in order of publish time (none where there is no file)."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._batches = market_file.read(path) if path is not None else iter(())
+        self._waiting = Ticks.empty()
+        self._ended = False
+
+    def take(self, before_us: int | None) -> tuple[Ticks, int | None]:
+        """Return the next ticks with publish_time below before_us (all if None), and the bound they reach up to.
+
+        At most about 500,000 rows at once, whole messages only: the bound returned is below before_us where more
+        ticks are to be taken before it.
+        """
+        parts, rows = [self._waiting], len(self._waiting)
+        while not self._ended and rows < _PIECE_ROWS and not self._reaches(parts[-1], before_us):
+            batch = next(self._batches, None)
+            if batch is None:
+                self._ended = True
+            else:
+                parts.append(batch)
+                rows += len(batch)
+        ticks = Ticks.concatenate(parts)
+        bound = before_us
+        if not self._ended and not self._reaches(ticks, before_us):
+            bound = int(ticks.publish_time[-1])  # the last message may go on in the next batch
+            if bound == int(ticks.publish_time[0]):  # one message larger than a piece: take all of it
+                self._waiting = ticks
+                return self._take_message(bound, before_us)
+        cut = len(ticks) if bound is None else int(np.searchsorted(ticks.publish_time, bound))
+        self._waiting = ticks[cut:]
+        return ticks[:cut], bound
+
+    def _take_message(self, moment: int, before_us: int | None) -> tuple[Ticks, int | None]:
+        parts = [self._waiting]
+        while not self._ended and int(parts[-1].publish_time[-1]) == moment:
+            batch = next(self._batches, None)
+            self._ended = batch is None
+            if batch is not None and len(batch):
+                parts.append(batch)
+        ticks = Ticks.concatenate(parts)
+        cut = int(np.searchsorted(ticks.publish_time, moment + 1))
+        self._waiting = ticks[cut:]
+        return ticks[:cut], moment + 1
+
+    @staticmethod
+    def _reaches(ticks: Ticks, before_us: int | None) -> bool:
+        return before_us is not None and len(ticks) > 0 and int(ticks.publish_time[-1]) >= before_us
+
+
+def merged(slice_: Ticks, older: OlderTicks, upper_us: int | None) -> Iterator[Ticks]:
+    """Yield the ticks of a slice of the database merged over those of the file up to upper_us, in file order."""
+    reached = False
+    while not reached:
+        old, bound = older.take(upper_us)
+        reached = bound == upper_us
+        mine = slice_ if bound is None else slice_[slice_.publish_time < bound]
+        if bound is not None and len(mine) < len(slice_):
+            slice_ = slice_[slice_.publish_time >= bound]
+        else:
+            slice_ = Ticks.empty()
+        yield mine.merged_over(old)

@@ -1,0 +1,1 @@
+"""The recorder's database: connections, questions, ticks. Only reads."""

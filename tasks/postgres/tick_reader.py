@@ -1,0 +1,313 @@
+"""Ticks out of PostgreSQL: whole columns in its binary COPY format, bytes to arrays, never a Python object a row."""
+
+import collections
+import concurrent.futures
+import contextlib
+import dataclasses
+import io
+import itertools
+import queue
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import psycopg2
+import psycopg2.extensions
+
+from tasks.errors import DatabaseError, UnreadableRow
+from tasks.postgres.database import (
+    CLOCK,
+    EXPORT_SNAPSHOT,
+    IMPORT_SNAPSHOT,
+    KEEP_FREED_MEMORY,
+    PAGE_BY_PAGE,
+    TOGETHER_SETTINGS,
+    TickQuery,
+    runner_query,
+    tick_queries,
+)
+from tasks.postgres.server import Server, one_line
+from tasks.ticks.schema import FIRST_TIME_US, LAST_TIME_US, MAX_LEVEL
+from tasks.ticks.sort_keys import Ints
+from tasks.ticks.tick_arrays import BACK, LAY, TRADED, Ticks
+
+#: 2000-01-01 UTC, from which PostgreSQL counts, in microseconds since 1970.
+_YEAR_2000_US = 946_684_800_000_000
+#: Its "Binary Format", in PostgreSQL's documentation of COPY: the header, a record's number of fields, a field's
+#: length.
+_HEADER_BYTES = 19
+_FIELDS, _LENGTH = struct.Struct(">h"), struct.Struct(">i")
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """What to read: markets, and for a single market the half-open range of publish_time (None: no bound)."""
+
+    market_ids: tuple[str, ...]
+    lower_us: int | None = None
+    upper_us: int | None = None
+
+
+class TooManyRows(Exception):
+    """More rows than asked for; times are those of the rows that came."""
+
+    def __init__(self, times: Ints) -> None:
+        self.times = times
+
+
+class TickReader:
+    """Reads ticks within one snapshot at a time. Not for use by two threads at once."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        try:
+            self._connection = psycopg2.connect(server.conninfo(TOGETHER_SETTINGS))
+        except psycopg2.Error as error:
+            raise DatabaseError(f"No connection to {server}: {one_line(error)}.") from None
+        self._fetch(KEEP_FREED_MEMORY)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def begin_snapshot(self) -> int:
+        """Start to read the database as it is now; return that time by the server's clock, microseconds since 1970."""
+        with contextlib.suppress(psycopg2.Error):  # where it matters, the next question says so
+            self._connection.rollback()
+        ((moment,),) = self._fetch(CLOCK)
+        return int(moment)
+
+    def of_same_snapshot(self) -> Self:
+        """Return another reader, over a connection of its own, of the snapshot that this one reads."""
+        ((snapshot,),) = self._fetch(EXPORT_SNAPSHOT)
+        other = type(self)(self._server)
+        try:
+            other._connection.rollback()
+            other._fetch(IMPORT_SNAPSHOT, {"snapshot": snapshot})
+        except BaseException:
+            other.close()
+            raise
+        return other
+
+    def selection_ids(self, market_id: str) -> list[int]:
+        """Return the selection ids of a market in either table. Raises UnreadableRow where it has rows without any."""
+        selection_ids = [selection_id for (selection_id,) in self._fetch(runner_query(market_id))]
+        if None in selection_ids:
+            raise UnreadableRow("its rows have no selection_id")
+        return selection_ids
+
+    def read(self, rows: Rows, selection_ids: Sequence[int] | None, limit: int) -> Ticks:
+        """Return the ticks as the server sent them; Ticks.market is the position in rows.market_ids.
+
+        Raises TooManyRows when a table has more than limit rows, UnreadableRow for a row that is no tick, DatabaseError
+        when the connection is lost.
+        """
+        self._fetch(PAGE_BY_PAGE)
+        ladder, traded = tick_queries(rows.market_ids, selection_ids, rows.lower_us, rows.upper_us, limit + 1)
+        return Ticks.concatenate(
+            [
+                _ladder_ticks(self._rows(ladder, rows.market_ids, limit)),
+                _traded_ticks(self._rows(traded, rows.market_ids, limit)),
+            ]
+        )
+
+    def _rows(self, query: TickQuery, market_ids: Sequence[str], limit: int) -> "_Rows":
+        answer = io.BytesIO()
+        with self._asking() as cursor:
+            cursor.copy_expert(f"COPY ({query.statement}) TO STDOUT (FORMAT binary)", answer)
+        rows = _Rows(answer.getbuffer(), query.columns, market_ids)
+        if rows.count > limit:
+            raise TooManyRows(rows.times("publish_time"))
+        return rows
+
+    def _fetch(self, statement: str, parameters: Mapping[str, str] | None = None) -> list[tuple[Any, ...]]:
+        try:
+            with self._asking() as cursor:
+                cursor.execute(statement, parameters)
+                return list(cursor) if cursor.description else []
+        except UnreadableRow as error:  # these questions are not about a tick's values
+            raise DatabaseError(f"A query on {self._server} failed: {error}.") from None
+
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[psycopg2.extensions.cursor]:
+        """Yield a cursor; tell an error that is the connection's from one that is a row's."""
+        try:
+            with self._connection.cursor() as cursor:
+                yield cursor
+        except psycopg2.Error as error:
+            if not self._is_alive():
+                raise DatabaseError(f"The connection to {self._server} was lost: {one_line(error)}.") from None
+            raise UnreadableRow(one_line(error)) from None
+
+    def _is_alive(self) -> bool:
+        try:
+            self._connection.rollback()
+            with self._connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+        except psycopg2.Error:
+            return False
+        return True
+
+
+def _records(answer: memoryview, columns: Sequence[str]) -> Iterator[dict[str, memoryview | bytes]]:
+    """Yield the records of a binary COPY as the bytes of each column, none for a null."""
+    position = _HEADER_BYTES
+    while (fields := _FIELDS.unpack_from(answer, position)[0]) != -1:
+        position += _FIELDS.size
+        values: list[memoryview | bytes] = []
+        for _ in range(fields):
+            (length,) = _LENGTH.unpack_from(answer, position)
+            position += _LENGTH.size
+            values.append(answer[position : position + length] if length != -1 else b"")
+            position += len(values[-1])
+        yield dict(zip(columns, values, strict=True))
+
+
+class _Rows:
+    """n rows of a table as arrays of length n, out of the answer to one of database.tick_queries."""
+
+    def __init__(self, answer: memoryview, columns: Sequence[str], market_ids: Sequence[str]) -> None:
+        self.columns = columns
+        self._records = list(_records(answer, columns))
+        counts = np.array([int.from_bytes(record["rows"]) for record in self._records], np.int64)
+        self.count = int(counts.sum())
+        positions = {market_id.encode(): position for position, market_id in enumerate(market_ids)}
+        position = [positions[bytes(record["market_id"])] if len(market_ids) > 1 else 0 for record in self._records]
+        self.market = np.repeat(np.array(position, np.int64), counts)
+
+    def integers(self, name: str, what: str | None = None) -> Ints:
+        """Return a column of type bigint; what it holds, for the error, if not what its name says."""
+        values = b"".join(record[name] for record in self._records)
+        if len(values) != 8 * self.count:
+            raise UnreadableRow(f"{self.count - len(values) // 8} rows have no valid {what or name}")
+        return np.frombuffer(values, ">i8").astype(np.int64)
+
+    def floats(self, name: str) -> npt.NDArray[np.float64]:
+        """Return a column of type double precision."""
+        return self.integers(name).view(np.float64)
+
+    def times(self, name: str) -> Ints:
+        """Return a column of type timestamptz, in microseconds since 1970."""
+        times = self.integers(name)
+        if (
+            self.count
+            and not FIRST_TIME_US
+            <= int(times.min()) + _YEAR_2000_US
+            <= int(times.max()) + _YEAR_2000_US
+            <= LAST_TIME_US
+        ):
+            raise UnreadableRow(f"a row has a {name} before the year 1 or after 9999, or at infinity")
+        return times + _YEAR_2000_US
+
+
+def _ladder_ticks(rows: _Rows) -> Ticks:
+    runner = rows.integers("runner", "selection_id, level or side")
+    if "place" in rows.columns:
+        selection_id, place = runner, rows.integers("place", "level or side")
+    else:
+        selection_id, place = runner >> 24, runner
+    letter, level = place & 255, (place >> 8).astype(np.int16)
+    is_lay = letter == ord("L")
+    if not np.all(is_lay | (letter == ord("B"))):
+        raise UnreadableRow("a ladder row has another side than B and L")
+    if len(level) and not 0 <= int(level.min()) <= int(level.max()) <= MAX_LEVEL:
+        raise UnreadableRow(
+            f"a ladder row has level {level[(level < 0) | (level > MAX_LEVEL)][0]}, expected 0 to {MAX_LEVEL}"
+        )
+    return Ticks(
+        rows.market,
+        rows.times("publish_time"),
+        rows.times("received_time"),
+        selection_id,
+        np.where(is_lay, np.int8(LAY), np.int8(BACK)),
+        level,
+        rows.floats("price"),
+        rows.floats("size"),
+    )
+
+
+def _traded_ticks(rows: _Rows) -> Ticks:
+    return Ticks(
+        rows.market,
+        rows.times("publish_time"),
+        rows.times("received_time"),
+        rows.integers("runner", "selection_id"),
+        np.full(rows.count, TRADED, np.int8),
+        np.zeros(rows.count, np.int16),
+        rows.floats("price"),
+        rows.floats("size"),
+    )
+
+
+def read_market(
+    readers: Sequence[TickReader],
+    market_id: str,
+    selection_ids: Sequence[int] | None,
+    bounds_us: Sequence[int],
+    limit: int,
+    lower_us: int | None = None,
+    upper_us: int | None = None,
+) -> Iterator[tuple[Ticks, int | None]]:
+    """Yield a market's ticks of [lower_us, upper_us) in slices of ascending, disjoint publish_time, each with its
+    exclusive upper bound.
+
+    readers: of one snapshot; each reads a slice at a time. bounds_us says where to cut; a slice with more than
+    limit rows of a table is cut further. The last bound is upper_us.
+    """
+    edges: list[int | None] = [lower_us, *bounds_us, upper_us]
+    slices = collections.deque(
+        _Slice(Rows((market_id,), lower, upper), limit) for lower, upper in zip(edges, edges[1:])
+    )
+    free: queue.SimpleQueue[TickReader] = queue.SimpleQueue()
+    for reader in readers:
+        free.put(reader)
+
+    def read(wanted: _Slice) -> Ticks:
+        reader = free.get()
+        try:
+            return reader.read(wanted.rows, selection_ids, wanted.limit)
+        finally:
+            free.put(reader)
+
+    with concurrent.futures.ThreadPoolExecutor(
+        len(readers), "read"
+    ) as pool:  # left early, it waits for what is being read
+        while slices:
+            for ahead in itertools.islice(slices, len(readers)):
+                ahead.answer = ahead.answer or pool.submit(read, ahead)
+            first = slices.popleft()
+            assert first.answer is not None
+            try:
+                yield first.answer.result(), first.rows.upper_us
+            except TooManyRows as error:
+                slices.extendleft(reversed(_halves(first.rows, limit, error.times)))
+
+
+@dataclasses.dataclass
+class _Slice:
+    """Rows to be read, of each table at most limit; answer: once somebody reads them."""
+
+    rows: Rows
+    limit: int
+    answer: concurrent.futures.Future[Ticks] | None = None
+
+
+def _halves(rows: Rows, limit: int, times: Ints) -> list[_Slice]:
+    """Cut what has more than limit rows of a table. times: of those that came."""
+    first, last = int(times.min()), int(times.max())
+    if first == last:  # one message alone is larger: it cannot be cut
+        cut, most = first + 1, 1 << 62
+    else:
+        cut, most = max(int(np.median(times)), first + 1), limit
+    return [
+        _Slice(dataclasses.replace(rows, upper_us=cut), most),
+        _Slice(dataclasses.replace(rows, lower_us=cut), limit),
+    ]

@@ -1,0 +1,190 @@
+"""Files that appear under their final name only when they are whole."""
+
+import concurrent.futures
+import contextlib
+import hashlib
+import os
+import re
+import socket
+import struct
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import psutil
+
+_HOST = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname()) or "host"
+_LEFTOVER = re.compile(r"\..+\.(?P<host>[A-Za-z0-9-]+)\.(?P<pid>[0-9]+)\.tmp", re.DOTALL)
+_DAY_S = 86_400
+_CLOCK_SLACK_S = 60.0  # start times of processes are kept relative to a boot time of whole seconds
+_FLUSHES_AT_ONCE = 32
+_STAT = struct.Struct("3qQ")
+
+
+class FileStat(NamedTuple):
+    """What tells a file from another, by the names of os.stat_result."""
+
+    st_size: int
+    st_mtime_ns: int
+    st_ctime_ns: int
+    st_ino: int
+
+    def packed(self) -> bytes:
+        """Return it as bytes."""
+        return _STAT.pack(*self)
+
+    @classmethod
+    def unpacked(cls, data: bytes) -> Self:
+        """Return what was packed."""
+        return cls(*_STAT.unpack(data))
+
+    @staticmethod
+    def of(stat: os.stat_result) -> "FileStat":
+        """Return what counts of a stat."""
+        return FileStat(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+
+
+def process_name() -> str:
+    """Return host and process as they stand in temporary names: netbet-1.4711."""
+    return f"{_HOST}.{os.getpid()}"
+
+
+class NewFile:
+    """A binary file being written beside its final place and hashed on the way.
+
+    finish() ends it, flush_to_disk() makes it last, publish() gives it its name; until then its path is temporary. Left
+    without publish(), it is removed. pyarrow can write into it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size_bytes = 0
+        self._sha256 = hashlib.sha256()
+        self.temporary = path.with_name(f".{path.name}.{process_name()}.tmp")
+        self._file = open(self.temporary, "wb")
+
+    def write(self, data: Any) -> int:
+        """Append bytes or an Arrow buffer; return how many bytes."""
+        self._sha256.update(data)
+        self._file.write(data)
+        count = memoryview(data).nbytes
+        self.size_bytes += count
+        return count
+
+    def flush(self) -> None:
+        """Do nothing (pyarrow asks for it): finish() flushes to disk, once."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether the file takes no more bytes."""
+        return self._file.closed
+
+    @property
+    def checksum(self) -> str:
+        """The SHA-256 of what has been written, in hex."""
+        return self._sha256.hexdigest()
+
+    def finish(self, modified_us: int | None = None) -> FileStat:
+        """End the file, still under its temporary name, and return what stat says of it.
+
+        modified_us: the modification time it shall have, microseconds since 1970 (now if None).
+        """
+        self._file.flush()
+        if modified_us is not None:
+            os.utime(self._file.fileno(), ns=(modified_us * 1000, modified_us * 1000))
+        stat = FileStat.of(os.fstat(self._file.fileno()))
+        self._file.close()
+        return stat
+
+    def flush_to_disk(self) -> None:
+        """Wait until the finished file is on disk."""
+        _flush_to_disk(self.temporary)
+
+    def publish(self) -> None:
+        """Give the file that is on disk its name, in place of any file that has it. flush_directory makes that last."""
+        os.replace(self.temporary, self.path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(OSError):  # on a full disk the last flush fails again: the file goes all the same
+            self._file.close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.temporary)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, modified_us: int | None = None) -> Iterator[NewFile]:
+    """Open a file that takes the place of path when the block ends without an error.
+
+    modified_us: as NewFile.finish has it.
+    """
+    with NewFile(path) as file:
+        yield file
+        file.finish(modified_us)
+        file.flush_to_disk()
+        file.publish()
+    flush_directory(path.parent)
+
+
+def flush_all_to_disk(files: Iterable[NewFile]) -> None:
+    """Wait until all these finished files are on disk: together, since the disk writes many at the price of a few."""
+    with concurrent.futures.ThreadPoolExecutor(_FLUSHES_AT_ONCE, "flush") as pool:
+        for _ in pool.map(NewFile.flush_to_disk, files):
+            pass
+
+
+def flush_directory(directory: Path) -> None:
+    """Flush a directory's names to disk, so that a rename outlives a power cut."""
+    _flush_to_disk(directory)
+
+
+def _flush_to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_leftovers(directory: Path, finished_here: bool = False) -> list[str]:
+    """Remove temporary files whose process is dead on this host, or that are a day old; return their names.
+
+    finished_here: this process writes none any more, so its own go too.
+    """
+    removed = []
+    with contextlib.suppress(FileNotFoundError), os.scandir(directory) as entries:
+        for entry in entries:
+            match = _LEFTOVER.fullmatch(entry.name)
+            if match is None:
+                continue
+            is_own = match["host"] == _HOST and int(match["pid"]) == os.getpid()
+            if finished_here and is_own or _is_abandoned(match["host"], int(match["pid"]), entry):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(entry.path)
+                    removed.append(entry.name)
+    return removed
+
+
+def _is_abandoned(host: str, pid: int, entry: os.DirEntry[str]) -> bool:
+    try:
+        changed_s = entry.stat(follow_symlinks=False).st_ctime
+    except FileNotFoundError:
+        return False
+    return time.time() - changed_s > _DAY_S or host == _HOST and not _is_alive(pid, changed_s)
+
+
+def _is_alive(pid: int, at_s: float) -> bool:
+    """Tell whether the process that had this id at a time still works: not dead, not a zombie, not a later one with
+    its id.
+    """
+    try:
+        process = psutil.Process(pid)
+        return bool(process.status() != psutil.STATUS_ZOMBIE and process.create_time() < at_s + _CLOCK_SLACK_S)
+    except psutil.Error:
+        return psutil.pid_exists(pid)

@@ -1,0 +1,123 @@
+"""Every path the pipeline writes, spelled once."""
+
+import dataclasses
+import datetime
+import re
+from pathlib import Path
+
+FORMATS = ("parquet", "jsonl")
+MARKET_ID = re.compile(r"[0-9]+\.[0-9]+")
+#: The name of a market file in either format.
+MARKET_FILE = re.compile(rf"marketId=(?P<market_id>{MARKET_ID.pattern})\.(?P<format>{'|'.join(FORMATS)})")
+
+#: The name of a file with a month of the consolidated CSV.
+MONTH_CSV = re.compile(r"consolidated_ticks_\d{4}_\d\d\.csv")
+
+
+def is_market_id(text: str) -> bool:
+    """Tell whether text is a Betfair market id, and so is safe as part of a file name."""
+    return MARKET_ID.fullmatch(text) is not None
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """The paths of one export: its output directory and the format of its market files."""
+
+    output_dir: Path
+    format: str = "parquet"
+
+    @property
+    def markets_dir(self) -> Path:
+        """data_exports/tick_export/markets"""
+        return self.output_dir / "markets"
+
+    @property
+    def directories(self) -> tuple[Path, ...]:
+        """Every directory that files are written to."""
+        return (self.output_dir, self.markets_dir, self.journal_dir)
+
+    def market_file(self, market_id: str) -> Path:
+        """data_exports/tick_export/markets/marketId=1.200806927.parquet"""
+        return self.output_dir / self.file_path(market_id)
+
+    def file_path(self, market_id: str) -> str:
+        """markets/marketId=1.200806927.parquet, the market file as index.csv names it"""
+        if not is_market_id(market_id):
+            raise ValueError(f"{market_id!r} is no market id and must not become a file name")
+        return f"markets/marketId={market_id}.{self.format}"
+
+    def metadata_file(self, market_id: str) -> Path:
+        """data_exports/tick_export/markets/marketId=1.200806927_metadata.json"""
+        return self.markets_dir / self.metadata_name(market_id)
+
+    @staticmethod
+    def metadata_name(market_id: str) -> str:
+        """marketId=1.200806927_metadata.json"""
+        if not is_market_id(market_id):
+            raise ValueError(f"{market_id!r} is no market id and must not become a file name")
+        return f"marketId={market_id}_metadata.json"
+
+    @property
+    def index(self) -> Path:
+        """data_exports/tick_export/index.csv"""
+        return self.output_dir / "index.csv"
+
+    @property
+    def execution_report(self) -> Path:
+        """data_exports/tick_export/execution_report.txt"""
+        return self.output_dir / "execution_report.txt"
+
+    @property
+    def lock(self) -> Path:
+        """data_exports/tick_export/.lock: held while a run with the local scheduler works in the directory"""
+        return self.output_dir / ".lock"
+
+    @property
+    def journal_dir(self) -> Path:
+        """data_exports/tick_export/.journal: what was written since index.csv was made"""
+        return self.output_dir / ".journal"
+
+    @property
+    def index_checksum(self) -> Path:
+        """data_exports/tick_export/.journal/index.sha256: of index.csv as it was written"""
+        return self.journal_dir / "index.sha256"
+
+    @property
+    def described(self) -> Path:
+        """data_exports/tick_export/.journal/metadata.states: from what the metadata files were made"""
+        return self.journal_dir / "metadata.states"
+
+    def day_csv(self, date: datetime.date) -> Path:
+        """data_exports/tick_export/consolidated_ticks_2022_07_11.csv"""
+        return self.output_dir / f"consolidated_ticks_{date:%Y_%m_%d}.csv"
+
+    def day_report(self, date: datetime.date) -> Path:
+        """data_exports/tick_export/consolidation_report_2022_07_11.txt"""
+        return self.output_dir / f"consolidation_report_{date:%Y_%m_%d}.txt"
+
+    @property
+    def full_csv(self) -> Path:
+        """data_exports/tick_export/consolidated_ticks.csv"""
+        return self.output_dir / "consolidated_ticks.csv"
+
+    @property
+    def full_report(self) -> Path:
+        """data_exports/tick_export/consolidation_report.txt"""
+        return self.output_dir / "consolidation_report.txt"
+
+    def month_csv(self, month: str) -> Path:
+        """data_exports/tick_export/consolidated_ticks_2022_07.csv, of 2022-07"""
+        return self.output_dir / f"consolidated_ticks_{month.replace('-', '_')}.csv"
+
+    def month_csvs(self) -> list[Path]:
+        """Every month_csv that lies there"""
+        return sorted(
+            path for path in self.output_dir.glob("consolidated_ticks_*.csv") if MONTH_CSV.fullmatch(path.name)
+        )
+
+    def market_id_of(self, name: str) -> str | None:
+        """Return the market id of a market file's name, None for any other name."""
+        if not (name.startswith("marketId=") and name.endswith(f".{self.format}")):
+            return None
+        market_id = name.removeprefix("marketId=").removesuffix(f".{self.format}")
+        return market_id if is_market_id(market_id) else None

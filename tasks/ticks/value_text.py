@@ -1,0 +1,101 @@
+"""Values as text, the same in JSONL, CSV, index and reports; each distinct value is written once, not each row."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from tqdm import tqdm
+
+from tasks.ticks.sort_keys import Ints
+
+_NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+
+
+def time_text(microseconds: int) -> str:
+    """Return a time as 2026-02-05T12:10:54.031000Z."""
+    return str(np.datetime64(microseconds, "us")) + "Z"
+
+
+def time_texts(microseconds: Sequence[int | None]) -> list[str]:
+    """Return times as texts, an empty one for None."""
+    texts = np.datetime_as_string(
+        np.array([moment or 0 for moment in microseconds], "datetime64[us]"), unit="us", timezone="UTC"
+    )
+    return ["" if moment is None else str(written) for moment, written in zip(microseconds, texts, strict=True)]
+
+
+def parse_time(text: str) -> int:
+    """Return the microseconds since 1970 of a text that time_text has made; raise ValueError for any other."""
+    return int(np.datetime64(_checked(text)[:-1], "us").astype(np.int64))
+
+
+def parse_times(texts: Sequence[str]) -> list[int | None]:
+    """Return the microseconds since 1970 of texts that time_text has made, None for an empty one.
+
+    Raises ValueError for any other text.
+    """
+    moments = (
+        np.array([_checked(text)[:-1] if text else "NaT" for text in texts], "datetime64[us]").astype(np.int64).tolist()
+    )
+    return [moment if text else None for text, moment in zip(texts, moments, strict=True)]
+
+
+def _checked(text: str) -> str:
+    if not _TIME.fullmatch(text):
+        raise ValueError(f"{text!r} is no time like 2026-02-05T12:10:54.031000Z")
+    return text
+
+
+def size_text(size_bytes: float) -> str:
+    """Return a size as people read it: 12.3MB"""
+    return str(tqdm.format_sizeof(size_bytes, "B"))
+
+
+def times(microseconds: Ints) -> pa.DictionaryArray:
+    """Return times as text, one a row."""
+    encoded = pa.array(microseconds).dictionary_encode()
+    distinct = np.datetime_as_string(encoded.dictionary.to_numpy().view("datetime64[us]"), unit="us", timezone="UTC")
+    return pa.DictionaryArray.from_arrays(encoded.indices, pa.array(distinct, pa.string()))
+
+
+def floats(values: npt.NDArray[np.float64]) -> pa.DictionaryArray:
+    """Return numbers as the shortest decimal that reads back as the same double; NaN, Infinity, -Infinity as words.
+
+    Minus zero is -0.0: who reads JSON takes -0 for an integer, which has no sign then.
+    """
+    encoded = pa.array(values).dictionary_encode()
+    distinct = pc.cast(encoded.dictionary, pa.string())
+    distinct = pc.if_else(pc.equal(distinct, "-0"), "-0.0", distinct)
+    if not bool(np.all(np.isfinite(encoded.dictionary.to_numpy()))):
+        distinct = pa.array([_NOT_FINITE.get(text, text) for text in distinct.to_pylist()], pa.string())
+    return pa.DictionaryArray.from_arrays(encoded.indices, distinct)
+
+
+def integers(values: npt.NDArray[np.int64]) -> pa.DictionaryArray:
+    """Return integers as text."""
+    encoded = pa.array(values).dictionary_encode()
+    return pa.DictionaryArray.from_arrays(encoded.indices, pc.cast(encoded.dictionary, pa.string()))
+
+
+def wrap(prefix: str, column: pa.DictionaryArray, suffix: str = "") -> pa.DictionaryArray:
+    """Return the column with fixed text around every value."""
+    distinct = pc.binary_join_element_wise(prefix, column.dictionary, suffix, "")
+    return pa.DictionaryArray.from_arrays(column.indices, distinct)
+
+
+def join(columns: list[pa.DictionaryArray]) -> pa.Buffer:
+    """Return the text of all rows, each the concatenation of its columns, as one buffer.
+
+    The text of one call must stay below 2 GiB (the offsets of an Arrow string array).
+    """
+    rows = pc.binary_join_element_wise(*(column.dictionary_decode() for column in columns), "")
+    _, offsets, data = rows.buffers()
+    if data is None or not len(rows):
+        return pa.py_buffer(b"")
+    bounds = np.frombuffer(offsets, np.int32)
+    start, stop = int(bounds[rows.offset]), int(bounds[rows.offset + len(rows)])
+    return data.slice(start, stop - start)

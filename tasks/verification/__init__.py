@@ -1,0 +1,1 @@
+"""The proof of an export: against its index, and against the database."""

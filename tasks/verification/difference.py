@@ -1,0 +1,41 @@
+"""What VerifyExport finds: one thing that is not as it should be, and what to do about it."""
+
+import dataclasses
+
+MOVE_AWAY = "Move it away"
+REFRESH = "Run ExportMarket --refresh for this market"
+EXPORT = "Run ExportAll"
+_RESTORE = "Restore the file from an archive, or move it away and run ExportAll while the database still has the market"
+_STEPS = {
+    "index.csv": "Restore it from an archive, or check the market files and run BuildIndex --offline",
+    "execution_report.txt": "Find out what is missing; BuildIndex --offline writes the report anew",
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Difference:
+    """Something that is not as it should be: market (empty where it is none's), file, what of it, found, expected,
+    what to do.
+    """
+
+    market_id: str
+    file: str
+    what: str
+    found: object
+    expected: object
+    step: str = ""
+
+    def __str__(self) -> str:
+        market = f"market {self.market_id}: " if self.market_id else ""
+        return (
+            f"{market}{self.file}: {self.what}: found {self.found}, expected {self.expected}."
+            f" {self.step or self._usual_step}."
+        )
+
+    @property
+    def _usual_step(self) -> str:
+        if self.file.startswith("consolidat"):
+            return "Run the consolidation again"
+        if self.file.endswith("_metadata.json"):
+            return "Delete it and run BuildMetadata, or restore it from an archive"
+        return _STEPS.get(self.file, _RESTORE)

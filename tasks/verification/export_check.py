@@ -1,0 +1,255 @@
+"""The proof of an export: against its own index, and against the database."""
+
+import collections
+import concurrent.futures
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from tasks.export_directory import metadata_json
+from tasks.export_directory.index_csv import IndexRow
+from tasks.postgres.database import LADDER, TRADED, Database
+from tasks.storage.layout import Layout, is_market_id
+from tasks.ticks.value_text import time_text
+from tasks.verification import directory_check, stored_sums
+from tasks.verification.day_sums import DAY_US, NOTHING, Sums
+from tasks.verification.difference import EXPORT, REFRESH, Difference
+from tasks.verification.market_check import Checked, check_market
+
+#: Markets that are compared with the database in one query, and ticks after which a group of them ends.
+_GROUP_MARKETS = 500
+_GROUP_TICKS = 5_000_000
+#: What can change in the database after a market's last tick without a new one.
+_CHANGING = ("marketStatus", "inPlay")
+
+
+@dataclasses.dataclass
+class Verdict:
+    """What came out: every difference, what is worth a word but no difference, and how much was compared.
+
+    database: the name of the database that the ticks were compared with, None for none.
+    """
+
+    database: str | None
+    differences: list[Difference] = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
+    markets: int = 0
+    ticks: int = 0
+    compared_ticks: int = 0
+    duration_s: float = 0.0
+
+    @property
+    def conclusion(self) -> str:
+        """The last line."""
+        against = f"index.csv and {self.database}" if self.database else "index.csv"
+        if self.differences:
+            files = len({difference.file for difference in self.differences})
+            return (
+                f"FAILED: {len(self.differences)} differences in {files} files; {self.markets} markets compared with"
+                f" {against}."
+            )
+        return (
+            f"VERIFIED: {self.markets} markets with {self.ticks} ticks are what {against}"
+            f" say{'' if self.database else 's'}."
+        )
+
+    def add(self, differences: Iterable[Difference], notes: Iterable[str]) -> None:
+        """Add what one check has found."""
+        self.differences += differences
+        self.notes += notes
+
+    def render(self, layout: Layout) -> str:
+        """Return the report."""
+        return (
+            "\n".join(
+                [
+                    f"Export: {layout.format} in {layout.output_dir}",
+                    f"Compared with: index.csv{f' and {self.database}' if self.database else ', without a database'}",
+                    f"Markets: {self.markets}",
+                    f"Ticks read from files: {self.ticks}",
+                    *([f"Ticks compared with the database: {self.compared_ticks}"] if self.database else []),
+                    f"Duration: {self.duration_s:.1f} s",
+                    f"Differences: {len(self.differences)}",
+                    *(f"DIFFERENCE: {difference}" for difference in self.differences),
+                    *(f"Note: {note}" for note in self.notes),
+                    "",
+                    self.conclusion,
+                ]
+            )
+            + "\n"
+        )
+
+
+def verify(
+    layout: Layout,
+    database: Database | None,
+    settle_us: int,
+    metadata_required: bool = True,
+    progress: Callable[[int, int], None] = lambda markets, ticks: None,
+) -> Verdict:
+    """Compare an export with its index, and with the database where there is one. Differences do not raise.
+
+    settle_us: ticks younger than this are left out of the comparison with the database: late rows may still come;
+    progress: is told finished markets and their ticks.
+    """
+    started_s = time.monotonic()
+    verdict = Verdict(None if database is None else str(database.server))
+    rows, verdict.differences = directory_check.read_index(layout)
+    verdict.add(*directory_check.check_names(layout, rows))
+    settled_us = time.time_ns() // 1000 - settle_us
+    ranges = stored_sums.ladder_ranges(database) if database else None
+    newest = _newest(database) if database else {}
+    day_rows: dict[str, Mapping[int, int]] = {}
+    with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for group in _groups([row for row in rows.values() if layout.market_file(row.market_id).is_file()]):
+            until = {
+                row.market_id: min(
+                    _certain_until(row.facts.last_tick, newest.get(row.market_id), settle_us), settled_us
+                )
+                for row in group
+                if row.facts.last_tick is not None
+            }
+            wanted = {row.market_id: until.get(row.market_id) for row in group} if database else {}
+            checks = [
+                pool.submit(check_market, layout.market_file(row.market_id), row, wanted.get(row.market_id))
+                for row in group
+            ]
+            stored = _stored(database, until) if database else {}
+            for row, check in zip(group, checks):
+                checked = check.result()
+                verdict.differences += checked.differences
+                verdict.differences += directory_check.check_metadata(layout, row, metadata_required)
+                day_rows[row.market_id] = checked.day_rows
+                verdict.ticks += sum(checked.day_rows.values())
+                if database and (checked.sums or not checked.differences):
+                    verdict.differences += _against(row, checked, stored.get(row.market_id, {}), ranges)
+                    verdict.compared_ticks += sum(sums.rows for sums in stored.get(row.market_id, {}).values())
+                progress(1, sum(checked.day_rows.values()))
+    verdict.markets = len(rows)
+    verdict.add(*directory_check.check_report(layout, rows))
+    verdict.add(*directory_check.check_consolidated(layout, rows, day_rows))
+    if database:
+        _compare_markets(newest, layout, rows, verdict)
+        verdict.differences += _described(database, layout, rows)
+    verdict.differences.sort(key=lambda difference: (difference.market_id, difference.file))
+    verdict.duration_s = time.monotonic() - started_s
+    return verdict
+
+
+def _groups(rows: Sequence[IndexRow]) -> Iterator[list[IndexRow]]:
+    group: list[IndexRow] = []
+    for row in rows:
+        group.append(row)
+        if len(group) == _GROUP_MARKETS or sum(row.facts.tick_records for row in group) >= _GROUP_TICKS:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _stored(database: Database, until_us: Mapping[str, int]) -> dict[str, dict[tuple[int, bool], Sums]]:
+    """Return what the database's rows of markets up to a time each add up to, by market, day and whether traded."""
+    stored: dict[str, dict[tuple[int, bool], Sums]] = collections.defaultdict(dict)
+    for name in (LADDER, TRADED):
+        for market_id, day, sums in stored_sums.sums(database, name, until_us):
+            stored[market_id][day, name == TRADED] = sums
+    return stored
+
+
+def _against(
+    row: IndexRow, checked: Checked, stored: Mapping[tuple[int, bool], Sums], ranges: Sequence[tuple[int, int]] | None
+) -> Iterator[Difference]:
+    """Yield where a file's ticks of a day are not the database's.
+
+    On a day whose partition the database no longer has, the file may have more.
+    """
+    for day, traded in sorted(checked.sums.keys() | stored.keys()):
+        here, there = checked.sums.get((day, traded), NOTHING), stored.get((day, traded), NOTHING)
+        if here.rows > there.rows and not _is_held(day, ranges):
+            continue
+        where = f"{'traded' if traded else 'ladder'} rows of {time_text(day * DAY_US)[:10]}"
+        for field in dataclasses.fields(Sums):
+            found, expected = getattr(here, field.name), getattr(there, field.name)
+            if found != expected:
+                what = where if field.name == "rows" else f"{where}, sum of {field.name}"
+                yield Difference(row.market_id, row.file_path, what, found, f"{expected} (database)", REFRESH)
+
+
+def _is_held(day: int, ranges: Sequence[tuple[int, int]] | None) -> bool:
+    """Tell whether partitions for all of a day are there; a table that is not partitioned has every day."""
+    if ranges is None:
+        return True
+    reached = day * DAY_US
+    for lower, upper in ranges:
+        if lower <= reached < upper:
+            reached = upper
+    return reached >= (day + 1) * DAY_US
+
+
+def _newest(database: Database) -> dict[str, int]:
+    """Return the newest publish_time of each market with ladder rows, in either table."""
+    newest: dict[str, int] = {}
+    for table in database.tables(LADDER):
+        for market_id, moment in database.newest(table, database.market_ids(table)).items():
+            newest[market_id] = max(moment, newest.get(market_id, moment))
+    for table in database.tables(TRADED):
+        for market_id, moment in database.newest(table, list(newest)).items():
+            newest[market_id] = max(moment, newest[market_id])
+    return newest
+
+
+def _certain_until(last_us: int, newest_us: int | None, settle_us: int) -> int:
+    """Return up to when a file must have all that the database has: of a market that has gone on since it was read,
+    late rows of its last minutes may have come after.
+    """
+    return last_us if newest_us is None or newest_us <= last_us else last_us - settle_us
+
+
+def _compare_markets(newest: Mapping[str, int], layout: Layout, rows: Mapping[str, IndexRow], verdict: Verdict) -> None:
+    """Find markets with ladder rows that no file holds, and ticks that came after the export."""
+    exported_us = max((row.facts.last_tick for row in rows.values() if row.facts.last_tick is not None), default=0)
+    for market_id, moment in sorted(newest.items()):
+        if market_id not in rows and moment > exported_us:
+            verdict.notes.append(f"market {market_id!r} is new in the database; ExportAll adds it")
+        elif market_id not in rows:
+            name = layout.file_path(market_id) if is_market_id(market_id) else "markets"
+            verdict.differences.append(
+                Difference(
+                    market_id, name, "the file", "nothing", f"ticks up to {time_text(moment)} (database)", EXPORT
+                )
+            )
+        elif moment > (rows[market_id].facts.last_tick or 0):
+            verdict.notes.append(
+                f"market {market_id} has newer ticks in the database, up to {time_text(moment)}; ExportAll adds them"
+            )
+
+
+def _described(database: Database, layout: Layout, rows: Mapping[str, IndexRow]) -> Iterator[Difference]:
+    """Yield where metadata files are not what the database says, status and in play aside: they change without a
+    tick.
+    """
+    events = database.events()
+    for market_id, row in rows.items():
+        if events.get(market_id, row.event_id) != row.event_id:
+            yield Difference(
+                market_id, layout.index.name, "event_id", row.event_id, f"{events[market_id]} (database)", EXPORT
+            )
+    ids = [market_id for market_id in rows if layout.metadata_file(market_id).is_file()]
+    for start in range(0, len(ids), _GROUP_MARKETS):
+        for stored in database.metadata(ids[start : start + _GROUP_MARKETS]):
+            path = layout.metadata_file(stored[0])
+            here = metadata_json.parse(path.read_bytes())
+            if here is None:
+                continue  # named already
+            there = metadata_json.merged(metadata_json.from_row(stored), here)
+            for key in here.keys() - set(_CHANGING):
+                if here[key] != there[key]:
+                    yield Difference(
+                        stored[0],
+                        path.relative_to(layout.output_dir).as_posix(),
+                        key,
+                        here[key],
+                        f"{there[key]} (database)",
+                        EXPORT,
+                    )

@@ -1,0 +1,226 @@
+"""One market file, row by row, against what the index says of it and against the contract of a tick."""
+
+import collections
+import contextlib
+import dataclasses
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tasks.errors import DamagedFile
+from tasks.export_directory.index_csv import IndexRow
+from tasks.market_files import jsonl, market_file
+from tasks.market_files.market_file import FileFacts, TickCounter
+from tasks.ticks.schema import FIRST_TIME_US, LAST_TIME_US, MAX_LEVEL, ROW_GROUP_ROWS, SCHEMA
+from tasks.ticks.tick_arrays import TRADED, Ticks
+from tasks.ticks.value_text import time_text
+from tasks.verification import day_sums
+from tasks.verification.day_sums import DAY_US, NOTHING, Sums
+from tasks.verification.difference import Difference
+
+
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    """A market file that was read. day_rows: ticks of each day; sums: by day and whether traded; both of days since
+    1970.
+    """
+
+    differences: list[Difference]
+    day_rows: dict[int, int]
+    sums: dict[tuple[int, bool], Sums]
+
+
+def check_market(path: Path, row: IndexRow, sums_until_us: int | None = None) -> Checked:
+    """Read a market file and compare it with its row of the index and with what its own ticks should look like.
+
+    sums_until_us: add the ticks up to this publish_time up, for comparison with the database (None: do not).
+    """
+    found: list[Difference] = []
+    day_rows: dict[int, int] = collections.Counter()
+    totals: dict[tuple[int, bool], Sums] = {}
+    counter, rows, text_hash = TickCounter(), _Rows(row), hashlib.sha256()
+    with open(path, "rb") as file:
+        checksum = hashlib.file_digest(file, "sha256").hexdigest()
+        size_bytes = file.tell()
+    readable = True
+    try:
+        for batch in _messages(path):
+            ticks = Ticks.from_batch(batch)
+            if not rows.differences:
+                rows.check(batch, ticks)
+            if rows.in_order:
+                try:
+                    counter.add(ticks)
+                except ValueError as error:
+                    raise DamagedFile(f"{path}: {error}") from None
+            if path.suffix == ".jsonl" and not rows.differences:
+                for lines in jsonl.render(ticks, row.market_id, ticks.sequence()):
+                    text_hash.update(lines)
+            for day, count in zip(
+                *(values.tolist() for values in np.unique(ticks.publish_time // DAY_US, return_counts=True))
+            ):
+                day_rows[day] += count
+            if sums_until_us is not None and rows.in_order:
+                for day, traded, part in day_sums.by_day(
+                    ticks[: np.searchsorted(ticks.publish_time, sums_until_us, "right")]
+                ):
+                    totals[day, traded] = totals.get((day, traded), NOTHING) + part
+        if path.suffix == ".parquet":
+            found += _row_groups(path, row)
+    except DamagedFile as error:
+        readable = False
+        found.append(
+            Difference(row.market_id, row.file_path, "content", str(error).removeprefix(f"{path}: "), "a market file")
+        )
+    found += rows.differences
+    whole = readable and rows.in_order
+    found += _facts(row, counter.facts(size_bytes, checksum), whole)
+    if path.suffix == ".jsonl" and readable and not found and text_hash.hexdigest() != checksum:
+        found.append(
+            Difference(
+                row.market_id,
+                row.file_path,
+                "text of the lines",
+                "another way to write the same ticks",
+                "the pipeline's",
+            )
+        )
+    return Checked(found, dict(day_rows), totals if whole else {})
+
+
+def _messages(path: Path) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a market file, cut between publish times."""
+    waiting: list[pa.RecordBatch] = []
+    for batch in market_file.batches(path):
+        for name in SCHEMA.names:
+            if batch.column(name).null_count and not SCHEMA.field(name).nullable:
+                raise DamagedFile(f"{path}: a row without {name}")
+        if not len(batch):
+            continue
+        times = batch.column("publish_time").cast(pa.int64()).to_numpy()
+        if waiting and waiting[-1].column("publish_time")[-1].value != times[0]:
+            yield _joined(waiting)
+            waiting = []
+        cut = int(np.flatnonzero(times[1:] != times[:-1])[-1]) + 1 if times[0] != times[-1] else 0
+        if cut:
+            yield _joined([*waiting, batch[:cut]])
+            waiting = []
+        waiting.append(batch[cut:])
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    if len(batches) == 1:
+        return batches[0]
+    return pa.Table.from_batches(batches).unify_dictionaries().combine_chunks().to_batches()[0]
+
+
+class _Rows:
+    """Compares rows with the rows that their own ticks make, in the order of the contract."""
+
+    def __init__(self, row: IndexRow) -> None:
+        self.differences: list[Difference] = []
+        self.in_order = True
+        self._row = row
+        self._count = 0
+        self._last_us: int | None = None
+
+    def check(self, batch: pa.RecordBatch, ticks: Ticks) -> None:
+        """Check the next rows, which are cut between publish times."""
+        times = (ticks.publish_time, ticks.received_at)
+        if any(int(values.min()) < FIRST_TIME_US or int(values.max()) > LAST_TIME_US for values in times):
+            self._add("times", "one outside of the years 1 to 9999", "times that can be written")
+            self.in_order = False
+            return
+        self._order(ticks)
+        levels = ticks.level[ticks.side != TRADED]
+        if len(levels) and not 0 <= int(levels.min()) <= int(levels.max()) <= MAX_LEVEL:
+            self._add("level", f"{int(levels.min())} to {int(levels.max())}", f"0 to {MAX_LEVEL}")
+        expected = ticks.to_table(self._row.market_id, ticks.sequence())
+        for name in SCHEMA.names:
+            if name == "sequence" and not self.in_order:
+                continue
+            self._column(name, batch.column(name), expected.column(name).combine_chunks())
+        self._count += len(ticks)
+        self._last_us = int(ticks.publish_time[-1])
+
+    def _order(self, ticks: Ticks) -> None:
+        steps = np.diff(ticks.keys())
+        back = int(np.flatnonzero(steps < 0)[0]) + 1 if bool((steps < 0).any()) else None
+        if self._last_us is not None and int(ticks.publish_time[0]) <= self._last_us:
+            back = 0
+        if back is not None:
+            self.in_order = False
+            self._add(
+                "order",
+                f"row {self._count + back} ({time_text(int(ticks.publish_time[back]))}) after a later one",
+                "rows by publish_time, record_type, level, selection_id, side, price",
+            )
+        twice = np.flatnonzero(steps == 0)
+        if len(twice):
+            at = int(twice[0]) + 1
+            self._add(
+                "duplicate keys",
+                f"{len(twice)}, the first in row {self._count + at} (selection {ticks.selection_id[at]}, "
+                f"{time_text(int(ticks.publish_time[at]))})",
+                "none",
+            )
+
+    def _column(self, name: str, found: pa.Array, expected: pa.Array) -> None:
+        if pa.types.is_dictionary(SCHEMA.field(name).type):
+            found, expected = found.cast(pa.string()), expected.cast(pa.string())
+        elif pa.types.is_floating(found.type):  # by their bits: NaN is as good as any
+            if found.view(pa.int64()).equals(expected.view(pa.int64())):
+                return
+        if found.equals(expected):
+            return
+        same = pc.fill_null(pc.equal(found, expected), False)
+        same = pc.or_(same, pc.and_(pc.is_null(found), pc.is_null(expected)))
+        wrong = np.flatnonzero(~same.to_numpy(zero_copy_only=False))
+        at = int(wrong[0])
+        self._add(
+            name, f"{_shown(found[at])} in row {self._count + at} and {len(wrong) - 1} more", _shown(expected[at])
+        )
+
+    def _add(self, what: str, found: object, expected: object) -> None:
+        self.differences.append(Difference(self._row.market_id, self._row.file_path, what, found, expected))
+
+
+def _shown(value: pa.Scalar) -> Any:
+    if pa.types.is_timestamp(value.type):
+        return time_text(value.value)
+    return "null" if value.as_py() is None else value.as_py()
+
+
+def _row_groups(path: Path, row: IndexRow) -> Iterator[Difference]:
+    with contextlib.suppress(pa.ArrowException, OSError), pq.ParquetFile(path) as file:
+        counts = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
+        rows = file.metadata.num_rows
+        expected = [min(ROW_GROUP_ROWS, rows - start) for start in range(0, rows, ROW_GROUP_ROWS)]
+        if counts != expected:
+            yield Difference(row.market_id, row.file_path, "rows of the row groups", counts[:9], expected[:9])
+
+
+def _facts(row: IndexRow, found: FileFacts, whole: bool) -> Iterator[Difference]:
+    """Yield what the index says otherwise of a file. whole: all of it could be read, in order."""
+    names = {"size_bytes": "file_size_bytes", "checksum": "checksum"}
+    if whole:
+        names |= {
+            "tick_records": "total_tick_records",
+            "messages": "total_messages",
+            "first_tick": "first_tick_timestamp",
+            "last_tick": "last_tick_timestamp",
+        }
+    for name, column in names.items():
+        here, promised = getattr(found, name), getattr(row.facts, name)
+        if here != promised:
+            if name.endswith("_tick"):
+                here, promised = ("none" if moment is None else time_text(moment) for moment in (here, promised))
+            yield Difference(row.market_id, row.file_path, column, here, f"{promised} (index.csv)")

@@ -1,0 +1,126 @@
+"""What the database's ticks add up to, by SQL: the other side of sums.py."""
+
+import datetime
+import decimal
+import re
+from collections.abc import Iterator, Mapping
+
+from psycopg2 import sql
+
+from tasks.postgres.database import LADDER, Database, timestamp_text
+from tasks.verification.day_sums import MIX_FACTOR, MIX_PRIME, Sums
+
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_MICROSECOND = datetime.timedelta(microseconds=1)
+_FINITE = "({0} > '-Infinity' AND {0} < 'Infinity')"
+_BITS = "CASE {0} WHEN 'NaN' THEN 0 ELSE ('x' || encode(float8send({0}), 'hex'))::bit(64)::int8 END"
+_DELAY = "CASE WHEN isfinite(received_time) THEN received_time - publish_time END"
+_MICROSECONDS = "coalesce((extract(epoch FROM {0}) * 1000000)::int8, 0)"
+
+#: What the rows of markets up to a time each add up to, by UTC day: exact, so doubles by their shortest decimals.
+_SUMS = """
+    SELECT market_id, (extract(epoch FROM day) / 86400)::int8, count(*), sum(publish_time - day), sum({delay}), sum(selection_id),
+           count(*) FILTER (WHERE {back}), sum({level}),
+           sum(CASE WHEN {finite_price} THEN price::text::numeric END), sum(CASE WHEN {finite_size} THEN {size}::text::numeric END),
+           count(*) FILTER (WHERE NOT {finite_price}) + count(*) FILTER (WHERE NOT {finite_size}), sum(mixed * mixed %% {prime})
+      FROM (SELECT tick.*, day, {mixed} AS mixed
+              FROM unnest(%(ids)s::varchar[], %(until)s::timestamptz[]) AS wanted(market, until)
+              JOIN {table} AS tick ON tick.market_id = wanted.market AND tick.publish_time <= wanted.until
+             CROSS JOIN LATERAL date_trunc('day', publish_time) AS day
+            OFFSET 0) AS tick
+     GROUP BY market_id, day
+"""
+
+#: The bounds of the partitions of ladder_levels as PostgreSQL writes them; one null where it is not partitioned.
+_RANGES = """
+    SELECT pg_get_expr(c.relpartbound, c.oid)
+      FROM (SELECT relid FROM pg_partition_tree('stream_ingest.ladder_levels') WHERE isleaf
+             UNION SELECT 'stream_ingest.ladder_levels'::regclass) AS leaf(oid)
+      JOIN pg_class c ON c.oid = leaf.oid AND c.relkind = 'r'
+"""
+_RANGE = re.compile(r"FOR VALUES FROM \('([^']+)'\) TO \('([^']+)'\)")
+
+
+def _statement(name: str) -> sql.Composed:
+    size, back, level = ("size", "side = 'B'", "level") if name == LADDER else ("size_traded", "false", "0")
+    mixed = "0"
+    for value in (
+        _MICROSECONDS.format("publish_time - day"),
+        _MICROSECONDS.format(_DELAY),
+        "selection_id",
+        f"({back})::int",
+        level,
+        _BITS.format("price"),
+        _BITS.format(size),
+    ):
+        mixed = f"({mixed} * {MIX_FACTOR}::int8 + ({value}) % {MIX_PRIME}) % {MIX_PRIME}"
+    parts = {
+        "size": size,
+        "back": back,
+        "level": level,
+        "delay": _DELAY,
+        "mixed": mixed,
+        "prime": str(MIX_PRIME),
+        "finite_price": _FINITE.format("price"),
+        "finite_size": _FINITE.format(size),
+    }
+    return sql.SQL(_SUMS).format(
+        table=sql.Identifier("stream_ingest", name),
+        **{key: sql.SQL(part.replace("%", "%%")) for key, part in parts.items()},
+    )
+
+
+def sums(database: Database, name: str, until_us: Mapping[str, int]) -> Iterator[tuple[str, int, Sums]]:
+    """Yield market id, day since 1970 and sums of the rows of stream_ingest.<name>, of each market up to a
+    publish_time.
+    """
+    until = [timestamp_text(moment) for moment in until_us.values()]
+    for (
+        market_id,
+        day,
+        rows,
+        publish,
+        delay,
+        selection,
+        back_rows,
+        level,
+        price,
+        size,
+        not_finite,
+        mixed,
+    ) in database.query(_statement(name), {"ids": list(until_us), "until": until}):
+        yield (
+            market_id,
+            day,
+            Sums(
+                rows,
+                publish // _MICROSECOND,
+                (delay or datetime.timedelta()) // _MICROSECOND,
+                int(selection),
+                back_rows,
+                int(level),
+                price or decimal.Decimal(0),
+                size or decimal.Decimal(0),
+                not_finite,
+                int(mixed),
+            ),
+        )
+
+
+def ladder_ranges(database: Database) -> list[tuple[int, int]] | None:
+    """Return the times that partitions of ladder_levels are for, [from, to) in microseconds since 1970, without
+    catch-alls.
+
+    None where the table is not partitioned.
+    """
+    bounds = [bound for (bound,) in database.query(_RANGES)]
+    if None in bounds:
+        return None
+    ranges = [match.groups() for match in map(_RANGE.fullmatch, bounds) if match]
+    return [
+        (
+            (datetime.datetime.fromisoformat(lower) - _EPOCH) // _MICROSECOND,
+            (datetime.datetime.fromisoformat(upper) - _EPOCH) // _MICROSECOND,
+        )
+        for lower, upper in sorted(ranges)
+    ]

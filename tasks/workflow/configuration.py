@@ -1,0 +1,98 @@
+"""luigi.cfg: found from any folder, checked, and completed where Luigi's own default would surprise."""
+
+import configparser
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import luigi
+import luigi.retcodes  # noqa: F401  (registers [retcode], which luigi.cfg sets)
+from luigi.configuration import LuigiConfigParser, get_config
+from luigi.task_register import Register
+
+from tasks.workflow.parameters import EXIT_USAGE, stop
+
+ROOT = Path(__file__).resolve().parent.parent
+
+_SCHEDULER_OPTIONS = ("--scheduler-url", "--scheduler-host", "--scheduler-port")
+_SCHEDULER_KEYS = tuple(
+    option.removeprefix("--").replace("-", separator)
+    for option in (*_SCHEDULER_OPTIONS, *(f"--default-{option[2:]}" for option in _SCHEDULER_OPTIONS))
+    for separator in "-_"
+)
+
+
+def load_configuration() -> None:
+    """Read the project's luigi.cfg below the operator's own, and stop with one line where a key means nothing."""
+    own = os.environ.get("LUIGI_CONFIG_PATH")
+    if own and not Path(own).is_file():
+        stop(f"LUIGI_CONFIG_PATH is {own}, and there is no such file. Mend it or leave it out.", EXIT_USAGE)
+    LuigiConfigParser._config_paths.insert(0, str(ROOT / "luigi.cfg"))
+    try:
+        config = LuigiConfigParser.instance()
+        config.reload()
+        _check(config)
+    except (configparser.Error, UnicodeDecodeError) as error:
+        stop(
+            f"Luigi's configuration cannot be read: {' '.join(str(error).split())}. Mend luigi.cfg or the file of"
+            " LUIGI_CONFIG_PATH.",
+            EXIT_USAGE,
+        )
+    named = any(argument.split("=")[0] in _SCHEDULER_OPTIONS for argument in sys.argv)
+    if not named and not any(config.has_option("core", key) for key in _SCHEDULER_KEYS):
+        config.set(
+            "core", "local_scheduler", "true"
+        )  # Luigi's default waits half a minute a try for a luigid that is not there
+    if not config.has_option("core", "logging_conf_file"):
+        config.set("core", "logging_conf_file", str(ROOT / "config" / "logging.cfg"))
+
+
+def _check(config: LuigiConfigParser) -> None:
+    """Refuse sections and keys that nothing reads: Luigi itself would only warn, or not even that."""
+    if config is not get_config():  # a luigi.toml: Luigi has its own checks there
+        return
+    for section in config.sections():
+        known = _known_keys(section)
+        if known is None:
+            sections = ", ".join(sorted(name for name in Register.task_names() if name[0].islower()))
+            stop(f"luigi.cfg has a section [{section}] that nothing reads. Known are {sections}.", EXIT_USAGE)
+        unknown = [key for key in config.options(section) if key.replace("-", "_") not in known]
+        if unknown and section != "resources":  # [resources] names what the operator likes
+            stop(
+                f"luigi.cfg has a key {unknown[0]} in section [{section}] that nothing reads. Known are"
+                f" {', '.join(sorted(known))}.",
+                EXIT_USAGE,
+            )
+        for key in config.options(section):
+            _check_value(section, key, config.get(section, key), known.get(key.replace("-", "_")))
+
+
+def _check_value(section: str, key: str, value: str, parameter: luigi.Parameter[Any] | None) -> None:
+    if parameter is None:
+        return
+    try:
+        parameter.parse(value)
+    except ValueError:
+        what = type(parameter).__name__.removesuffix("Parameter").removeprefix("Optional").lower()
+        stop(
+            f"luigi.cfg has {key} = {value} in section [{section}], expected a value of type {what}. Mend it there or"
+            " in the file of LUIGI_CONFIG_PATH.",
+            EXIT_USAGE,
+        )
+
+
+def _known_keys(section: str) -> Mapping[str, luigi.Parameter[Any] | None] | None:
+    """Return the keys that a section can have with what reads each; None for a section that nothing reads."""
+    if section == "resources":
+        return {}
+    if section not in Register.task_names():
+        return None
+    task = Register.get_task_cls(section)
+    keys: dict[str, luigi.Parameter[Any] | None] = dict.fromkeys(getattr(task, "ignore_unconsumed", ()))
+    for name, parameter in task.get_params():
+        keys[name] = parameter
+        if parameter._config_path:
+            keys[parameter._config_path["name"]] = parameter
+    return {key.replace("-", "_"): parameter for key, parameter in keys.items()}

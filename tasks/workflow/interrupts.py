@@ -1,0 +1,53 @@
+"""Ctrl-C and kill: they strike a process once, wherever it is, and a worker process says nothing of it."""
+
+import multiprocessing
+import signal
+import sys
+from types import TracebackType
+from typing import Any
+
+from tasks.workflow.parameters import EXIT_INTERRUPTED
+
+
+def make_sure_of_interrupts() -> None:
+    """Take kill as Ctrl-C, in worker processes too; one that struck where Python cannot raise it, as in the hooks
+    around a fork, is raised again.
+    """
+
+    def interrupt(*_: Any) -> None:
+        signal.signal(
+            signal.SIGTERM, signal.SIG_IGN
+        )  # Luigi sends it to workers that are clearing up after Ctrl-C already
+        raise KeyboardInterrupt
+
+    def raise_again(unraisable: Any) -> None:
+        if isinstance(unraisable.exc_value, KeyboardInterrupt):
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+        else:
+            sys.__unraisablehook__(unraisable)
+
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, interrupt)
+    if (
+        signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    ):  # a shell has it ignored in what runs in its background
+        signal.signal(signal.SIGINT, interrupt)
+    sys.unraisablehook = raise_again
+
+
+class QuietWorker:
+    """What Luigi wraps around a task's process (task_process_context in luigi.cfg): an interrupt ends it without a
+    traceback, which the main process has a line for.
+    """
+
+    def __init__(self, task_process: object) -> None:
+        pass
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, KeyboardInterrupt) and multiprocessing.parent_process() is not None:
+            sys.exit(EXIT_INTERRUPTED)

@@ -1,0 +1,97 @@
+"""One Luigi command line run to its end, with the exit code that it earns."""
+
+import contextlib
+import io
+import logging
+import re
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import luigi.interface
+from luigi.cmdline_parser import CmdlineParser
+from luigi.retcodes import run_with_retcodes
+from luigi.setup_logging import InterfaceLogging
+from luigi.task_register import Register
+
+from tasks.workflow import run
+from tasks.workflow.parameters import EXIT_ALREADY_RUNNING, EXIT_NOT_RUN, EXIT_USAGE, stop
+
+_log = logging.getLogger("tick_export.outcome")
+
+_WAIT_S = 2
+_NOT_RUN_TRIES = 3
+
+
+def run_task(name: str, options: Sequence[str]) -> int:
+    """Run a task with the options of its command line; return the exit code.
+
+    Under luigid, wait for what other workers do of it: Luigi's own worker would leave with "not run".
+    """
+    arguments = ["--module", "tasks", name, *options]
+    _check(name, arguments)
+    not_run = 0
+    while (code := _run_once(arguments)) in (EXIT_ALREADY_RUNNING, EXIT_NOT_RUN) and _has_luigid(arguments):
+        if _is_complete(arguments):
+            return 0
+        not_run += (
+            code == EXIT_NOT_RUN
+        )  # Luigi may say so where another worker had just begun; again and again, it is true
+        if not_run == _NOT_RUN_TRIES:
+            break
+        _log.info("Other workers of luigid are at it: waiting for them.")
+        time.sleep(_WAIT_S)
+    return code
+
+
+def _check(name: str, arguments: list[str]) -> None:
+    """Stop with one line where Luigi would print its whole usage, or a traceback, for a wrong option."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said), CmdlineParser.global_instance(arguments):
+            if luigi.interface.core().workers < 1:
+                stop(f"--workers is {luigi.interface.core().workers}, expected a whole number above 0.", EXIT_USAGE)
+    except SystemExit as end:
+        if end.code and (wrong := re.search(r"^\S+: error: (.*)", said.getvalue(), re.MULTILINE)):
+            stop(f"{wrong[1]}. See ./run_pipeline.sh {name} --help.", EXIT_USAGE)
+        print(said.getvalue(), end="", file=sys.stderr)
+        raise
+    except ValueError as error:
+        option = str(error).split("'")[-2:-1] or ["an option"]
+        stop(
+            f"--{option[0].replace('_', '-')} has a value that it cannot take. See ./run_pipeline.sh {name}"
+            " --help-all.",
+            EXIT_USAGE,
+        )
+
+
+def _run_once(arguments: list[str]) -> int:
+    try:
+        run_with_retcodes(arguments)
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+@contextlib.contextmanager
+def parsed(name: str, options: Sequence[str]) -> Iterator[Any]:
+    """Give the task that a command line means, with logging and Luigi's settings as in its run. Wrong options end the
+    process with 2.
+    """
+    with CmdlineParser.global_instance(["--module", "tasks", name, *options]) as parser:
+        InterfaceLogging.setup(luigi.interface.core())
+        yield parser.get_task_obj()
+
+
+def _has_luigid(arguments: list[str]) -> bool:
+    with CmdlineParser.global_instance(arguments):
+        return not luigi.interface.core().local_scheduler
+
+
+def _is_complete(arguments: list[str]) -> bool:
+    """Tell whether the task is complete by now, whoever did it, and have the next run look anew."""
+    run.look_again()
+    Register.clear_instance_cache()  # a task keeps what it has found out
+    with CmdlineParser.global_instance(arguments) as parser:
+        return bool(parser.get_task_obj().complete())

@@ -1,0 +1,134 @@
+"""Luigi parameters that answer bad input with one line and exit code 2."""
+
+import datetime
+import re
+import sys
+from typing import Any, NoReturn, TypeVar
+
+import luigi
+
+from tasks.storage.layout import FORMATS, is_market_id
+
+Value = TypeVar("Value")
+
+EXIT_USAGE = 2
+EXIT_ALREADY_RUNNING = 10
+EXIT_MISSING_DATA = 20
+EXIT_NOT_RUN = 25
+EXIT_FAILED = 30
+EXIT_UNDETERMINED = 35
+EXIT_INTERRUPTED = 130
+
+
+def stop(message: str, code: int) -> NoReturn:
+    """End the process with one line on standard error."""
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+class _Checked(luigi.Parameter[Value]):
+    """A parameter whose parse errors name the option, what was found and what is expected."""
+
+    option = ""
+    expected = ""
+
+    def parse(self, value: str) -> Any:
+        """Return the value of an option's text."""
+        try:
+            return self.parse_text(value)
+        except (ValueError, KeyError, luigi.parameter.ParameterException):
+            stop(f"{self.option} is {value!r}, expected {self.expected}.", EXIT_USAGE)
+
+    def has_task_value(self, task_name: str, param_name: str) -> bool:
+        """Tell whether the option has a value; stop with one line where it has none and needs one."""
+        if not super().has_task_value(task_name, param_name):
+            stop(f"{task_name} needs {self.option}, {self.expected}.", EXIT_USAGE)
+        return True
+
+    def parse_text(self, value: str) -> Any:
+        """Return the value, raise ValueError where the text is none."""
+        return value
+
+
+class FormatParameter(_Checked[str]):
+    """--format parquet or jsonl."""
+
+    option = "--format"
+    expected = " or ".join(FORMATS)
+
+    def parse_text(self, value: str) -> str:
+        """Return the format."""
+        if value not in FORMATS:
+            raise ValueError(value)
+        return value
+
+
+class MarketIdParameter(_Checked[str]):
+    """--market-id, digits, a dot, digits."""
+
+    option = "--market-id"
+    expected = "a Betfair market id such as 1.200806927"
+
+    def parse_text(self, value: str) -> str:
+        """Return the market id."""
+        if not is_market_id(value):
+            raise ValueError(value)
+        return value
+
+
+class DayParameter(_Checked[datetime.date]):
+    """--date, a UTC day."""
+
+    option = "--date"
+    expected = "an existing day as YYYY-MM-DD, such as 2024-01-15"
+
+    def parse_text(self, value: str) -> datetime.date:
+        """Return the day."""
+        if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
+            raise ValueError(value)
+        return datetime.date.fromisoformat(value)
+
+    def serialize(self, value: datetime.date) -> str:
+        """Return the option's text."""
+        return value.isoformat()
+
+    def normalize(self, value: datetime.date | str) -> datetime.date:
+        """Return the day, also for a text."""
+        return self.parse(value) if isinstance(value, str) else value
+
+
+class PositiveParameter(_Checked[Any]):
+    """A number above 0, of the kind given."""
+
+    def __init__(self, option: str, kind: type[int] | type[float] = int, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.option, self._kind = option, kind
+        self.expected = "a whole number above 0" if kind is int else "a number above 0"
+
+    def parse_text(self, value: str) -> int | float:
+        """Return the number."""
+        number = self._kind(value)
+        if not 0 < number < float("inf"):
+            raise ValueError(value)
+        return number
+
+    def serialize(self, value: float) -> str:
+        """Return the option's text."""
+        return str(value)
+
+
+class SwitchParameter(luigi.BoolParameter):
+    """An option that takes true or false, true when it stands alone."""
+
+    parsing = luigi.BoolParameter.EXPLICIT_PARSING
+
+    def __init__(self, option: str, **rest: Any) -> None:
+        super().__init__(**rest)
+        self._option = option
+
+    def parse(self, value: Any) -> bool:
+        """Return the switch's position."""
+        try:
+            return bool(super().parse(value))
+        except ValueError:
+            stop(f"{self._option} is {value!r}, expected true or false.", EXIT_USAGE)

@@ -1,0 +1,70 @@
+"""How far the whole run is: counters that all worker processes share, and the line that shows them."""
+
+import logging
+import multiprocessing
+import sys
+import time
+
+from tqdm import tqdm
+
+_log = logging.getLogger("tick_export.progress")
+
+_TERMINAL_S = 0.3
+_PLAIN_S = 10.0
+
+
+class Progress:
+    """Counts markets and ticks over all processes that are forked from the one that made it.
+
+    On a terminal it draws a bar, elsewhere a plain log line every ten seconds. Whoever counts, draws: no thread.
+    """
+
+    def __init__(self) -> None:
+        self._numbers = multiprocessing.get_context("fork").Array("d", 5)  # markets, ticks, both expected, last drawn
+        self._started = time.monotonic()
+        self._terminal = sys.stderr.isatty()
+
+    def expect(self, markets: int, ticks: float) -> None:
+        """Say how much there is to do."""
+        self._numbers[2] += markets
+        self._numbers[3] += ticks
+
+    def count(self, markets: int, ticks: int) -> None:
+        """Count finished markets and ticks, and show it from time to time."""
+        with self._numbers.get_lock():
+            self._numbers[0] += markets
+            self._numbers[1] += ticks
+            now = time.monotonic()
+            done = self._numbers[0] >= self._numbers[2]
+            if now - self._numbers[4] < (_TERMINAL_S if self._terminal else _PLAIN_S) and not done:
+                return
+            self._numbers[4] = now
+            self._show(done)
+
+    @property
+    def text(self) -> str:
+        """The state in words: 12 of 196 markets, 1,200,000 ticks, 500,000 ticks/s."""
+        markets, ticks, all_markets, all_ticks, _ = self._numbers[:]
+        elapsed = max(time.monotonic() - self._started, 1e-3)
+        rate = ticks / elapsed
+        left = ""
+        if markets < all_markets and rate:
+            left = f", about {tqdm.format_interval(max(all_ticks - ticks, 0) / rate)} left"
+        return f"{markets:,.0f} of {all_markets:,.0f} markets, {ticks:,.0f} ticks, {rate:,.0f} ticks/s{left}"
+
+    @property
+    def percent(self) -> int:
+        """Share of the work that is done, 0 to 100, by ticks where their number is known."""
+        markets, ticks, all_markets, all_ticks, _ = self._numbers[:]
+        share = min(ticks / all_ticks, 1.0) if all_ticks else markets / max(all_markets, 1.0)
+        return int(100 * min(share, 1.0))
+
+    def _show(self, done: bool) -> None:
+        if self._terminal:
+            bar = tqdm.format_meter(
+                self.percent, 100, time.monotonic() - self._started, ncols=40, bar_format="{percentage:3.0f}%|{bar}|"
+            )
+            sys.stderr.write(f"\r\x1b[K{bar} {self.text}" + ("\n" if done else ""))
+            sys.stderr.flush()
+        else:
+            _log.info("%s", self.text)

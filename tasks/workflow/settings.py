@@ -1,0 +1,32 @@
+"""The section [tick_export] of luigi.cfg."""
+
+import luigi
+
+_DAY_US = 86_400_000_000
+
+
+class tick_export(luigi.Config):  # noqa: N801  (the section's name)
+    """What an operator can set beyond the options of a task."""
+
+    settle_minutes = luigi.IntParameter(
+        default=15, description="a market file is complete only if it was written so many minutes after its newest tick"
+    )
+    warn_partition_days = luigi.IntParameter(
+        default=25,
+        description="warn of ticks that no file holds in partitions older than this; the platform drops them at 30",
+    )
+
+    output_url = luigi.Parameter(
+        default="",
+        description="where a web server shows the folder that the output directories are in, for luigid's links",
+    )
+
+    @property
+    def settle_us(self) -> int:
+        """settle_minutes in microseconds."""
+        return int(self.settle_minutes) * 60_000_000
+
+    @property
+    def warn_partition_us(self) -> int:
+        """warn_partition_days in microseconds."""
+        return int(self.warn_partition_days) * _DAY_US
