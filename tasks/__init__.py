@@ -1,60 +1,42 @@
-"""The tasks, by the names that `luigi --module tasks NAME` knows them by."""
+"""The Luigi tasks, by the names that `luigi --module tasks NAME` knows them by.
 
-import gc
-import os
-import signal
+Importing this package, or one below it, starts nothing and loads no Luigi: a task is loaded when it is asked for. Where
+the process is Luigi's own command, all of them are, and the process is tuned for the work.
+"""
+
+import importlib
 import sys
+from typing import Any
 
-from tasks.archive import Archive
-from tasks.consolidate import ConsolidateAll, ConsolidateDay, ConsolidateDayDirect
-from tasks.export import ExportMarket, ExportMarkets
-from tasks.index import BuildIndex, ExportAll
-from tasks.metadata import BuildMetadata
-from tasks.verify import VerifyExport
-from tasks.workflow.configuration import load_configuration
-from tasks.workflow.process_memory import keep_freed_memory, leave_pandas_out
+#: Each task that a user asks for, in the order in which the overview lists them, and the module that it is in.
+PUBLIC = {
+    "ExportAll": "tasks.index",
+    "ExportMarket": "tasks.export",
+    "BuildIndex": "tasks.index",
+    "BuildMetadata": "tasks.metadata",
+    "ConsolidateDay": "tasks.consolidate",
+    "ConsolidateAll": "tasks.consolidate",
+    "ConsolidateDayDirect": "tasks.consolidate",
+    "Archive": "tasks.archive",
+    "VerifyExport": "tasks.verify",
+}
 
-# Ctrl-C while all of this is imported ends the process, without a traceback; nothing has been begun then.
-_interrupt = signal.getsignal(signal.SIGINT)
-if "tasks" in sys.orig_argv and _interrupt is signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-os.environ.setdefault(
-    "OPENBLAS_NUM_THREADS", "1"
-)  # NumPy's threads for linear algebra, which there is none of, spin when a process starts
-gc.disable()  # what is imported stays: to look for garbage in it costs a fifth of the start
 
-keep_freed_memory()
-if "tasks" in sys.orig_argv:  # python -m tasks or luigi --module tasks: nobody else's code is in this process
-    leave_pandas_out()
+def __getattr__(name: str) -> Any:
+    """Return a task by its name, loading all of them with it: Luigi finds tasks among the classes that are loaded."""
+    if name not in PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    importlib.import_module("tasks.every_task")
+    return getattr(importlib.import_module(PUBLIC[name]), name)
 
-load_configuration()
-if "tasks" in sys.orig_argv:
-    signal.signal(signal.SIGINT, _interrupt)
-gc.freeze()  # nor in the workers: a collection would copy every page that they share with the process they were forked from
-gc.enable()
 
-__all__ = [
-    "Archive",
-    "BuildIndex",
-    "BuildMetadata",
-    "ConsolidateAll",
-    "ConsolidateDay",
-    "ConsolidateDayDirect",
-    "ExportAll",
-    "ExportMarket",
-    "ExportMarkets",
-    "VerifyExport",
-]
+def _is_luigi_command() -> bool:
+    arguments = " ".join(sys.orig_argv).replace("--module=", "--module ")
+    return "luigi" in sys.modules and "--module tasks" in arguments
 
-#: The tasks that a user asks for, in the order in which the overview lists them.
-PUBLIC = (
-    "ExportAll",
-    "ExportMarket",
-    "BuildIndex",
-    "BuildMetadata",
-    "ConsolidateDay",
-    "ConsolidateAll",
-    "ConsolidateDayDirect",
-    "Archive",
-    "VerifyExport",
-)
+
+if _is_luigi_command():  # which only imports this module, and then expects its tasks to be known
+    from tasks.workflow.process_start import tuned_start
+
+    with tuned_start():
+        importlib.import_module("tasks.every_task")

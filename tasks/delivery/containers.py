@@ -201,9 +201,8 @@ def _write_zip(sink: Sink, members: Sequence[tuple[str, Path]], note: str, progr
             with open(path, "rb") as file:
                 info.file_size = os.fstat(file.fileno()).st_size
                 with archive.open(info, "w") as member:
-                    if (
-                        not stored
-                    ):  # zipfile has no public way to bring a compressor; without this line it uses zlib on one core
+                    # zipfile has no public way to bring a compressor; without this line it uses zlib on one core
+                    if not stored:
                         member._compressor = ParallelDeflate(pool, 2 * cores)  # type: ignore[attr-defined]
                     shutil.copyfileobj(_Counted(file, progress), member, _PIECE_BYTES)
 

@@ -70,9 +70,8 @@ class Books:
         """The highest possible BACK price of each state, as a position on the price ladder; LAY begins one above."""
         seed, markets, messages = self.recording.seed, self.markets, self.messages
         (runner, number), message = self._states, self._state_message
-        busy = np.sqrt(
-            markets.messages[markets.runner_market[runner]]
-        )  # more messages, but fewer of them move the price
+        # more messages, but fewer of them move the price
+        busy = np.sqrt(markets.messages[markets.runner_market[runner]])
         move = noise(seed, "move", runner, number) / np.minimum(0.5, 4 / busy)
         step = np.where(move < 0.5, 1, np.where(move < 1, -1, 0)) * np.where(messages.is_in_play[message], 2, 1)
         wander = np.abs((running_sum(step, runner) + _WANDER) % (4 * _WANDER) - 2 * _WANDER) - _WANDER
@@ -157,9 +156,8 @@ class Books:
         begin = np.clip(trades.number, lower[market], upper[market])
         trade, nth = members(np.clip(trades.until, lower[market], upper[market]) - begin)
         message = of_message.first[market[trade]] + begin[trade] + nth
-        is_replaced = np.append(
-            of_message.is_twin[1:], False
-        )  # the second of twins has all prices of the first, and newer
+        # the second of twins has all prices of the first, and newer
+        is_replaced = np.append(of_message.is_twin[1:], False)
         current = np.flatnonzero(~is_replaced[message])
         current = current[np.argsort(place[message[current]], kind="stable")]
         trade, message = trade[current], message[current]

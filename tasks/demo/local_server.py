@@ -211,6 +211,7 @@ class PostgresServer:
     def _launch(self) -> None:
         settings = [f"--{name}={value}" for name, value in self._settings.items()]
         with self._log.open("wb") as log:
+            # a session of its own: Ctrl-C is for us alone
             self._process = subprocess.Popen(
                 [
                     self._programs / "postgres",
@@ -229,7 +230,7 @@ class PostgresServer:
                 stderr=log,
                 start_new_session=True,
                 **self._account,
-            )  # a session of its own: Ctrl-C is for us alone
+            )
 
     def _answers(self) -> bool:
         try:

@@ -126,9 +126,8 @@ def refuse_other_database(database: Database, stored: Stored, disk: OnDisk, layo
     promised = [market_id for market_id, facts in disk.index.facts.items() if facts.tick_records]
     if not promised or any(stored.has_ladder(market_id) or market_id in stored.events for market_id in promised):
         return
-    if any(
-        database.newest(table, promised) for table in database.tables(LADDER)
-    ):  # stored may speak of other markets alone
+    # stored may speak of other markets alone
+    if any(database.newest(table, promised) for table in database.tables(LADDER)):
         return
     raise UsageError(
         f"{layout.output_dir} holds an export of {len(promised)} markets, and {database.server} knows none of them: it"

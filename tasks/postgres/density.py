@@ -46,9 +46,8 @@ class Density:
         tables = [(table, _TRADED_PAGES) for table in database.tables(TRADED)]
         tables += [(table, _PARTITION_PAGES) for table in database.tables(LADDER)]
         sizes = [(table, min(max(table.pages // _ONE_IN, few), many)) for table, (few, many) in tables]
-        numbers = collections.defaultdict[str, int](
-            itertools.count().__next__
-        )  # in one step: both threads that ask share it
+        # in one step: both threads that ask share it
+        numbers = collections.defaultdict[str, int](itertools.count().__next__)
 
         def sample(connection: Database, part: tuple[Table, int]) -> npt.NDArray[np.void]:
             steps = connection.sample(*part, _STEP_S, told)

@@ -14,7 +14,7 @@ from luigi.task_register import Register
 
 from tasks.workflow.parameters import EXIT_USAGE, stop
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 _SCHEDULER_OPTIONS = ("--scheduler-url", "--scheduler-host", "--scheduler-port")
 _SCHEDULER_KEYS = tuple(
@@ -42,9 +42,8 @@ def load_configuration() -> None:
         )
     named = any(argument.split("=")[0] in _SCHEDULER_OPTIONS for argument in sys.argv)
     if not named and not any(config.has_option("core", key) for key in _SCHEDULER_KEYS):
-        config.set(
-            "core", "local_scheduler", "true"
-        )  # Luigi's default waits half a minute a try for a luigid that is not there
+        # Luigi's default waits half a minute a try for a luigid that is not there
+        config.set("core", "local_scheduler", "true")
     if not config.has_option("core", "logging_conf_file"):
         config.set("core", "logging_conf_file", str(ROOT / "config" / "logging.cfg"))
 

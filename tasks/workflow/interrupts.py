@@ -15,9 +15,8 @@ def make_sure_of_interrupts() -> None:
     """
 
     def interrupt(*_: Any) -> None:
-        signal.signal(
-            signal.SIGTERM, signal.SIG_IGN
-        )  # Luigi sends it to workers that are clearing up after Ctrl-C already
+        # Luigi sends it to workers that are clearing up after Ctrl-C already
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise KeyboardInterrupt
 
     def raise_again(unraisable: Any) -> None:
@@ -28,9 +27,8 @@ def make_sure_of_interrupts() -> None:
 
     signal.signal(signal.SIGALRM, signal.default_int_handler)
     signal.signal(signal.SIGTERM, interrupt)
-    if (
-        signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    ):  # a shell has it ignored in what runs in its background
+    # a shell has it ignored in what runs in its background
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, interrupt)
     sys.unraisablehook = raise_again
 

@@ -35,9 +35,8 @@ def run_task(name: str, options: Sequence[str]) -> int:
     while (code := _run_once(arguments)) in (EXIT_ALREADY_RUNNING, EXIT_NOT_RUN) and _has_luigid(arguments):
         if _is_complete(arguments):
             return 0
-        not_run += (
-            code == EXIT_NOT_RUN
-        )  # Luigi may say so where another worker had just begun; again and again, it is true
+        # Luigi may say so where another worker had just begun; again and again, it is true
+        not_run += code == EXIT_NOT_RUN
         if not_run == _NOT_RUN_TRIES:
             break
         _log.info("Other workers of luigid are at it: waiting for them.")

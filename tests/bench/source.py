@@ -126,9 +126,8 @@ class Source:
                     with contextlib.suppress(psutil.Error):
                         times = child.cpu_times()
                         total += times.user + times.system
-                if (
-                    postmaster.cpu_times().children_user == own.children_user
-                ):  # else one ended meanwhile, and stands in neither
+                # else one ended meanwhile, and stands in neither
+                if postmaster.cpu_times().children_user == own.children_user:
                     return float(total)
 
         return seconds

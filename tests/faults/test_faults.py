@@ -115,15 +115,15 @@ def test_ctrl_c_and_kill_leave_all_in_order(recorded, undisturbed, tmp_path, to_
 
 def test_ctrl_c_while_the_pipeline_is_imported_ends_it_without_a_traceback():
     program = """
-import os, signal, sys
+import os, runpy, signal, sys
 class Struck:
     def find_spec(self, name, *_):
         if name == "luigi":
             os.kill(os.getpid(), signal.SIGINT)
 sys.meta_path.insert(0, Struck())
-import tasks
+runpy.run_module("tasks", run_name="__main__")
 """
-    result = subprocess.run([sys.executable, "-c", program, "tasks"], capture_output=True, text=True)
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (result.returncode, result.stdout, result.stderr) == (-signal.SIGINT, "", "")
 
 

@@ -45,10 +45,11 @@ def rich(small: Source) -> Source:
         )
     small.message("1.106", f"{DAY} 12:00:00.5+00")  # no row in public.markets
     small.message("1.107", f"{NEXT} 12:00:00+00")  # ladder rows on the next day only, traded rows on both
+    # 1.108 has no ladder row at all: no export covers it
     small.query(
         "INSERT INTO stream_ingest.traded_volume VALUES ('1.107', 3, 2.5, 7, %s, %s), ('1.108', 3, 2.5, 7, %s, %s)",
         *[f"{DAY} 23:00+00"] * 4,
-    )  # 1.108 has no ladder row at all: no export covers it
+    )
     small.query("""INSERT INTO stream_ingest.ladder_levels
                    SELECT '1.' || market, 1, side, level, 2 + level, n, t, t + interval '9 milliseconds'
                      FROM generate_series(300, 320) AS market, generate_series(1, 20) AS n, unnest(ARRAY['B', 'L']) AS side,
@@ -161,9 +162,8 @@ def test_what_is_done_stays_and_what_has_changed_is_done_again(pipeline, small):
     before, content = pipeline.stamps(), consolidated(pipeline)
     again = pipeline.run("ConsolidateDay", "--date", DAY)
     assert again.returncode == 0 and "Nothing to do" in again.stderr and pipeline.stamps() == before
-    (pipeline.output_dir / NAME.format(DAY.replace("-", "_"))).write_bytes(
-        content
-    )  # the same bytes, as an archive brings them back
+    # the same bytes, as an archive brings them back
+    (pipeline.output_dir / NAME.format(DAY.replace("-", "_"))).write_bytes(content)
     assert "Nothing to do" in pipeline.run("ConsolidateDay", "--date", DAY).stderr
     small.query("UPDATE public.runners SET runner_name = 'Uno' WHERE market_id = '1.101' AND selection_id = 1")
     assert pipeline.run("ConsolidateDay", "--date", DAY).returncode == 0

@@ -71,3 +71,25 @@ def test_every_key_in_luigi_cfg_is_explained():
             r"(?:not_run|missing_data|task_failed|scheduling_error|unhandled_exception) *=", line
         ):
             assert before.startswith("#"), line
+
+
+def test_importing_a_package_starts_nothing():
+    """A quant imports a reader in a program of their own: no signal handler, no environment, no Luigi, no pandas."""
+    program = """
+import gc, importlib, os, pkgutil, signal, sys
+before = {number: signal.getsignal(number) for number in signal.valid_signals()}, gc.isenabled(), dict(os.environ)
+import tasks
+for name in {packages}:
+    package = importlib.import_module("tasks." + name)
+    for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+        importlib.import_module(module.name)
+after = {number: signal.getsignal(number) for number in signal.valid_signals()}, gc.isenabled(), dict(os.environ)
+assert before == after
+assert gc.get_freeze_count() == 0
+print([name for name in ("luigi", "tasks.workflow", "tasks.every_task") if name in sys.modules])
+"""
+    packages = "('ticks', 'storage', 'market_files', 'export_directory')"
+    result = subprocess.run(
+        [sys.executable, "-c", program.replace("{packages}", packages)], cwd="/", capture_output=True, text=True
+    )
+    assert (result.stdout, result.stderr) == ("[]\n", "")

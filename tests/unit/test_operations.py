@@ -13,6 +13,7 @@ import pytest
 from luigi.task_register import Register
 
 import tasks
+import tasks.every_task
 from tests.conftest import ROOT
 
 DOCKER = ROOT / "config" / "docker"

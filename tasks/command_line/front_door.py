@@ -1,0 +1,137 @@
+"""What `python -m tasks`, and so run_pipeline.sh, does: .env, the subcommands that are no Luigi task, then Luigi."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import dotenv
+from luigi.task_register import Register
+
+import tasks
+from tasks.command_line.nightly import nightly
+from tasks.workflow import run
+from tasks.workflow.configuration import ROOT
+from tasks.workflow.interrupts import make_sure_of_interrupts
+from tasks.workflow.logs import DEBUG_VARIABLE
+from tasks.workflow.outcome import run_task
+from tasks.workflow.parameters import EXIT_INTERRUPTED, EXIT_USAGE, stop
+
+HELP = """\
+Exports every Betfair tick that a recorder has stored in PostgreSQL into files.
+
+usage: ./run_pipeline.sh TASK [options]      run a task; its options: ./run_pipeline.sh TASK --help
+       ./run_pipeline.sh nightly [options]   consolidate yesterday, and missed days: ./run_pipeline.sh nightly --help
+       ./run_pipeline.sh demo                make a small database, export it to data_exports/demo, show what came out
+       ./run_pipeline.sh test [options]      run the tests; options are pytest's
+       ./run_pipeline.sh bench GROUP         measure it beside other tools; GROUPs and options: ./run_pipeline.sh bench --help
+       ./run_pipeline.sh --help              this text
+
+tasks:
+{tasks}
+
+common options:
+  --output-dir DIR            default data_exports/tick_export
+  --format parquet|jsonl      default parquet
+  --workers N                 processes at once, default 1
+  --scheduler-url URL         use this luigid; without it Luigi schedules by itself
+  --export-metadata false     leave the metadata files out
+  --offline                   take the export as it lies on disk, without a database
+  --debug                     show a traceback for every error
+
+.env beside run_pipeline.sh gives POSTGRES_HOST, POSTGRES_PORT, POSTGRES_DB, POSTGRES_USER and
+POSTGRES_PASSWORD (see config/env.example); the environment wins over it.
+
+exit codes: 0 all done, 2 wrong usage, 10 another run works in the directory, 20 the data asked for is not there, 25 not run,
+            30 a task failed, 35 the work could not be determined (no connection, wrong password, missing schema), 40 unexpected error
+"""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run one command line; ends the process with its exit code."""
+    rest = list(arguments)
+    if "--debug" in rest:
+        rest.remove("--debug")
+        os.environ[DEBUG_VARIABLE] = "1"
+    if not rest or rest[0] in ("--help", "-h", "help"):
+        print(HELP.format(tasks="\n".join(f"  {name:<28}{_summary(name)}" for name in tasks.PUBLIC)), end="")
+        return
+    make_sure_of_interrupts()
+    try:
+        sys.exit(_run(rest[0], rest[1:]))
+    except KeyboardInterrupt:
+        run.clear_up()
+        print("Interrupted. What is finished stays; the next run goes on from there.", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
+
+
+def _run(command: str, rest: list[str]) -> int:
+    if command in _COMMANDS:
+        return _COMMANDS[command](rest)
+    if command not in tasks.PUBLIC:
+        stop(
+            f"there is no task {command!r}. Tasks are {', '.join(tasks.PUBLIC)}; see ./run_pipeline.sh --help.",
+            EXIT_USAGE,
+        )
+    if "--resume" in rest:
+        rest.remove("--resume")
+        print("--resume is not needed: every run goes on from the files that are there.", file=sys.stderr)
+    _read_env_file(ROOT / ".env")
+    return run_task(command, rest)
+
+
+def _read_env_file(path: Path) -> None:
+    """Set the variables of .env that are not set yet. The file is data: nothing in it is executed or expanded."""
+    try:
+        values = dotenv.dotenv_values(path, interpolate=False)
+    except (OSError, UnicodeDecodeError) as error:
+        stop(f"{path} cannot be read: {error}. Mend its permissions, or write it in UTF-8.", EXIT_USAGE)
+    for name, value in values.items():
+        if value is not None:
+            os.environ.setdefault(name, value)
+
+
+def _summary(name: str) -> str:
+    return (
+        (Register.get_task_cls(name).__doc__ or "")
+        .split(". ")[0]
+        .split("\n\n")[0]
+        .replace("\n", " ")
+        .replace("    ", "")
+        .rstrip(".")
+    )
+
+
+def _nightly(arguments: Sequence[str]) -> int:
+    _read_env_file(ROOT / ".env")
+    return nightly(arguments)
+
+
+def _demo(arguments: Sequence[str]) -> int:
+    from tasks.demo.show import demo
+
+    return demo(arguments)
+
+
+def _test(arguments: Sequence[str]) -> int:
+    import subprocess
+
+    return subprocess.call([sys.executable, "-m", "pytest", *arguments], cwd=ROOT)
+
+
+def _bench(arguments: Sequence[str]) -> int:
+    import importlib
+
+    if "--database" in arguments:
+        _read_env_file(ROOT / ".env")
+    sys.path.insert(0, str(ROOT))  # the benchmark lies in tests/, which is not installed
+    code: int = importlib.import_module("tests.bench.__main__").main(arguments)
+    return code
+
+
+_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "nightly": _nightly,
+    "demo": _demo,
+    "test": _test,
+    "bench": _bench,
+}

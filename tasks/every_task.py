@@ -1,0 +1,10 @@
+"""Loads every task and the configuration: Luigi knows the tasks whose classes are loaded."""
+
+import importlib
+
+import tasks
+from tasks.workflow.configuration import load_configuration
+
+for module in sorted({*tasks.PUBLIC.values()}):
+    importlib.import_module(module)
+load_configuration()
