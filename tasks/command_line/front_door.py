@@ -10,6 +10,7 @@ from luigi.task_register import Register
 
 import tasks
 from tasks.command_line.nightly import nightly
+from tasks.market_files import formats
 from tasks.workflow import run
 from tasks.workflow.configuration import ROOT
 from tasks.workflow.interrupts import make_sure_of_interrupts
@@ -32,7 +33,7 @@ tasks:
 
 common options:
   --output-dir DIR            default data_exports/tick_export
-  --format parquet|jsonl      default parquet
+  --format {formats}      default {default_format}
   --workers N                 processes at once, default 1
   --scheduler-url URL         use this luigid; without it Luigi schedules by itself
   --export-metadata false     leave the metadata files out
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str]) -> None:
         rest.remove("--debug")
         os.environ[DEBUG_VARIABLE] = "1"
     if not rest or rest[0] in ("--help", "-h", "help"):
-        print(HELP.format(tasks="\n".join(f"  {name:<28}{_summary(name)}" for name in tasks.PUBLIC)), end="")
+        print(_help(), end="")
         return
     make_sure_of_interrupts()
     try:
@@ -63,6 +64,14 @@ def main(arguments: Sequence[str]) -> None:
         run.clear_up()
         print("Interrupted. What is finished stays; the next run goes on from there.", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
+
+
+def _help() -> str:
+    return HELP.format(
+        tasks="\n".join(f"  {name:<28}{_summary(name)}" for name in tasks.PUBLIC),
+        formats="|".join(formats.NAMES),
+        default_format=formats.DEFAULT,
+    )
 
 
 def _run(command: str, rest: list[str]) -> int:

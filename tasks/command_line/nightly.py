@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import luigi.interface
 
 from tasks.day_csv import consolidation_report
+from tasks.market_files import formats
 from tasks.postgres.database import Database
 from tasks.storage.layout import Layout
 from tasks.workflow import run
@@ -32,7 +33,7 @@ usage: ./run_pipeline.sh nightly [--catch-up N] [options of {_TASK}]
 
   --catch-up N                also make those of the last N days (at most {_MOST_DAYS}) that have no file, after missed nights
   --output-dir DIR            default data_exports/tick_export
-  --format parquet|jsonl      default parquet
+  --format {'|'.join(formats.NAMES)}      default {formats.DEFAULT}
   --workers N                 processes at once, default 1
   --scheduler-url URL         use this luigid; without it Luigi schedules by itself
   --debug                     show a traceback for every error

@@ -17,9 +17,9 @@ from tasks.errors import DamagedFile, UsageError
 from tasks.export_directory import index_csv, metadata_json
 from tasks.export_directory.directory_scan import list_files
 from tasks.export_directory.index_csv import Index, IndexRow
-from tasks.market_files import time_span
+from tasks.market_files import formats, market_file
 from tasks.market_files.time_span import Span
-from tasks.storage.layout import FORMATS, Layout
+from tasks.storage.layout import Layout, market_file_name
 from tasks.ticks.tick_arrays import Ticks
 
 _SMALL_BATCH_ROWS = 131_072
@@ -41,10 +41,9 @@ def as_it_lies(layout: Layout) -> Layout:
     """Return the layout in the format that the market files have; unchanged where there are none."""
     with contextlib.suppress(FileNotFoundError), os.scandir(layout.markets_dir) as entries:
         for entry in entries:
-            for name in FORMATS:
-                other = dataclasses.replace(layout, format=name)
-                if other.market_id_of(entry.name) is not None:
-                    return other
+            name = market_file_name(entry.name)
+            if name is not None and name.format in formats.NAMES:
+                return dataclasses.replace(layout, format=name.format)
     return layout
 
 
@@ -86,7 +85,8 @@ def with_ticks(layout: Layout, rows: Mapping[str, IndexRow], wanted: Span) -> di
         certain = any(tick is not None and wanted.holds(tick) for tick in (row.facts.first_tick, row.facts.last_tick))
         if share and (
             certain
-            or next(time_span.read(layout.market_file(market_id), 0, wanted, _SMALL_BATCH_ROWS), None) is not None
+            or next(market_file.read_span(layout.market_file(market_id), 0, wanted, _SMALL_BATCH_ROWS), None)
+            is not None
         ):
             found[market_id] = row
     return found
@@ -126,7 +126,7 @@ class ExportSource:
     @functools.cached_property
     def expected_rows(self) -> Sequence[float]:
         """About how many rows each market has."""
-        return [time_span.estimate_rows(path, row.facts, self._span) for path, row in zip(self._paths, self._rows)]
+        return [market_file.estimate_rows(path, row.facts, self._span) for path, row in zip(self._paths, self._rows)]
 
     @property
     def inputs(self) -> dict[str, Inputs]:
@@ -155,7 +155,7 @@ class ExportSource:
 
     def stream(self, market: int, batch_rows: int) -> Iterator[Ticks]:
         """Yield the ticks of a market in ascending order of publish_time, about so many at once."""
-        for ticks in time_span.read(self._paths[market], market, self._span, batch_rows):
+        for ticks in market_file.read_span(self._paths[market], market, self._span, batch_rows):
             self.read[market] += len(ticks)
             yield ticks
 

@@ -14,6 +14,7 @@ from tasks.delivery import containers
 from tasks.delivery.containers import Progress
 from tasks.errors import DamagedFile, ExportError, UsageError
 from tasks.export_directory.inventory import Inventory, take_inventory
+from tasks.market_files import formats
 from tasks.storage.atomic_files import NewFile, flush_directory, replacing
 from tasks.storage.layout import Layout
 from tasks.ticks.value_text import size_text
@@ -184,7 +185,7 @@ def make(archive: Archive, contents: Sequence[Member], progress: Progress, worke
 
 def _require_room(archive: Archive, contents: Sequence[Member]) -> None:
     wanted = sum(
-        _MEMBER_BYTES + member.size_bytes * (1 if member.name.endswith(".parquet") else _TEXT_SHARE)
+        _MEMBER_BYTES + member.size_bytes * (1 if formats.is_compressed(member.name) else _TEXT_SHARE)
         for member in contents
     )
     free = shutil.disk_usage(archive.path.parent).free

@@ -18,6 +18,7 @@ from typing import IO, Any, Protocol, cast
 from backports import zstd
 from zlib_ng import gzip_ng, zlib_ng
 
+from tasks.market_files import formats
 from tasks.ticks.prefetch import prefetched
 
 KINDS = ("tar.gz", "zip", "tar.zst")
@@ -37,7 +38,6 @@ _TIME_S = 315_532_800
 _MODE = 0o644
 _NOTE = "comment"
 _UNIX = 3
-_STORED_SUFFIX = ".parquet"
 #: What the libraries raise on a damaged archive.
 DAMAGED: tuple[Any, ...] = (
     OSError,
@@ -196,7 +196,7 @@ def _write_zip(sink: Sink, members: Sequence[tuple[str, Path]], note: str, progr
         for name, path in members:
             info = zipfile.ZipInfo(name, _ZIP_TIME)
             info.create_system, info.external_attr = _UNIX, (0o100000 | _MODE) << 16
-            stored = name.endswith(_STORED_SUFFIX)
+            stored = formats.is_compressed(name)
             info.compress_type = zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED
             with open(path, "rb") as file:
                 info.file_size = os.fstat(file.fileno()).st_size

@@ -15,10 +15,10 @@ from tasks.export_directory import index_csv, metadata_json
 from tasks.export_directory.index_csv import Index
 from tasks.export_directory.journal import Journal
 from tasks.export_directory.packed_records import Packed
-from tasks.market_files import market_file
-from tasks.market_files.market_file import FileFacts
+from tasks.market_files import formats, market_file
+from tasks.market_files.file_facts import FileFacts
 from tasks.storage.atomic_files import FileStat, replacing
-from tasks.storage.layout import MARKET_FILE, Layout
+from tasks.storage.layout import Layout, market_file_name
 
 _log = logging.getLogger("tick_export.disk")
 
@@ -47,17 +47,16 @@ def list_files(layout: Layout) -> Stats:
     stats = Packed(FileStat)
     with contextlib.suppress(FileNotFoundError), os.scandir(layout.markets_dir) as entries:
         for entry in entries:
-            market_file = MARKET_FILE.fullmatch(entry.name)
-            if market_file is None:
+            name = market_file_name(entry.name)
+            if name is None or name.format not in formats.NAMES:
                 continue
-            if market_file["format"] != layout.format:
+            if name.format != layout.format:
                 raise UsageError(
-                    f"{layout.output_dir} holds {market_file['format']} market files ({entry.name}), asked for"
-                    f" {layout.format}: one directory has one format. Use --format {market_file['format']} or another"
-                    " --output-dir."
+                    f"{layout.output_dir} holds {name.format} market files ({entry.name}), asked for {layout.format}:"
+                    f" one directory has one format. Use --format {name.format} or another --output-dir."
                 )
             with contextlib.suppress(FileNotFoundError):  # another worker has just moved it
-                stats[market_file["market_id"]] = FileStat.of(_stat(entry))
+                stats[name.market_id] = FileStat.of(_stat(entry))
     return stats
 
 

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence
 from pathlib import Path
 
 from tasks.export_directory.packed_records import Packed
-from tasks.market_files.market_file import FileFacts
+from tasks.market_files import formats
+from tasks.market_files.file_facts import FileFacts
 from tasks.storage.atomic_files import FileStat
-from tasks.storage.layout import FORMATS, Layout
+from tasks.storage.layout import Layout
 from tasks.ticks import value_text
 
 COLUMNS = (
@@ -94,9 +95,7 @@ def _read(path: Path, stat: FileStat) -> Index:
     try:
         for row in _rows(path):
             if not events:
-                layout = dataclasses.replace(
-                    layout, format=next((name for name in FORMATS if row.file_path.endswith(f".{name}")), layout.format)
-                )
+                layout = dataclasses.replace(layout, format=_format(row.file_path, layout.format))
             if row.market_id in events:
                 raise ValueError(f"two rows of market {row.market_id}")
             if row.file_path != layout.file_path(row.market_id):
@@ -109,6 +108,11 @@ def _read(path: Path, stat: FileStat) -> Index:
     except (ValueError, csv.Error) as error:
         raise UnreadableIndex(f"{path}: {error}") from None
     return Index(layout, events, facts)
+
+
+def _format(file_path: str, otherwise: str) -> str:
+    suffix = file_path.rpartition(".")[2]
+    return suffix if suffix in formats.NAMES else otherwise
 
 
 def _rows(path: Path) -> Iterator[IndexRow]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from tasks.market_files.market_file import FileFacts
+from tasks.market_files.file_facts import FileFacts
 from tasks.storage.atomic_files import FileStat, process_name
 
 Record = TypeVar("Record")

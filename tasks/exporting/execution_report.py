@@ -6,7 +6,7 @@ from tasks.export_directory.directory_scan import OnDisk
 from tasks.export_directory.index_csv import Index
 from tasks.export_directory.journal import Journal
 from tasks.exporting.survey import Stored
-from tasks.market_files.market_file import FileFacts
+from tasks.market_files.file_facts import FileFacts
 from tasks.storage.layout import Layout
 from tasks.ticks.value_text import time_text
 

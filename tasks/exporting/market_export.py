@@ -14,7 +14,8 @@ from tasks.export_directory.journal import Failed, Journal, Written
 from tasks.exporting.refresh import OlderTicks, merged
 from tasks.exporting.survey import Pending
 from tasks.market_files import market_file
-from tasks.market_files.market_file import FileFacts, MarketWriter
+from tasks.market_files.file_facts import FileFacts
+from tasks.market_files.market_file import MarketWriter
 from tasks.postgres.density import Density
 from tasks.postgres.server import Server
 from tasks.postgres.tick_reader import Rows, TickReader, TooManyRows, read_market

@@ -11,23 +11,55 @@ import pyarrow as pa
 import pyarrow.json
 
 from tasks.errors import DamagedFile
+from tasks.market_files.text_lines import TextFormat
 from tasks.ticks import value_text
 from tasks.ticks.schema import CHANGE_TYPE, COLUMNS, SCHEMA, TEXT
 from tasks.ticks.sort_keys import Ints
 from tasks.ticks.tick_arrays import TRADED, Ticks
 
-#: Rows rendered at once; a line has about 280 bytes.
+#: Rows rendered at once.
 _RENDER_ROWS = 131_072
-_BLOCK_BYTES = 16 << 20
 _NUMBERS = ("price", "size", "traded_volume")
 _PLAIN_SCHEMA = pa.schema([(column.name, pa.string() if column.type == TEXT else column.type) for column in COLUMNS])
 
 
-def render(ticks: Ticks, market_id: str, sequence: Ints) -> Iterator[pa.Buffer]:
-    """Yield the lines of ticks of one market, in buffers of many whole lines."""
-    for start in range(0, len(ticks), _RENDER_ROWS):
-        rows = slice(start, start + _RENDER_ROWS)
-        yield _render(ticks[rows], market_id, sequence[rows])
+class Jsonl(TextFormat):
+    """JSON lines."""
+
+    name = "jsonl"
+    row_bytes = 280
+
+    def text(self, ticks: Ticks, market_id: str, sequence: Ints) -> Iterator[pa.Buffer]:
+        """Yield the lines of ticks of one market, in buffers of many whole lines."""
+        for start in range(0, len(ticks), _RENDER_ROWS):
+            rows = slice(start, start + _RENDER_ROWS)
+            yield _render(ticks[rows], market_id, sequence[rows])
+
+    def parse(self, lines: bytes, path: Path) -> pa.RecordBatch:
+        """Return the rows of whole lines. Raises DamagedFile where one is not an object with exactly these fields."""
+        try:
+            if b'"NaN"' in lines or b'Infinity"' in lines:
+                table = pa.Table.from_pylist(
+                    [_with_numbers(json.loads(line)) for line in lines.splitlines()], _PLAIN_SCHEMA
+                )
+            else:
+                table = pyarrow.json.read_json(
+                    pa.BufferReader(lines),
+                    read_options=pyarrow.json.ReadOptions(use_threads=False, block_size=len(lines) + 1),
+                    parse_options=pyarrow.json.ParseOptions(
+                        explicit_schema=_PLAIN_SCHEMA, unexpected_field_behavior="error"
+                    ),
+                )
+        except (pa.ArrowException, ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
+            raise DamagedFile(f"{path}: not JSON lines of ticks: {str(error).splitlines()[0]}") from None
+        for column in COLUMNS:
+            if not column.nullable and table.column(column.name).null_count:
+                raise DamagedFile(f"{path}: a line without {column.name}")
+        return table.select(SCHEMA.names).combine_chunks().to_batches()[0]
+
+    def time_of(self, line: bytes) -> str:
+        """Return the publish_time of a line."""
+        return str(json.loads(line)["publish_time"])
 
 
 def _render(ticks: Ticks, market_id: str, sequence: Ints) -> pa.Buffer:
@@ -82,47 +114,6 @@ def _json_numbers(numbers: pa.DictionaryArray) -> pa.Array:
     words = pa.compute.is_in(numbers.dictionary, value_set=pa.array(["NaN", "Infinity", "-Infinity"]))
     quoted = pa.compute.binary_join_element_wise('"', numbers.dictionary, '"', "")
     return pa.compute.if_else(words, quoted, numbers.dictionary)
-
-
-def read(path: Path) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of a JSONL market file as batches with the columns of schema.SCHEMA (text not dictionary encoded).
-
-    Raises DamagedFile where a line is not an object with exactly these fields.
-    """
-    with open(path, "rb") as file:
-        rest = b""
-        while block := file.read(_BLOCK_BYTES):
-            cut = block.rfind(b"\n") + 1
-            if not cut:
-                rest += block
-                continue
-            yield parse(rest + block[:cut], path)
-            rest = block[cut:]
-        if rest:
-            raise DamagedFile(f"{path}: the last line is cut short")
-
-
-def parse(lines: bytes, path: Path) -> pa.RecordBatch:
-    """Return the rows of whole lines; path is for the error's text. Raises DamagedFile as read() does."""
-    try:
-        if b'"NaN"' in lines or b'Infinity"' in lines:
-            table = pa.Table.from_pylist(
-                [_with_numbers(json.loads(line)) for line in lines.splitlines()], _PLAIN_SCHEMA
-            )
-        else:
-            table = pyarrow.json.read_json(
-                pa.BufferReader(lines),
-                read_options=pyarrow.json.ReadOptions(use_threads=False, block_size=len(lines) + 1),
-                parse_options=pyarrow.json.ParseOptions(
-                    explicit_schema=_PLAIN_SCHEMA, unexpected_field_behavior="error"
-                ),
-            )
-    except (pa.ArrowException, ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
-        raise DamagedFile(f"{path}: not JSON lines of ticks: {str(error).splitlines()[0]}") from None
-    for column in COLUMNS:
-        if not column.nullable and table.column(column.name).null_count:
-            raise DamagedFile(f"{path}: a line without {column.name}")
-    return table.select(SCHEMA.names).combine_chunks().to_batches()[0]
 
 
 def _with_numbers(line: dict[str, Any]) -> dict[str, Any]:

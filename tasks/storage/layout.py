@@ -4,11 +4,10 @@ import dataclasses
 import datetime
 import re
 from pathlib import Path
+from typing import NamedTuple
 
-FORMATS = ("parquet", "jsonl")
 MARKET_ID = re.compile(r"[0-9]+\.[0-9]+")
-#: The name of a market file in either format.
-MARKET_FILE = re.compile(rf"marketId=(?P<market_id>{MARKET_ID.pattern})\.(?P<format>{'|'.join(FORMATS)})")
+_MARKET_FILE = re.compile(rf"marketId=(?P<market_id>{MARKET_ID.pattern})\.(?P<format>[a-z]+)")
 
 #: The name of a file with a month of the consolidated CSV.
 MONTH_CSV = re.compile(r"consolidated_ticks_\d{4}_\d\d\.csv")
@@ -17,6 +16,19 @@ MONTH_CSV = re.compile(r"consolidated_ticks_\d{4}_\d\d\.csv")
 def is_market_id(text: str) -> bool:
     """Tell whether text is a Betfair market id, and so is safe as part of a file name."""
     return MARKET_ID.fullmatch(text) is not None
+
+
+class MarketFileName(NamedTuple):
+    """What the name of a market file says. format: its suffix, of a known format or not."""
+
+    market_id: str
+    format: str
+
+
+def market_file_name(name: str) -> MarketFileName | None:
+    """Return what a market file's name says, None for any other name."""
+    match = _MARKET_FILE.fullmatch(name)
+    return None if match is None else MarketFileName(match["market_id"], match["format"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,10 +126,3 @@ class Layout:
         return sorted(
             path for path in self.output_dir.glob("consolidated_ticks_*.csv") if MONTH_CSV.fullmatch(path.name)
         )
-
-    def market_id_of(self, name: str) -> str | None:
-        """Return the market id of a market file's name, None for any other name."""
-        if not (name.startswith("marketId=") and name.endswith(f".{self.format}")):
-            return None
-        market_id = name.removeprefix("marketId=").removesuffix(f".{self.format}")
-        return market_id if is_market_id(market_id) else None

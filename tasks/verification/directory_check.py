@@ -13,7 +13,7 @@ from tasks.export_directory import index_csv, metadata_json
 from tasks.export_directory.index_csv import IndexRow
 from tasks.export_directory.inventory import describe, take_inventory
 from tasks.exporting import execution_report
-from tasks.market_files.market_file import FileFacts
+from tasks.market_files.file_facts import FileFacts
 from tasks.storage.layout import Layout, is_market_id
 from tasks.ticks import value_text
 from tasks.verification.day_sums import DAY_US

@@ -1,7 +1,6 @@
 """One market file, row by row, against what the index says of it and against the contract of a tick."""
 
 import collections
-import contextlib
 import dataclasses
 import hashlib
 from collections.abc import Iterator
@@ -11,13 +10,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from tasks.errors import DamagedFile
 from tasks.export_directory.index_csv import IndexRow
-from tasks.market_files import jsonl, market_file
-from tasks.market_files.market_file import FileFacts, TickCounter
-from tasks.ticks.schema import FIRST_TIME_US, LAST_TIME_US, MAX_LEVEL, ROW_GROUP_ROWS, SCHEMA
+from tasks.market_files import formats, market_file
+from tasks.market_files.file_facts import FileFacts, TickCounter
+from tasks.ticks.schema import FIRST_TIME_US, LAST_TIME_US, MAX_LEVEL, SCHEMA
 from tasks.ticks.tick_arrays import TRADED, Ticks
 from tasks.ticks.value_text import time_text
 from tasks.verification import day_sums
@@ -48,7 +46,7 @@ def check_market(path: Path, row: IndexRow, sums_until_us: int | None = None) ->
     with open(path, "rb") as file:
         checksum = hashlib.file_digest(file, "sha256").hexdigest()
         size_bytes = file.tell()
-    readable = True
+    market_format, readable = formats.of(path), True
     try:
         for batch in _messages(path):
             ticks = Ticks.from_batch(batch)
@@ -59,8 +57,8 @@ def check_market(path: Path, row: IndexRow, sums_until_us: int | None = None) ->
                     counter.add(ticks)
                 except ValueError as error:
                     raise DamagedFile(f"{path}: {error}") from None
-            if path.suffix == ".jsonl" and not rows.differences:
-                for lines in jsonl.render(ticks, row.market_id, ticks.sequence()):
+            if market_format.is_text and not rows.differences:
+                for lines in market_format.text(ticks, row.market_id, ticks.sequence()):
                     text_hash.update(lines)
             for day, count in zip(
                 *(values.tolist() for values in np.unique(ticks.publish_time // DAY_US, return_counts=True))
@@ -71,8 +69,7 @@ def check_market(path: Path, row: IndexRow, sums_until_us: int | None = None) ->
                     ticks[: np.searchsorted(ticks.publish_time, sums_until_us, "right")]
                 ):
                     totals[day, traded] = totals.get((day, traded), NOTHING) + part
-        if path.suffix == ".parquet":
-            found += _row_groups(path, row)
+        found += [Difference(row.market_id, row.file_path, *flaw) for flaw in market_format.flaws(path)]
     except DamagedFile as error:
         readable = False
         found.append(
@@ -81,7 +78,7 @@ def check_market(path: Path, row: IndexRow, sums_until_us: int | None = None) ->
     found += rows.differences
     whole = readable and rows.in_order
     found += _facts(row, counter.facts(size_bytes, checksum), whole)
-    if path.suffix == ".jsonl" and readable and not found and text_hash.hexdigest() != checksum:
+    if market_format.is_text and readable and not found and text_hash.hexdigest() != checksum:
         found.append(
             Difference(
                 row.market_id,
@@ -197,15 +194,6 @@ def _shown(value: pa.Scalar) -> Any:
     if pa.types.is_timestamp(value.type):
         return time_text(value.value)
     return "null" if value.as_py() is None else value.as_py()
-
-
-def _row_groups(path: Path, row: IndexRow) -> Iterator[Difference]:
-    with contextlib.suppress(pa.ArrowException, OSError), pq.ParquetFile(path) as file:
-        counts = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
-        rows = file.metadata.num_rows
-        expected = [min(ROW_GROUP_ROWS, rows - start) for start in range(0, rows, ROW_GROUP_ROWS)]
-        if counts != expected:
-            yield Difference(row.market_id, row.file_path, "rows of the row groups", counts[:9], expected[:9])
 
 
 def _facts(row: IndexRow, found: FileFacts, whole: bool) -> Iterator[Difference]:

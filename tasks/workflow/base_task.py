@@ -8,6 +8,7 @@ import luigi
 from luigi.parameter import ParameterVisibility
 
 from tasks.errors import ExportError
+from tasks.market_files import formats
 from tasks.storage.layout import Layout
 from tasks.workflow import run
 from tasks.workflow.logs import DEBUG_VARIABLE
@@ -22,7 +23,8 @@ class ExportTask(luigi.Task):
         default="data_exports/tick_export", description="directory of the export; made if it does not exist"
     )
     format = FormatParameter(
-        default="parquet", description="format of the market files: parquet or jsonl; one directory has one format"
+        default=formats.DEFAULT,
+        description=f"format of the market files: {' or '.join(formats.NAMES)}; one directory has one format",
     )
     export_metadata = SwitchParameter(
         option="--export-metadata",

@@ -7,7 +7,8 @@ from typing import Any, NoReturn, TypeVar
 
 import luigi
 
-from tasks.storage.layout import FORMATS, is_market_id
+from tasks.market_files import formats
+from tasks.storage.layout import is_market_id
 
 Value = TypeVar("Value")
 
@@ -51,14 +52,14 @@ class _Checked(luigi.Parameter[Value]):
 
 
 class FormatParameter(_Checked[str]):
-    """--format parquet or jsonl."""
+    """--format, one of those in market_files/formats.py."""
 
     option = "--format"
-    expected = " or ".join(FORMATS)
+    expected = " or ".join(formats.NAMES)
 
     def parse_text(self, value: str) -> str:
         """Return the format."""
-        if value not in FORMATS:
+        if value not in formats.NAMES:
             raise ValueError(value)
         return value
 

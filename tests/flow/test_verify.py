@@ -12,10 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import tasks.market_files.jsonl
+import tasks.market_files.parquet
+import tasks.market_files.text_lines
 from tasks.day_csv import consolidation_report, export_source
 from tasks.export_directory import directory_scan, index_csv
 from tasks.market_files import market_file
+from tasks.market_files.file_facts import FileFacts
 from tasks.market_files.market_file import MarketWriter
 from tasks.postgres.database import Database
 from tasks.postgres.server import Server
@@ -79,7 +81,7 @@ def fix_up(layout: Layout) -> None:
         times = ticks.publish_time
         rows[market_id] = dataclasses.replace(
             row,
-            facts=market_file.FileFacts(
+            facts=FileFacts(
                 int(times.min()),
                 int(times.max()),
                 len(times),
@@ -598,8 +600,8 @@ def test_what_the_pipeline_keeps_beside_is_no_stray(export):
 
 
 def test_messages_cut_by_the_batches_are_checked_whole(export, monkeypatch):
-    monkeypatch.setattr(market_file, "_READ_ROWS", 5)
-    monkeypatch.setattr(tasks.market_files.jsonl, "_BLOCK_BYTES", 1_000)
+    monkeypatch.setattr(tasks.market_files.parquet, "_READ_ROWS", 5)
+    monkeypatch.setattr(tasks.market_files.text_lines, "_BLOCK_BYTES", 1_000)
     assert differences(export) == []
     swapped(20, 21)(export)
     assert any("order: found row 21" in difference for difference in differences(export))

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tasks.market_files.parquet
 from tasks.day_csv import consolidation, flat_csv, slices
 from tasks.day_csv.consolidation import Consolidation, DiskTooFull, RowsDoNotAddUp
 from tasks.day_csv.flat_csv import describe
 from tasks.errors import DamagedFile
-from tasks.market_files import market_file, time_span
+from tasks.market_files import market_file
 from tasks.market_files.time_span import Span
 from tasks.ticks.tick_arrays import BACK, LAY, TRADED, Ticks
 from tasks.ticks.value_text import time_text
@@ -353,7 +354,7 @@ def test_months_of_a_span(wanted, months):
 
 @pytest.mark.parametrize("format", ["parquet", "jsonl"])
 def test_a_span_of_a_file_is_found_without_reading_the_rest(tmp_path, monkeypatch, format):
-    monkeypatch.setattr(market_file, "ROW_GROUP_ROWS", 50)
+    monkeypatch.setattr(tasks.market_files.parquet, "ROW_GROUP_ROWS", 50)
     path = tmp_path / f"marketId=1.9.{format}"
     times = np.repeat(NOON + np.arange(100) * 1_000_000, 3)
     zeros = np.zeros(len(times), np.int64)
@@ -374,11 +375,11 @@ def test_a_span_of_a_file_is_found_without_reading_the_rest(tmp_path, monkeypatc
     for first, end in ((0, 100), (10, 20), (0, 1), (99, 100), (50, 50), (16, 17)):
         wanted = Span(NOON + first * 1_000_000, NOON + end * 1_000_000)
         for batch_rows in (1, 7, 1000):
-            found = Ticks.concatenate(list(time_span.read(path, 4, wanted, batch_rows)))
+            found = Ticks.concatenate(list(market_file.read_span(path, 4, wanted, batch_rows)))
             assert found.publish_time.tolist() == times[first * 3 : end * 3].tolist()
             assert set(found.market.tolist()) <= {4}
         slack = 100 if format == "parquet" else 3
-        assert 0 <= time_span.estimate_rows(path, facts, wanted) - (end - first) * 3 <= slack
+        assert 0 <= market_file.estimate_rows(path, facts, wanted) - (end - first) * 3 <= slack
     (tmp_path / "bad.jsonl").write_bytes(path.read_bytes()[:-1] if format == "jsonl" else b"{}\n")
     with pytest.raises(DamagedFile):
-        list(time_span.read(tmp_path / "bad.jsonl", 0, DAY, 100))
+        list(market_file.read_span(tmp_path / "bad.jsonl", 0, DAY, 100))

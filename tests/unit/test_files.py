@@ -9,10 +9,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-import tasks.market_files.jsonl
-from tasks.errors import DamagedFile
+import tasks.market_files.parquet
+import tasks.market_files.text_lines
+from tasks.errors import DamagedFile, UsageError
 from tasks.exporting import refresh
-from tasks.market_files import market_file
+from tasks.market_files import formats, market_file
+from tasks.market_files.file_facts import FileFacts
 from tasks.market_files.market_file import MarketWriter
 from tasks.ticks import schema
 from tasks.ticks.tick_arrays import TRADED, Ticks
@@ -40,7 +42,7 @@ def many(messages: int, seed: int = 1, first: int = 0) -> Ticks:
     ).sorted()
 
 
-def write(path: Path, ticks: Ticks, cuts: tuple[int, ...] = ()) -> market_file.FileFacts:
+def write(path: Path, ticks: Ticks, cuts: tuple[int, ...] = ()) -> FileFacts:
     """Write ticks to a market file in pieces that end at those messages."""
     with MarketWriter(path, "1.5") as writer:
         edges = [0, *(cut * 30 for cut in cuts), len(ticks)]
@@ -54,7 +56,7 @@ def write(path: Path, ticks: Ticks, cuts: tuple[int, ...] = ()) -> market_file.F
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_bytes_do_not_depend_on_the_pieces(tmp_path, format, monkeypatch):
-    monkeypatch.setattr(market_file, "ROW_GROUP_ROWS", 1_000)
+    monkeypatch.setattr(tasks.market_files.parquet, "ROW_GROUP_ROWS", 1_000)
     ticks = many(500)
     facts = [
         write(tmp_path / f"{number}.{format}", ticks, cuts)
@@ -66,7 +68,7 @@ def test_bytes_do_not_depend_on_the_pieces(tmp_path, format, monkeypatch):
 
 
 def test_row_groups_are_cut_at_fixed_counts_with_the_time_range_in_their_statistics(tmp_path, monkeypatch):
-    monkeypatch.setattr(market_file, "ROW_GROUP_ROWS", 1_000)
+    monkeypatch.setattr(tasks.market_files.parquet, "ROW_GROUP_ROWS", 1_000)
     write(tmp_path / "x.parquet", many(100))
     metadata = pq.ParquetFile(tmp_path / "x.parquet").metadata
     assert [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)] == [1000, 1000, 1000]
@@ -175,8 +177,8 @@ def test_a_writer_that_fails_leaves_nothing(tmp_path):
 def test_a_refresh_in_any_slices_equals_writing_it_all(tmp_path, monkeypatch, format, piece, dropped):
     """The file has messages 0 to 99, the database those from `dropped` on and 50 new ones."""
     monkeypatch.setattr(refresh, "_PIECE_ROWS", piece)
-    monkeypatch.setattr(market_file, "_READ_ROWS", 64)
-    monkeypatch.setattr(tasks.market_files.jsonl, "_BLOCK_BYTES", 10_000)
+    monkeypatch.setattr(tasks.market_files.parquet, "_READ_ROWS", 64)
+    monkeypatch.setattr(tasks.market_files.text_lines, "_BLOCK_BYTES", 10_000)
     whole = many(150)
     path = tmp_path / f"x.{format}"
     write(path, whole[:3000])
@@ -217,3 +219,16 @@ def test_damage_among_numbers_that_json_does_not_have_is_found(tmp_path, change)
     path.write_bytes(b"".join([lines[0], change(lines[1]), lines[2]]))
     with pytest.raises(DamagedFile, match=str(path)):
         market_file.inspect(path, "1.5")
+
+
+def test_a_format_is_known_by_its_name_or_refused(tmp_path):
+    for name in formats.NAMES:
+        assert formats.named(name) is formats.of(tmp_path / f"marketId=1.5.{name}")
+    for ask in (lambda: formats.named("csv"), lambda: formats.of(tmp_path / "marketId=1.5.csv")):
+        with pytest.raises(UsageError, match="no market file format 'csv'. Known are parquet, jsonl"):
+            ask()
+    with pytest.raises(UsageError):
+        MarketWriter(tmp_path / "marketId=1.5.csv", "1.5")
+    with pytest.raises(UsageError):
+        list(market_file.read(tmp_path / "marketId=1.5.csv"))
+    assert not list(tmp_path.iterdir())

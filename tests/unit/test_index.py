@@ -8,7 +8,7 @@ import pytest
 from tasks.export_directory import index_csv
 from tasks.export_directory.index_csv import COLUMNS, Index, IndexRow
 from tasks.export_directory.packed_records import Packed
-from tasks.market_files.market_file import FileFacts
+from tasks.market_files.file_facts import FileFacts
 from tasks.storage.layout import Layout
 
 FACTS = FileFacts(1_770_293_454_031_000, 1_770_293_454_031_001, 3, 2, 4711, "0f" * 32)

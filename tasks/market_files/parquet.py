@@ -1,0 +1,190 @@
+"""Ticks as Parquet: row groups of a fixed number of rows, whole columns as pages, zstd."""
+
+import contextlib
+import datetime
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.errors import DamagedFile
+from tasks.market_files.file_facts import FileFacts
+from tasks.market_files.market_format import MarketFormat
+from tasks.market_files.time_span import Span
+from tasks.storage.atomic_files import NewFile
+from tasks.ticks.schema import ROW_GROUP_ROWS, SCHEMA
+from tasks.ticks.sort_keys import Ints
+from tasks.ticks.tick_arrays import Ticks
+
+_READ_ROWS = 131_072
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_MICROSECOND = datetime.timedelta(microseconds=1)
+#: What Ticks are made of; the other columns follow from these and the file's name.
+_COLUMNS = ["received_at", "publish_time", "selection_id", "side", "level", "price", "size"]
+
+
+class Parquet(MarketFormat):
+    """Apache Parquet."""
+
+    name = "parquet"
+    is_compressed = True
+
+    def open(self, file: NewFile, market_id: str) -> "_ParquetSink":
+        """Return what writes the ticks of a market into a file.
+
+        Row groups are cut at fixed row counts, so the bytes depend on the ticks alone, not on how they come.
+        """
+        return _ParquetSink(file, market_id)
+
+    def batches(self, path: Path) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a file in their order, in batches of bounded size. Raises as MarketFormat has it."""
+        with _readable(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+            _require_schema(file, path)
+            yield from file.iter_batches(_READ_ROWS, use_threads=False)
+
+    def span_batches(self, path: Path, span: Span, batch_rows: int) -> Iterator[pa.RecordBatch]:
+        """Yield the row groups of a file that can hold ticks of a span, without the columns that follow from others."""
+        with _readable(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+            _require_schema(file, path)
+            groups = [
+                number for number in range(file.num_row_groups) if _overlaps(file.metadata.row_group(number), span)
+            ]
+            if groups:
+                yield from file.iter_batches(batch_rows, row_groups=groups, columns=_COLUMNS, use_threads=False)
+
+    def rows_between(self, path: Path, facts: FileFacts, span: Span) -> float:
+        """Return how many ticks the row groups have that can hold ticks of a span: at most so many lie in it."""
+        with _readable(path), pq.ParquetFile(path) as file:
+            groups = (file.metadata.row_group(number) for number in range(file.num_row_groups))
+            return float(sum(group.num_rows for group in groups if _overlaps(group, span)))
+
+    def flaws(self, path: Path) -> Iterator[tuple[str, object, object]]:
+        """Yield where row groups are not cut as they should be."""
+        with contextlib.suppress(pa.ArrowException, OSError), pq.ParquetFile(path) as file:
+            counts = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
+            rows = file.metadata.num_rows
+            expected = [min(ROW_GROUP_ROWS, rows - start) for start in range(0, rows, ROW_GROUP_ROWS)]
+            if counts != expected:
+                yield "rows of the row groups", counts[:9], expected[:9]
+
+
+class _ParquetSink:
+    """Writes one market's ticks, a row group each time one is full."""
+
+    def __init__(self, file: NewFile, market_id: str) -> None:
+        self._market_id = market_id
+        self._writer = _open_parquet(file)
+        self._group = _RowGroup()
+
+    def write(self, ticks: Ticks, sequence: Ints) -> None:
+        """Append ticks."""
+        written = 0
+        while written < len(ticks):
+            written += self._group.take(ticks[written:], sequence[written:])
+            if self._group.rows == ROW_GROUP_ROWS:
+                self._write_row_group()
+
+    def close(self) -> None:
+        """Write the last row group and the footer."""
+        if self._group.rows:
+            self._write_row_group()
+        self._writer.close()
+
+    def abandon(self) -> None:
+        """Let go of what is held back: it must go nowhere."""
+        if self._writer.is_open:
+            with contextlib.suppress(OSError, pa.ArrowException):
+                self._writer.close()
+            self._writer.is_open = False
+
+    def _write_row_group(self) -> None:
+        self._writer.write_table(self._group.drain(self._market_id), ROW_GROUP_ROWS)
+
+
+class _RowGroup:
+    """The rows of a row group while it fills. Its arrays are used again for the next one, so memory does not depend
+    on how rows come.
+    """
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self._columns = _columns(Ticks.empty(), np.zeros(0, np.int64))
+
+    def take(self, ticks: Ticks, sequence: Ints) -> int:
+        """Copy as many of the first rows as there is room for; return how many."""
+        count = min(len(ticks), ROW_GROUP_ROWS - self.rows)
+        room = len(self._columns["sequence"])
+        if self.rows + count > room:  # most markets come in one piece, and need no more room than that
+            room = ROW_GROUP_ROWS if room else count
+            self._columns = {
+                name: np.concatenate([column[: self.rows], np.empty(room - self.rows, column.dtype)])
+                for name, column in self._columns.items()
+            }
+        for name, column in _columns(ticks, sequence).items():
+            self._columns[name][self.rows : self.rows + count] = column[:count]
+        self.rows += count
+        return count
+
+    def drain(self, market_id: str) -> pa.Table:
+        """Return the rows as users see them, good until the next are taken, and forget them."""
+        columns = {name: column[: self.rows] for name, column in self._columns.items()}
+        sequence = columns.pop("sequence")
+        self.rows = 0
+        return Ticks(**columns).to_table(market_id, sequence)
+
+
+def _columns(ticks: Ticks, sequence: Ints) -> dict[str, npt.NDArray[Any]]:
+    return vars(ticks) | {"sequence": sequence}
+
+
+def _open_parquet(file: NewFile) -> pq.ParquetWriter:
+    return pq.ParquetWriter(
+        pa.PythonFile(file, "w"),
+        SCHEMA,
+        version="2.6",
+        compression="zstd",
+        compression_level=1,
+        # Times, prices and sizes repeat by whole messages. zstd finds that in plain numbers, not in the indices of a
+        # dictionary, and the better the more of them it sees at once: a page is a whole column of a row group
+        # (docs/performance.md).
+        use_dictionary=[
+            field.name
+            for field in SCHEMA
+            if not (pa.types.is_floating(field.type) or pa.types.is_timestamp(field.type))
+        ],
+        max_rows_per_page=ROW_GROUP_ROWS,
+        write_page_checksum=True,
+        # Where a reader can skip: other columns have the same range in every row group, and cost a third of the
+        # writing.
+        write_statistics=["market_id", "publish_time", "received_at"],
+        sorting_columns=[pq.SortingColumn(SCHEMA.get_field_index("publish_time"))],
+    )
+
+
+def _require_schema(file: pq.ParquetFile, path: Path) -> None:
+    if not file.schema_arrow.equals(SCHEMA):
+        raise DamagedFile(f"{path}: its columns are not those of a tick")
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn Arrow's errors into DamagedFile."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise DamagedFile(f"{path}: not readable as Parquet: {str(error).splitlines()[0]}") from None
+
+
+def _overlaps(group: pq.RowGroupMetaData, span: Span) -> bool:
+    """Tell whether a row group can hold ticks of the span."""
+    statistics = group.column(SCHEMA.get_field_index("publish_time")).statistics
+    if statistics is None or not statistics.has_min_max:
+        return True
+    first, last = ((moment - _EPOCH) // _MICROSECOND for moment in (statistics.min, statistics.max))
+    return bool(first < span.upper_us and last >= span.lower_us)
