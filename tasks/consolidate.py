@@ -17,8 +17,9 @@ from tasks.day import BuildDayMetadata, IndexDay, OfDay, StoredTicks
 from tasks.day_csv import consolidation_report, export_source
 from tasks.day_csv.consolidation import Consolidation, TickSource, consolidate
 from tasks.day_csv.consolidation_report import PARTIAL, Published, Totals
-from tasks.day_csv.database_source import DatabaseSource, Runners, UnreadableMarket, runners_between
+from tasks.day_csv.database_source import DatabaseSource, Runners, runners_between
 from tasks.day_csv.export_source import ExportSource
+from tasks.errors import UnreadableMarket
 from tasks.export_directory import directory_scan
 from tasks.export_directory.index_csv import IndexRow
 from tasks.exporting import execution_report
@@ -29,7 +30,8 @@ from tasks.postgres.database import Database
 from tasks.storage.layout import Layout
 from tasks.workflow import run
 from tasks.workflow.base_task import AllMarketsTask, ExportTask
-from tasks.workflow.parameters import EXIT_USAGE, DayParameter, PositiveParameter, stop
+from tasks.workflow.exit_codes import EXIT_USAGE, stop
+from tasks.workflow.parameters import DayParameter, PositiveParameter
 from tasks.workflow.progress import Progress
 
 _log = logging.getLogger("tick_export.consolidate")

@@ -1,21 +1,121 @@
-"""What can go wrong, as one small tree. Each message says what, where, found and expected, and the next step."""
+"""What can go wrong, as one tree. Each message says what, where, found and expected, and the next step.
+
+ExportError                 told to the operator in one line; exit code 30 unless it says otherwise
+├── UsageError              the request cannot be carried out as it stands (2)
+│   ├── NotAnExport         the output directory does not hold what its index promises
+│   └── UnknownFormat       a format of market files that there is none of
+├── DatabaseError           the database cannot be reached, refuses us, or lacks what is needed (35 before the first task)
+├── UnreadableRow           a row in the database that no tick can be made of
+├── UnreadableMarket        a market with such a row
+├── UnreadableIndex         index.csv is not one that BuildIndex has made
+├── DamagedFile             a file that is not what we wrote
+├── NoRoom                  the disk has no room for what would be written
+├── MarketFailed            a market could not be exported
+├── SomeMarketsFailed       all is done but for some markets
+├── RowsDoNotAddUp          what was written is not what was read
+├── ArchiveFailed           what was written is not what was to be archived
+├── NotVerified             the export is not what it should be
+└── ServerFailed            the PostgreSQL of demo and tests cannot be found or does not start (40)
+
+An error of the operating system stays the OSError that it is. A fault of ours is any other exception: it has its traceback.
+"""
+
+import errno
+
+EXIT_USAGE = 2
+EXIT_FAILED = 30
+EXIT_UNDETERMINED = 35
+EXIT_UNEXPECTED = 40
 
 
 class ExportError(Exception):
-    """Base of every error that is told to the operator in one line."""
+    """Base of every error that is told to the operator in one line.
+
+    exit_code: of a run that ends with it before its first task; a task that fails ends its run with 30.
+    """
+
+    exit_code = EXIT_FAILED
 
 
 class UsageError(ExportError):
-    """The request cannot be carried out as it stands: a wrong option, or one that would mix data (exit code 2)."""
+    """The request cannot be carried out as it stands: a wrong option, or one that would mix data."""
+
+    exit_code = EXIT_USAGE
+
+
+class NotAnExport(UsageError):
+    """The output directory does not hold what its index promises."""
+
+
+class UnknownFormat(UsageError):
+    """A format of market files that there is none of."""
 
 
 class DatabaseError(ExportError):
-    """The database cannot be reached, refuses us, or lacks what is needed (exit code 35 or 30)."""
+    """The database cannot be reached, refuses us, or lacks what is needed."""
+
+    exit_code = EXIT_UNDETERMINED
 
 
 class UnreadableRow(ExportError):
     """A row in the database that no tick can be made of."""
 
 
+class UnreadableMarket(ExportError):
+    """A market with a row that no tick can be made of."""
+
+    def __init__(self, market_id: str, reason: str) -> None:
+        super().__init__(f"Market {market_id}: {reason}")
+        self.market_id = market_id
+
+
+class UnreadableIndex(ExportError):
+    """index.csv is not one that BuildIndex has made."""
+
+
 class DamagedFile(ExportError):
     """A market file that is not what we wrote: unreadable, cut short, of another market, or with ticks missing."""
+
+
+class NoRoom(ExportError):
+    """The disk has no room for what would be written."""
+
+
+class MarketFailed(ExportError):
+    """A market could not be exported."""
+
+
+class SomeMarketsFailed(ExportError):
+    """All is done but for some markets."""
+
+
+class RowsDoNotAddUp(ExportError):
+    """What was written is not what was read."""
+
+
+class ArchiveFailed(ExportError):
+    """What was written is not what was to be archived."""
+
+
+class NotVerified(ExportError):
+    """The export is not what it should be."""
+
+
+class ServerFailed(ExportError):
+    """The PostgreSQL of demo and tests cannot be found or does not start."""
+
+    exit_code = EXIT_UNEXPECTED
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Tell whether an error is the operating system's word for a full disk, or for a quota that is used up."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def told(error: ExportError | OSError) -> str:
+    """Return the one line that an operator is told of an expected error, with the next step."""
+    if is_full_disk(error):
+        return (
+            f"{error}. Make room on the disk of the output directory and start again: nothing that is finished is lost."
+        )
+    return str(error)

@@ -8,18 +8,15 @@ from typing import Any
 import luigi
 from luigi.parameter import ParameterVisibility
 
-from tasks.errors import ExportError
+from tasks.errors import MarketFailed
 from tasks.export_directory.journal import Failed
 from tasks.exporting.market_export import Job, export
 from tasks.workflow import run
 from tasks.workflow.base_task import AllMarketsTask
-from tasks.workflow.parameters import EXIT_USAGE, MarketIdParameter, stop
+from tasks.workflow.exit_codes import EXIT_USAGE, stop
+from tasks.workflow.parameters import MarketIdParameter
 
 _log = logging.getLogger("tick_export.export")
-
-
-class MarketFailed(ExportError):
-    """A market could not be exported."""
 
 
 class StoredMarket(luigi.ExternalTask):

@@ -7,7 +7,7 @@ from typing import Any
 
 import luigi
 
-from tasks.errors import ExportError
+from tasks.errors import SomeMarketsFailed
 from tasks.export import pending_exports
 from tasks.export_directory import directory_scan
 from tasks.export_directory.journal import Journal
@@ -18,10 +18,6 @@ from tasks.workflow import run
 from tasks.workflow.base_task import AllMarketsTask
 
 _log = logging.getLogger("tick_export.index")
-
-
-class SomeMarketsFailed(ExportError):
-    """All is done but for some markets."""
 
 
 def take_failures(plan: run.Plan) -> dict[str, str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import luigi
 
 from tasks.day_csv import export_source
-from tasks.errors import ExportError
+from tasks.errors import NotVerified
 from tasks.export_directory.inventory import VERIFICATION_REPORT
 from tasks.postgres.database import Database
 from tasks.storage.atomic_files import replacing
@@ -22,10 +22,6 @@ _log = logging.getLogger("tick_export.verify")
 
 #: Differences that go to the log; the report has all.
 _LOGGED = 50
-
-
-class NotVerified(ExportError):
-    """The export is not what it should be."""
 
 
 class VerifyExport(ExportTask):

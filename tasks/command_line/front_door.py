@@ -13,10 +13,9 @@ from tasks.command_line.nightly import nightly
 from tasks.market_files import formats
 from tasks.workflow import run
 from tasks.workflow.configuration import ROOT
+from tasks.workflow.exit_codes import DEBUG_VARIABLE, EXIT_INTERRUPTED, EXIT_USAGE, stop
 from tasks.workflow.interrupts import make_sure_of_interrupts
-from tasks.workflow.logs import DEBUG_VARIABLE
 from tasks.workflow.outcome import run_task
-from tasks.workflow.parameters import EXIT_INTERRUPTED, EXIT_USAGE, stop
 
 HELP = """\
 Exports every Betfair tick that a recorder has stored in PostgreSQL into files.

@@ -16,8 +16,8 @@ from tasks.market_files import formats
 from tasks.postgres.database import Database
 from tasks.storage.layout import Layout
 from tasks.workflow import run
+from tasks.workflow.exit_codes import EXIT_ALREADY_RUNNING, EXIT_MISSING_DATA, EXIT_USAGE, stop
 from tasks.workflow.outcome import parsed, run_task
-from tasks.workflow.parameters import EXIT_ALREADY_RUNNING, EXIT_MISSING_DATA, EXIT_USAGE, stop
 
 _log = logging.getLogger("tick_export.nightly")
 

@@ -4,7 +4,6 @@ import collections
 import concurrent.futures
 import dataclasses
 import os
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,23 +17,15 @@ from tasks.day_csv import flat_csv
 from tasks.day_csv.consolidation_report import Csv, Inputs, Published, Totals, render
 from tasks.day_csv.flat_csv import Description
 from tasks.day_csv.slices import Source, slices
-from tasks.errors import ExportError
+from tasks.errors import RowsDoNotAddUp
 from tasks.market_files.time_span import Span
 from tasks.storage.atomic_files import NewFile, flush_all_to_disk, flush_directory, replacing
+from tasks.storage.disk_space import require_room
 from tasks.ticks.tick_arrays import Ticks
-from tasks.ticks.value_text import size_text
 
 #: Rows of a slice: enough to make the work per slice vanish, few enough to stay near the processor.
 SLICE_ROWS = 150_000
 _COPY_BYTES = 1 << 24
-
-
-class RowsDoNotAddUp(ExportError):
-    """What was written is not what was read."""
-
-
-class DiskTooFull(ExportError):
-    """There is no room for what would be written."""
 
 
 class TickSource(Source, Protocol):
@@ -148,12 +139,7 @@ def _require_room(wanted: Consolidation, rows: float) -> None:
     estimate = rows * flat_csv.ROW_BYTES
     if wanted.part_bytes is not None and estimate > wanted.part_bytes:
         estimate *= 2
-    free = shutil.disk_usage(wanted.csv.parent).free
-    if estimate > free:
-        raise DiskTooFull(
-            f"{wanted.csv} will take about {size_text(estimate)}, {wanted.csv.parent} has {size_text(free)} free. "
-            "Make room, or choose another --output-dir."
-        )
+    require_room(wanted.csv, estimate)
 
 
 def _write(wanted: Consolidation, source: TickSource, csv: NewFile) -> tuple[Totals, list[tuple[str, int]]]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from tasks.day_csv import flat_csv
 from tasks.day_csv.consolidation_report import Inputs
-from tasks.errors import ExportError, UnreadableRow
+from tasks.errors import UnreadableMarket, UnreadableRow
 from tasks.export_directory import metadata_json
 from tasks.market_files.time_span import Span
 from tasks.postgres.database import LADDER, TRADED, Database
@@ -25,14 +25,6 @@ _BATCH_MARKETS = 32
 
 #: Whatever the planner thinks of its statistics: rows are reached through an index.
 _THROUGH_INDEX = "-c enable_seqscan=off"
-
-
-class UnreadableMarket(ExportError):
-    """A market with a row that no tick can be made of."""
-
-    def __init__(self, market_id: str, reason: str) -> None:
-        super().__init__(f"Market {market_id}: {reason}")
-        self.market_id = market_id
 
 
 @dataclasses.dataclass(frozen=True)

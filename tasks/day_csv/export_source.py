@@ -13,7 +13,7 @@ import numpy as np
 from tasks.day_csv import flat_csv
 from tasks.day_csv.consolidation_report import Inputs
 from tasks.day_csv.flat_csv import Description
-from tasks.errors import DamagedFile, UsageError
+from tasks.errors import DamagedFile, NotAnExport, UnreadableIndex
 from tasks.export_directory import index_csv, metadata_json
 from tasks.export_directory.directory_scan import list_files
 from tasks.export_directory.index_csv import Index, IndexRow
@@ -23,10 +23,6 @@ from tasks.storage.layout import Layout, market_file_name
 from tasks.ticks.tick_arrays import Ticks
 
 _SMALL_BATCH_ROWS = 131_072
-
-
-class NotAnExport(UsageError):
-    """The output directory does not hold what its index promises."""
 
 
 def metadata_checksum(layout: Layout, market_id: str) -> str:
@@ -59,7 +55,7 @@ def indexed(layout: Layout) -> Index:
         raise NotAnExport(f"{layout.output_dir} is no export: it has no index.csv. Check --output-dir.")
     try:
         return index_csv.read(layout.index)
-    except index_csv.UnreadableIndex as error:
+    except UnreadableIndex as error:
         raise NotAnExport(f"{error}. Make the index anew: BuildIndex --offline.") from None
 
 

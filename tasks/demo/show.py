@@ -8,11 +8,12 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from tasks.demo.load import create_schema, load
-from tasks.demo.local_server import PostgresServer, ServerError
+from tasks.demo.local_server import PostgresServer
 from tasks.demo.recording import Recording
+from tasks.errors import ServerFailed, told
 from tasks.storage.layout import Layout
+from tasks.workflow.exit_codes import EXIT_USAGE, stop
 from tasks.workflow.outcome import run_task
-from tasks.workflow.parameters import EXIT_USAGE, stop
 
 OUTPUT_DIR = Path("data_exports/demo")
 _DATABASE = "netbet"
@@ -45,8 +46,8 @@ def demo(arguments: Sequence[str]) -> int:
             )
             os.environ.update(server.environment(_DATABASE))
             code = run_task("ExportAll", ["--output-dir", str(OUTPUT_DIR), "--workers", "2"])
-    except ServerError as error:
-        stop(str(error), 40)
+    except ServerFailed as error:
+        stop(told(error), error.exit_code)
     if not code:
         _show(Layout(OUTPUT_DIR))
     return code

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Mapping
 
-from tasks.errors import DamagedFile, UsageError
+from tasks.errors import DamagedFile, UnreadableIndex, UsageError
 from tasks.export_directory import index_csv, metadata_json
 from tasks.export_directory.index_csv import Index
 from tasks.export_directory.journal import Journal
@@ -74,7 +74,7 @@ def look_at_disk(layout: Layout, stats: Stats) -> OnDisk:
     seen_us = time.time_ns() // 1000
     try:
         indexed = index_csv.read(layout.index)
-    except index_csv.UnreadableIndex as error:
+    except UnreadableIndex as error:
         _log.warning("The index is unreadable and will be made anew: %s", error)
         indexed = Index(layout, {}, Packed(FileFacts))
     vouched_us = vouched_until_us(layout)

@@ -9,6 +9,7 @@ import types
 from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence
 from pathlib import Path
 
+from tasks.errors import UnreadableIndex
 from tasks.export_directory.packed_records import Packed
 from tasks.market_files import formats
 from tasks.market_files.file_facts import FileFacts
@@ -69,10 +70,6 @@ class Index(Mapping[str, IndexRow]):
     def keys(self) -> KeysView[str]:
         """Return the market ids."""
         return self.events.keys()
-
-
-class UnreadableIndex(ValueError):
-    """index.csv is not one that BuildIndex has made."""
 
 
 def read(path: Path) -> Index:

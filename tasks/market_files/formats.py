@@ -2,7 +2,7 @@
 
 from pathlib import PurePath
 
-from tasks.errors import UsageError
+from tasks.errors import UnknownFormat
 from tasks.market_files.jsonl import Jsonl
 from tasks.market_files.market_format import MarketFormat
 from tasks.market_files.parquet import Parquet
@@ -13,10 +13,6 @@ _BY_NAME = {known.name: known for known in _ALL}
 #: The formats by name, the default first.
 NAMES = tuple(_BY_NAME)
 DEFAULT = NAMES[0]
-
-
-class UnknownFormat(UsageError):
-    """A format of market files that there is none of."""
 
 
 def named(name: str) -> MarketFormat:

@@ -1,17 +1,16 @@
 """What all tasks share: the common parameters."""
 
-import os
 import urllib.parse
 from pathlib import Path
 
 import luigi
 from luigi.parameter import ParameterVisibility
 
-from tasks.errors import ExportError
+from tasks.errors import ExportError, told
 from tasks.market_files import formats
 from tasks.storage.layout import Layout
 from tasks.workflow import run
-from tasks.workflow.logs import DEBUG_VARIABLE
+from tasks.workflow.exit_codes import is_debug
 from tasks.workflow.parameters import FormatParameter, SwitchParameter
 from tasks.workflow.settings import tick_export
 
@@ -55,8 +54,8 @@ class ExportTask(luigi.Task):
         """Return what luigid and e-mails say of a failure: an expected one in its one line, a fault of ours with its
         traceback.
         """
-        if isinstance(exception, (ExportError, OSError)) and DEBUG_VARIABLE not in os.environ:
-            return str(exception)
+        if isinstance(exception, (ExportError, OSError)) and not is_debug():
+            return told(exception)
         return str(super().on_failure(exception))
 
     def say(self, message: str, percent: int | None = None) -> None:

@@ -12,7 +12,7 @@ import luigi.retcodes  # noqa: F401  (registers [retcode], which luigi.cfg sets)
 from luigi.configuration import LuigiConfigParser, get_config
 from luigi.task_register import Register
 
-from tasks.workflow.parameters import EXIT_USAGE, stop
+from tasks.workflow.exit_codes import EXIT_USAGE, stop
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -6,7 +6,7 @@ import sys
 from types import TracebackType
 from typing import Any
 
-from tasks.workflow.parameters import EXIT_INTERRUPTED
+from tasks.workflow.exit_codes import EXIT_INTERRUPTED
 
 
 def make_sure_of_interrupts() -> None:

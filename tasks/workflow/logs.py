@@ -2,21 +2,12 @@
 ours.
 """
 
-import errno
 import logging
-import os
 import re
 
-from tasks.errors import ExportError
+from tasks.errors import ExportError, told
+from tasks.workflow.exit_codes import is_debug
 
-#: Set by --debug: every error with its traceback, and all that Luigi says.
-DEBUG_VARIABLE = "TICK_EXPORT_DEBUG"
-
-#: What the operator can do about an error of the disk.
-_ADVICE = dict.fromkeys(
-    (errno.ENOSPC, errno.EDQUOT),
-    ". Make room on the disk of the output directory and start again: nothing that is finished is lost.",
-)
 _CHATTER = ("Informed scheduler that task", "Done scheduling tasks", "Running Worker with")
 _WORKER = re.compile(r"\[pid (\d+)\] Worker Worker\(.*?\) (running|done|failed) +(\w+)\((.*)\)")
 _COMMON = re.compile(
@@ -32,7 +23,7 @@ class Handler(logging.StreamHandler):  # type: ignore[type-arg]
         """Tell whether the record is to be written."""
         message = str(record.msg)
         chatter = message.startswith(_CHATTER) or message.endswith("Shutting down Keep-Alive thread")
-        return bool(super().filter(record)) and (not chatter or DEBUG_VARIABLE in os.environ)
+        return bool(super().filter(record)) and (not chatter or is_debug())
 
 
 class OneLineFormatter(logging.Formatter):
@@ -40,15 +31,14 @@ class OneLineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the text of a record."""
-        if DEBUG_VARIABLE in os.environ:
+        if is_debug():
             return super().format(record)
         plain = logging.makeLogRecord(record.__dict__)
         plain.msg, plain.args = _WORKER.sub(_task, record.getMessage()), ()
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, (ExportError, OSError)):
             plain.exc_info, plain.exc_text = None, None
-            advice = _ADVICE.get(error.errno or 0, "") if isinstance(error, OSError) else ""
-            plain.msg = f"{plain.msg}: {error}{advice}"
+            plain.msg = f"{plain.msg}: {told(error)}"
         return super().format(plain)
 
 

@@ -16,7 +16,7 @@ from luigi.setup_logging import InterfaceLogging
 from luigi.task_register import Register
 
 from tasks.workflow import run
-from tasks.workflow.parameters import EXIT_ALREADY_RUNNING, EXIT_NOT_RUN, EXIT_USAGE, stop
+from tasks.workflow.exit_codes import EXIT_ALREADY_RUNNING, EXIT_NOT_RUN, EXIT_USAGE, stop
 
 _log = logging.getLogger("tick_export.outcome")
 

@@ -2,29 +2,15 @@
 
 import datetime
 import re
-import sys
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import luigi
 
 from tasks.market_files import formats
 from tasks.storage.layout import is_market_id
+from tasks.workflow.exit_codes import EXIT_USAGE, stop
 
 Value = TypeVar("Value")
-
-EXIT_USAGE = 2
-EXIT_ALREADY_RUNNING = 10
-EXIT_MISSING_DATA = 20
-EXIT_NOT_RUN = 25
-EXIT_FAILED = 30
-EXIT_UNDETERMINED = 35
-EXIT_INTERRUPTED = 130
-
-
-def stop(message: str, code: int) -> NoReturn:
-    """End the process with one line on standard error."""
-    print(f"error: {message}", file=sys.stderr)
-    raise SystemExit(code)
 
 
 class _Checked(luigi.Parameter[Value]):

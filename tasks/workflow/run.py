@@ -18,7 +18,7 @@ import luigi.interface
 
 from tasks.day_csv import export_source
 from tasks.day_csv.database_source import runners_between
-from tasks.errors import DatabaseError, ExportError, UsageError
+from tasks.errors import ExportError, is_full_disk, told
 from tasks.export_directory import directory_scan
 from tasks.export_directory.directory_scan import OnDisk
 from tasks.export_directory.journal import Journal
@@ -31,7 +31,7 @@ from tasks.postgres.density import Density
 from tasks.postgres.server import Server
 from tasks.storage.atomic_files import remove_leftovers
 from tasks.storage.layout import Layout
-from tasks.workflow.parameters import EXIT_FAILED, EXIT_UNDETERMINED, EXIT_USAGE, stop
+from tasks.workflow.exit_codes import EXIT_FAILED, stop
 from tasks.workflow.progress import Progress
 from tasks.workflow.settings import tick_export
 
@@ -108,14 +108,17 @@ def determining() -> Iterator[None]:
     """Turn what goes wrong before the first task starts into one line and the exit code for it."""
     try:
         yield
-    except UsageError as error:
-        stop(str(error), EXIT_USAGE)
-    except DatabaseError as error:
-        stop(str(error), EXIT_UNDETERMINED)
     except ExportError as error:
-        stop(str(error), EXIT_FAILED)
+        stop(told(error), error.exit_code)
     except OSError as error:
-        stop(f"{error.filename or 'The disk'}: {error.strerror or error}. Mend it and start again.", EXIT_FAILED)
+        stop(
+            (
+                told(error)
+                if is_full_disk(error)
+                else f"{error.filename or 'The disk'}: {error.strerror or error}. Mend it and start again."
+            ),
+            EXIT_FAILED,
+        )
 
 
 def server() -> Server:

@@ -4,6 +4,7 @@ import csv
 import datetime
 import io
 import math
+import shutil
 
 import duckdb
 import numpy as np
@@ -14,9 +15,9 @@ from hypothesis import strategies as st
 
 import tasks.market_files.parquet
 from tasks.day_csv import consolidation, flat_csv, slices
-from tasks.day_csv.consolidation import Consolidation, DiskTooFull, RowsDoNotAddUp
+from tasks.day_csv.consolidation import Consolidation
 from tasks.day_csv.flat_csv import describe
-from tasks.errors import DamagedFile
+from tasks.errors import DamagedFile, NoRoom, RowsDoNotAddUp
 from tasks.market_files import market_file
 from tasks.market_files.time_span import Span
 from tasks.ticks.tick_arrays import BACK, LAY, TRADED, Ticks
@@ -305,8 +306,8 @@ def test_rows_that_do_not_add_up_are_not_published(tmp_path, source, options, er
 
 
 def test_a_disk_too_small_is_found_out_first(tmp_path, monkeypatch):
-    monkeypatch.setattr(consolidation.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 100})())
-    with pytest.raises(DiskTooFull, match="free"):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: type("Usage", (), {"free": 100})())
+    with pytest.raises(NoRoom, match="free"):
         written(tmp_path, Parts([(0, NOON, 0, 1, BACK, 0, 2.0, 5.0)]))
     assert list(tmp_path.iterdir()) == []
 

