@@ -1,6 +1,5 @@
 """The export of one day's markets: what ConsolidateDay needs of it, and no other market."""
 
-import dataclasses
 import logging
 from pathlib import Path
 from typing import Any
@@ -89,17 +88,17 @@ class IndexDay(OfDay):
         """Tell whether index.csv says what lies in the files of the day's markets."""
         plan = self.plan()
         rows = directory_scan.index_rows(self.layout, plan.disk, plan.stored.events)
+        markets = {*self.day_market_ids(), *self.kept_market_ids()}
+        if not markets.isdisjoint(plan.disk.unreadable):
+            return False
         return not plan.any_open(tuple(plan.pending)) and all(
-            market_id in rows and rows[market_id] == plan.disk.index.get(market_id)
-            for market_id in (*self.day_market_ids(), *self.kept_market_ids())
+            market_id in rows and rows[market_id] == plan.disk.index.get(market_id) for market_id in markets
         )
 
     def run(self) -> None:
         """Write the index: of what lies there, and what it said before of files that are damaged or gone."""
         layout = self.layout
         disk = directory_scan.look_at_disk(layout, directory_scan.list_files(layout))
-        if disk.damaged and disk.index:  # an index with a newer time would vouch for them
-            disk = dataclasses.replace(disk, seen_us=directory_scan.vouched_until_us(layout))
         rows = disk.index | directory_scan.index_rows(layout, disk, self.plan().stored.events)
         directory_scan.publish_index(layout, disk, rows)
         self.say_done(f"index.csv: {len(rows):,} market files")

@@ -8,7 +8,8 @@ ExportError                 told to the operator in one line; exit code 30 unles
 ├── UnreadableRow           a row in the database that no tick can be made of
 ├── UnreadableMarket        a market with such a row
 ├── UnreadableIndex         index.csv is not one that BuildIndex has made
-├── DamagedFile             a file that is not what we wrote
+├── DamagedFile             a file whose content is wrong
+├── UnreadableFile          a file that cannot be read now, whatever its content
 ├── NoRoom                  the disk has no room for what would be written
 ├── MarketFailed            a market could not be exported
 ├── SomeMarketsFailed       all is done but for some markets
@@ -74,7 +75,14 @@ class UnreadableIndex(ExportError):
 
 
 class DamagedFile(ExportError):
-    """A market file that is not what we wrote: unreadable, cut short, of another market, or with ticks missing."""
+    """A market file whose content is wrong: it cannot be decoded, is cut short, out of order or another market's."""
+
+
+class UnreadableFile(ExportError):
+    """A market file that the operating system does not let us read: no permission, too many open files, an I/O error.
+
+    It says nothing of the content, so such a file is never touched.
+    """
 
 
 class NoRoom(ExportError):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,13 @@ import luigi
 from luigi.parameter import ParameterVisibility
 
 from tasks.errors import MarketFailed
+from tasks.export_directory import accepted_losses
 from tasks.export_directory.journal import Failed
 from tasks.exporting.market_export import Job, export
+from tasks.ticks.value_text import time_text
 from tasks.workflow import run
 from tasks.workflow.base_task import AllMarketsTask
-from tasks.workflow.exit_codes import EXIT_USAGE, stop
+from tasks.workflow.exit_codes import EXIT_FAILED, EXIT_USAGE, stop
 from tasks.workflow.parameters import MarketIdParameter
 
 _log = logging.getLogger("tick_export.export")
@@ -37,6 +40,8 @@ class StoredMarket(luigi.ExternalTask):
 class _Export(AllMarketsTask):
     """Exports what is pending of some markets of a plan."""
 
+    accepts_losses = False
+
     def market_ids(self) -> tuple[str, ...]:
         """Return the markets to be exported."""
         raise NotImplementedError
@@ -48,7 +53,11 @@ class _Export(AllMarketsTask):
     def export(self) -> list[Failed]:
         """Export the markets that wait; return those that failed."""
         plan = self.plan()
-        pending = [plan.market(market_id) for market_id in self.market_ids() if market_id in plan.pending]
+        pending = [
+            dataclasses.replace(plan.market(market_id), accepted=self.accepts_losses)
+            for market_id in self.market_ids()
+            if market_id in plan.pending
+        ]
         expected = sum(plan.job.density.rows(market.market_id) for market in pending)
         done = read = 0
 
@@ -83,6 +92,13 @@ class ExportMarket(_Export):
     refresh = luigi.BoolParameter(
         default=False, description="read the market again and merge it into the file even if that is complete"
     )
+    accept_loss = luigi.BoolParameter(
+        default=False,
+        description=(
+            "accept that this market has fewer ticks than it once had, or a file that is not as it was written;"
+            " recorded in accepted_losses.csv"
+        ),
+    )
     in_bulk = luigi.BoolParameter(
         default=False,
         significant=False,
@@ -109,10 +125,30 @@ class ExportMarket(_Export):
         """Return the one market."""
         return (self.market_id,)
 
+    @property
+    def accepts_losses(self) -> bool:  # type: ignore[override]
+        """Whether a file with fewer ticks than before is as it should be."""
+        return bool(self.accept_loss)
+
     def is_known(self) -> bool:
-        """Tell whether the database has ticks of the market, or it has a file."""
+        """Tell whether the database has ticks of the market, or it has a file, or a loss is to be accepted."""
         plan = self.plan()
-        return plan.stored.has_ladder(self.market_id) or self.market_id in plan.disk.files
+        return (
+            plan.stored.has_ladder(self.market_id)
+            or self.market_id in plan.disk.files
+            or self.loss_to_accept() is not None
+        )
+
+    def loss_to_accept(self) -> str | None:
+        """Return what the operator accepts with --accept-loss; None where that is not asked for, or nothing is lost."""
+        disk = self.plan().disk
+        if not self.accept_loss:
+            return None
+        if self.market_id in disk.unreadable:
+            stop(f"{disk.unreadable[self.market_id]}. It may be sound: mend that first.", EXIT_FAILED)
+        if problem := disk.not_ours(self.layout).get(self.market_id):
+            return problem
+        return "fewer ticks than it had" if disk.is_below_promise(self.market_id) else None
 
     def requires(self) -> Any:
         """Return the market in the database."""
@@ -120,11 +156,25 @@ class ExportMarket(_Export):
 
     def complete(self) -> bool:
         """Tell whether the file is undamaged and holds the newest tick, settled."""
-        return self.is_known() and super().complete()
+        return self.is_known() and self.loss_to_accept() is None and super().complete()
 
     def output(self) -> luigi.LocalTarget:
         """Return the market file."""
         return luigi.LocalTarget(str(self.layout.market_file(self.market_id)))
+
+    def _accept(self, reason: str) -> None:
+        disk = self.plan().disk
+        unvouched = disk.unvouched.get(self.market_id)
+        kept = unvouched or (disk.facts[self.market_id] if self.market_id in disk.facts else None)
+        now = time_text(time.time_ns() // 1000)
+        left = kept.tick_records if kept else 0
+        accepted_losses.accept(self.layout, disk, self.market_id, left, reason, now)
+        _log.warning(
+            "Market %s: the loss is accepted (%s) and recorded in %s.",
+            self.market_id,
+            reason,
+            self.layout.accepted_losses.name,
+        )
 
     @property
     def result(self) -> Path:
@@ -133,6 +183,8 @@ class ExportMarket(_Export):
 
     def run(self) -> None:
         """Export the market."""
+        if reason := self.loss_to_accept():
+            self._accept(reason)
         failures = self.export()
         if failures and not self.in_bulk:
             raise MarketFailed(f"Market {failures[0].market_id}: {failures[0].reason}")

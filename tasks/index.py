@@ -23,7 +23,7 @@ _log = logging.getLogger("tick_export.index")
 def take_failures(plan: run.Plan) -> dict[str, str]:
     """Return why markets could not be exported, and forget it."""
     journal = Journal(plan.layout.journal_dir)
-    failed = execution_report.failures(plan.stored, journal)
+    failed = execution_report.failures(plan.stored, plan.disk, journal)
     journal.clear("failed")
     return failed
 
@@ -83,9 +83,9 @@ class BuildIndex(AllMarketsTask):
             file.write(text.encode())
         directory_scan.publish_index(layout, disk, rows)
         self.say_done(f"index.csv: {len(rows):,} market files")
-        if disk.damaged:
-            raise SomeMarketsFailed(
-                "; ".join(disk.damaged.values()) + ". Run ExportAll with the database to mend them."
+        if problems := disk.not_ours(layout):  # no consumer shall take the index for whole
+            raise_failed(
+                problems | execution_report.failures(plan.stored, disk, Journal(layout.journal_dir)), "indexed"
             )
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import hashlib
-import itertools
 import logging
 import os
 import sys
@@ -14,6 +13,7 @@ from tasks.errors import DamagedFile, UnreadableIndex, UsageError
 from tasks.export_directory import index_csv, metadata_json
 from tasks.export_directory.index_csv import Index
 from tasks.export_directory.journal import Journal
+from tasks.export_directory.ledger import DamagedLedger, Ledger
 from tasks.export_directory.packed_records import Packed
 from tasks.market_files import formats, market_file
 from tasks.market_files.file_facts import FileFacts
@@ -29,17 +29,47 @@ Stats = Mapping[str, FileStat]
 class OnDisk:
     """What lies in the output directory.
 
-    seen_us: when the look began, microseconds since 1970; files: what stat says of each market file; facts: of
-    each sound one; damaged: why a file is none of ours; index: the rows of index.csv; unknown: how many files
-    neither index nor journal vouched for, so that they had to be read.
+    seen_us: when the look began, microseconds since 1970; files: what stat says of each market file; facts: of each
+    sound one that we have written; damaged: what is wrong with the content of a file; unvouched: facts of files that
+    can be read, but that are not as we wrote them; unreadable: why a file could not be read, which says nothing of
+    its content; index: the rows of index.csv; ledger: what was written of each market; unknown: how many files nobody
+    vouched for by their stat, so that they had to be read.
     """
 
     seen_us: int
     files: Stats
     facts: Packed[FileFacts]
     damaged: dict[str, str]
+    unvouched: dict[str, FileFacts]
+    unreadable: dict[str, str]
     index: Index
+    ledger: Ledger
     unknown: int
+
+    def promise(self, market_id: str) -> FileFacts | None:
+        """Return the facts of the fullest file that the market has had; None where nobody knows of any."""
+        return self.ledger.promise(market_id) if self.ledger.exists else self.index.facts.get(market_id)
+
+    def is_below_promise(self, market_id: str) -> bool:
+        """Tell whether a market has had more ticks than its file has now."""
+        if self.ledger.is_met(market_id, self.facts):  # as nearly always
+            return False
+        promised = self.promise(market_id)
+        now = self.facts[market_id].tick_records if market_id in self.facts else 0
+        return promised is not None and now < promised.tick_records
+
+    def not_ours(self, layout: Layout) -> dict[str, str]:
+        """Return what is to be said of each file that cannot go into the index."""
+        unvouched = {market_id: unvouched_reason(layout, market_id) for market_id in self.unvouched}
+        return self.damaged | unvouched | self.unreadable
+
+
+def unvouched_reason(layout: Layout, market_id: str) -> str:
+    """Return what is wrong with a file that can be read but is not as we wrote it."""
+    return (
+        f"{layout.file_path(market_id)}: its checksum is none of a file that the pipeline wrote, so somebody or"
+        " something has changed it"
+    )
 
 
 def list_files(layout: Layout) -> Stats:
@@ -69,75 +99,85 @@ def _stat(entry: os.DirEntry[str]) -> os.stat_result:
 
 
 def look_at_disk(layout: Layout, stats: Stats) -> OnDisk:
-    """Find the facts of every market file: from the index and the journal where the file is the one they speak of,
-    otherwise by reading it."""
+    """Find the facts of every market file: from ledger and journal where the file is the one they speak of, otherwise
+    by reading it. What has been read is ours if ledger or index have its checksum."""
     seen_us = time.time_ns() // 1000
     try:
         indexed = index_csv.read(layout.index)
     except UnreadableIndex as error:
-        _log.warning("The index is unreadable and will be made anew: %s", error)
+        _log.warning("The index is unreadable and will be rebuilt: %s", error)
         indexed = Index(layout, {}, Packed(FileFacts))
-    vouched_us = vouched_until_us(layout)
+    try:
+        ledger = Ledger.read(layout.ledger)
+    except DamagedLedger as error:
+        _log.warning("%s. It will be rebuilt; until then index.csv alone vouches for the market files.", error)
+        ledger = Ledger()
     facts = Packed(FileFacts)
     for record in Journal(layout.journal_dir).all_written():
         if record.market_id in stats and record.is_of(stats[record.market_id]):
             facts[record.market_id] = record.facts
+    until_us = 0 if ledger.exists else _vouched_until_us(layout)
 
-    def is_vouched(market_id: str, stat: FileStat) -> bool:
-        promised = indexed.facts.get(market_id)
-        return promised is not None and promised.size_bytes == stat.st_size and stat.st_ctime_ns <= vouched_us * 1000
+    def index_vouches(market_id: str, stat: FileStat) -> bool:
+        if stat.st_ctime_ns > until_us * 1000 or market_id not in indexed:
+            return False
+        return indexed.facts[market_id].size_bytes == stat.st_size
 
-    if not facts and len(stats) == len(indexed) and all(itertools.starmap(is_vouched, stats.items())):
-        return OnDisk(seen_us, stats, indexed.facts, {}, indexed, 0)  # nothing has changed: nothing need be held twice
     damaged: dict[str, str] = {}
+    unvouched: dict[str, FileFacts] = {}
+    unreadable: dict[str, str] = {}
     unknown = 0
     for market_id, stat in stats.items():
-        if market_id in facts:
+        if market_id in facts or ledger.vouch(market_id, stat, facts):
             continue
-        if is_vouched(market_id, stat):
+        if until_us and index_vouches(market_id, stat):
             facts.take(market_id, indexed.facts)
+            continue
+        unknown += 1
+        try:
+            found = market_file.inspect(layout.market_file(market_id), market_id)
+        except DamagedFile as error:
+            damaged[market_id] = str(error)
+        except FileNotFoundError:  # another worker has just moved it
+            continue
+        except OSError as error:
+            unreadable[market_id] = f"{layout.file_path(market_id)}: cannot be read: {error.strerror or error}"
         else:
-            unknown += 1
-            try:
-                facts[market_id] = _inspect(layout, market_id, indexed.facts.get(market_id))
-            except DamagedFile as error:
-                damaged[market_id] = str(error)
-    return OnDisk(seen_us, stats, facts, damaged, indexed, unknown)
+            promised = indexed.facts.get(market_id)
+            if ledger.knows(market_id, found.checksum) or promised is not None and promised.checksum == found.checksum:
+                facts[market_id] = found
+            else:
+                unvouched[market_id] = found
+    return OnDisk(seen_us, stats, facts, damaged, unvouched, unreadable, indexed, ledger, unknown)
 
 
-def vouched_until_us(layout: Layout) -> int:
-    """Return the time, microseconds since 1970, up to which index.csv vouches for files: when publish_index had
-    looked at them.
+def _vouched_until_us(layout: Layout) -> int:
+    """Return the time, microseconds since 1970, up to which the index of an export without a ledger (version 0.1)
+    vouches for files: its modification time.
 
-    0 where it is not as publish_index left it: what somebody else has written into it vouches for nothing.
+    0 where it is not as publish_index left it, since what somebody else has written into it vouches for nothing, and
+    where its time has not come yet, since a clock was wrong then.
     """
     try:
         with open(layout.index, "rb") as file:
             is_ours = hashlib.file_digest(file, "sha256").hexdigest() == layout.index_checksum.read_text(
                 encoding="ascii", errors="replace"
             )
-            return os.fstat(file.fileno()).st_mtime_ns // 1000 if is_ours else 0
+            modified_us = os.fstat(file.fileno()).st_mtime_ns // 1000
+            return modified_us if is_ours and modified_us <= time.time_ns() // 1000 else 0
     except FileNotFoundError:
         return 0
 
 
-def _inspect(layout: Layout, market_id: str, promised: FileFacts | None) -> FileFacts:
-    try:
-        facts = market_file.inspect(layout.market_file(market_id), market_id)
-    except OSError as error:
-        raise DamagedFile(f"{layout.file_path(market_id)}: cannot be read: {error.strerror}") from None
-    if promised is not None and facts.tick_records < promised.tick_records:
-        raise DamagedFile(
-            f"{layout.file_path(market_id)}: has {facts.tick_records} ticks, the index says {promised.tick_records}"
-        )
-    return facts
-
-
 def is_indexed(layout: Layout, disk: OnDisk, events: dict[str, str]) -> bool:
-    """Tell whether index.csv is there and says exactly what lies in markets/, of files that nobody touched since."""
+    """Tell whether index.csv and the ledger are there and say exactly what lies in markets/, of files that nobody
+    touched since."""
     return (
         not disk.unknown
+        and not disk.not_ours(layout)
         and layout.index.exists()
+        and disk.ledger.exists
+        and disk.ledger.files.keys() == disk.facts.keys()
         and disk.files.keys() == disk.index.keys()
         and disk.facts == disk.index.facts
         and all(events.get(market_id, event_id) == event_id for market_id, event_id in disk.index.events.items())
@@ -145,9 +185,19 @@ def is_indexed(layout: Layout, disk: OnDisk, events: dict[str, str]) -> bool:
 
 
 def index_rows(layout: Layout, disk: OnDisk, events: dict[str, str]) -> Index:
-    """Return the index of what lies on disk. events: event ids of markets that the database knows."""
+    """Return the index of what lies on disk. events: event ids of markets that the database knows.
+
+    A file that could not be read, or is not as we wrote it, keeps the row that it has: no other checksum of it is
+    vouched for.
+    """
+    facts = disk.facts
+    kept = [market_id for market_id in (*disk.unreadable, *disk.unvouched) if market_id in disk.index]
+    if kept:
+        facts = facts | Packed(FileFacts)
+        for market_id in kept:
+            facts.take(market_id, disk.index.facts)
     named = {}
-    for market_id in disk.facts:
+    for market_id in facts:
         event_id = events.get(market_id)
         if event_id is None:
             event_id = (
@@ -156,7 +206,7 @@ def index_rows(layout: Layout, disk: OnDisk, events: dict[str, str]) -> Index:
                 else sys.intern(str(_described_event(layout, market_id)))
             )
         named[market_id] = event_id
-    return Index(layout, named, disk.facts)
+    return Index(layout, named, facts)
 
 
 def _described_event(layout: Layout, market_id: str) -> str:
@@ -167,11 +217,14 @@ def _described_event(layout: Layout, market_id: str) -> str:
 
 
 def publish_index(layout: Layout, disk: OnDisk, rows: Index) -> None:
-    """Write index.csv.
+    """Write the ledger, then index.csv.
 
-    Its modification time becomes that of the look at the disk: it vouches for files that were not touched after it.
+    Both speak of the files as they were at the look at the disk: what was touched after it is read again.
     """
     layout.journal_dir.mkdir(parents=True, exist_ok=True)
+    after = disk.ledger.promising(disk.index.facts).after(disk.files, disk.facts)
+    if after != disk.ledger:
+        after.write(layout.ledger)
     with replacing(layout.index, modified_us=disk.seen_us) as file:
         for lines in index_csv.render(rows):
             file.write(lines)

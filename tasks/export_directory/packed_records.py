@@ -64,3 +64,11 @@ class Packed(MutableMapping[str, Record]):
     def take(self, market_id: str, other: "Packed[Record]") -> None:
         """Take over the record that another has of a market, so that both share its memory."""
         self._bytes[market_id] = other._bytes[market_id]
+
+    def packed_of(self, market_id: str) -> bytes:
+        """Return the record of a market as bytes."""
+        return self._bytes[market_id]
+
+    def put_packed(self, market_id: str, data: bytes) -> None:
+        """Take bytes for the record of a market."""
+        self._bytes[market_id] = data

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable
 
+from tasks.export_directory import accepted_losses
 from tasks.export_directory.directory_scan import OnDisk
 from tasks.export_directory.index_csv import Index
 from tasks.export_directory.journal import Journal
@@ -19,9 +20,13 @@ def refused(market_ids: Iterable[str]) -> dict[str, str]:
     }
 
 
-def failures(stored: Stored, journal: Journal) -> dict[str, str]:
+def failures(stored: Stored, disk: OnDisk, journal: Journal) -> dict[str, str]:
     """Return why each market failed in this run."""
-    return refused(stored.refused) | journal.all_failed()
+    unreadable = {
+        market_id: f"{reason}. Nothing was changed: mend the cause (permissions, limits, the disk) and run again."
+        for market_id, reason in disk.unreadable.items()
+    }
+    return refused(stored.refused) | unreadable | journal.all_failed()
 
 
 def unsaved(stored: Stored, rows: Index) -> list[str]:
@@ -58,7 +63,7 @@ def execution_report(
         for market_id in rows
         if stored.newest and not stored.has_ladder(market_id) and rows.facts[market_id].tick_records
     }
-    failed = failures(stored, journal)
+    failed = failures(stored, disk, journal)
     ticks_written = sum(rows.facts[market_id].tick_records for market_id in is_new)
     first = min((fact.first_tick for fact in facts if fact.first_tick is not None), default=None)
     last = max((fact.last_tick for fact in facts if fact.last_tick is not None), default=None)
@@ -77,6 +82,9 @@ def execution_report(
         f"Duration: {duration_s:.1f} s",
         f"Rows per second: {ticks_written / max(duration_s, 1e-3):.0f}",
     ]
+    if accepted := accepted_losses.read(layout.accepted_losses):
+        lines.append(f"Losses accepted ({layout.accepted_losses.name}): {len(accepted)}")
+        lines += [f"  {loss}" for loss in accepted]
     lost = unsaved(stored, rows)
     if lost:
         lines.append(

@@ -4,12 +4,14 @@ import contextlib
 import dataclasses
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from tasks.errors import DamagedFile, DatabaseError, UnreadableRow
+from tasks.errors import DamagedFile, DatabaseError, ExportError, UnreadableFile, UnreadableRow
+from tasks.export_directory.directory_scan import unvouched_reason
 from tasks.export_directory.journal import Failed, Journal, Written
 from tasks.exporting.refresh import OlderTicks, merged
 from tasks.exporting.survey import Pending
@@ -36,13 +38,14 @@ BATCH_MARKETS = 200
 class Job:
     """All that an export needs to know.
 
-    promised: what the index says of each market file it has a row of; workers: how many processes export at once.
+    promise: what the fullest file of a market had, None where nobody knows of any; workers: how many processes export
+    at once.
     """
 
     server: Server
     layout: Layout
     density: Density
-    promised: Mapping[str, FileFacts]
+    promise: Callable[[str], FileFacts | None]
     workers: int = 1
     progress: Callable[[int, int], None] = lambda markets, ticks: None
 
@@ -116,7 +119,7 @@ def _batches(job: Job, markets: Sequence[Pending]) -> Iterator[list[Pending]]:
     batch: list[Pending] = []
     rows = 0.0
     for market in sorted(markets, key=lambda market: market.market_id):
-        held = job.promised.get(market.market_id)
+        held = job.promise(market.market_id)
         weight = job.density.rows(market.market_id) + (held.tick_records if held else 0)
         if batch and (rows + weight > SLICE_ROWS or len(batch) == BATCH_MARKETS):
             yield batch
@@ -128,7 +131,8 @@ def _batches(job: Job, markets: Sequence[Pending]) -> Iterator[list[Pending]]:
 
 
 def _read_batch(job: Job, reader: TickReader, batch: list[Pending]) -> Iterator[_Read]:
-    snapshot_us = reader.begin_snapshot()
+    # A file dated by a clock that is ahead would count as settled too early: the earlier of the two clocks counts.
+    snapshot_us = min(reader.begin_snapshot(), time.time_ns() // 1000)
     wanted = [market for market in batch if not market.empty]
     try:
         if len(batch) > 1:
@@ -173,16 +177,25 @@ def _more_readers(
 def _write_markets(job: Job, read: _Read) -> list[Failed]:
     """Write the files of a batch, merged over those that exist, and publish them together."""
     failures: list[Failed] = []
-    older = []
+    older, markets = [], []
     for position, market in enumerate(read.markets):
-        ticks = _older_ticks(job, market)
+        try:
+            market, ticks = _older_ticks(job, market)
+        except UnreadableFile as error:
+            failures.append(Failed(market.market_id, str(error)))
+            ticks = Ticks.empty()
         older.append(dataclasses.replace(ticks, market=np.full(len(ticks), position, np.int64)))
+        markets.append(market)
+    unreadable = {failed.market_id for failed in failures}
     ticks = read.ticks.merged_over(Ticks.concatenate(older))
-    edges = np.searchsorted(ticks.market, np.arange(len(read.markets) + 1))
+    edges = np.searchsorted(ticks.market, np.arange(len(markets) + 1))
     with contextlib.ExitStack() as unpublished:
         finished = []
-        for position, market in enumerate(read.markets):
-            writer = unpublished.enter_context(MarketWriter(job.layout.market_file(market.market_id), market.market_id))
+        for position, market in enumerate(markets):
+            if market.market_id in unreadable:
+                continue
+            path = job.layout.market_file(market.market_id)
+            writer = unpublished.enter_context(MarketWriter(path, market.market_id))
             writer.write(ticks[edges[position] : edges[position + 1]])
             finished.append((market, writer, *writer.finish(read.snapshot_us)))
         job.progress(0, len(ticks))
@@ -198,7 +211,8 @@ def _write_market(job: Job, read: _Read, reads: Iterator[_Read]) -> list[Failed]
 
     Raises DamagedFile where that file turns out to be damaged, after the last read of the market.
     """
-    market, failed, damage = read.markets[0], read.error, None
+    market, damage = read.markets[0], None
+    failed: ExportError | None = read.error
     older = OlderTicks(_sound_file(job, market))
     with MarketWriter(job.layout.market_file(market.market_id), market.market_id) as writer:
         while True:
@@ -210,6 +224,8 @@ def _write_market(job: Job, read: _Read, reads: Iterator[_Read]) -> list[Failed]
                         job.progress(0, len(ticks))
                 except DamagedFile as error:
                     damage = error
+                except UnreadableFile as error:
+                    failed = error
             if read.upper_us is None:
                 break
             read = next(reads)
@@ -224,30 +240,24 @@ def _write_market(job: Job, read: _Read, reads: Iterator[_Read]) -> list[Failed]
     return failures
 
 
-def _older_ticks(job: Job, market: Pending) -> Ticks:
-    """Return the ticks of the file that a small market has; none where there is none, or a damaged one."""
+def _older_ticks(job: Job, market: Pending) -> tuple[Pending, Ticks]:
+    """Return the ticks of the file that a small market has, none where there is none to build on; and the market, with
+    what is wrong with that file. Raises UnreadableFile."""
+    path = _sound_file(job, market)
     try:
-        path = _sound_file(job, market)
-        return Ticks.concatenate(list(market_file.read(path))) if path is not None else Ticks.empty()
+        return market, Ticks.concatenate(list(market_file.read(path))) if path is not None else Ticks.empty()
     except DamagedFile as error:
-        return _older_ticks(job, dataclasses.replace(market, damaged=str(error)))
+        return dataclasses.replace(market, damaged=str(error)), Ticks.empty()
+    except OSError as error:
+        raise UnreadableFile(f"{path}: cannot be read: {error.strerror}. Nothing was changed") from None
 
 
 def _sound_file(job: Job, market: Pending) -> Path | None:
-    """Return the file that the market has, if any; one that is damaged is moved aside first."""
-    path = job.layout.market_file(market.market_id)
-    if market.stat is None:
+    """Return the file that the market has, if it is one to build on: nothing is merged into a file that is damaged, or
+    not as we wrote it."""
+    if market.stat is None or market.damaged is not None or market.unvouched is not None and not market.accepted:
         return None
-    if market.damaged is not None:
-        aside = _set_aside(path)
-        _log.warning(
-            "Market %s: its file is damaged, kept as %s and exported again. %s",
-            market.market_id,
-            aside.name,
-            market.damaged,
-        )
-        return None
-    return path
+    return job.layout.market_file(market.market_id)
 
 
 def _set_aside(path: Path) -> Path:
@@ -263,23 +273,79 @@ def _set_aside(path: Path) -> Path:
 
 def _publish(job: Job, market: Pending, writer: MarketWriter, facts: FileFacts, stat: FileStat) -> list[Failed]:
     """Give a finished file its name, unless it would hide that ticks are gone."""
-    promised = job.promised.get(market.market_id)
-    lost = promised is not None and facts.tick_records < promised.tick_records
-    if facts.tick_records or market.empty and not lost and (market.damaged is None or promised is not None):
-        change = "new" if market.stat is None or market.damaged else "refreshed"
-        Journal(job.layout.journal_dir).written(
-            Written(market.market_id, change, stat.st_size, stat.st_mtime_ns, stat.st_ino, facts)
+    promised = job.promise(market.market_id)
+    if market.unvouched is not None and facts.checksum == market.unvouched.checksum:
+        return _vouch(job, market, facts)  # nobody had vouched for the file; the database does, to the last byte
+    if not market.accepted and (problem := _not_replaceable(job, market, promised, facts)):
+        return [Failed(market.market_id, problem)]
+    lost = promised is not None and facts.tick_records < promised.tick_records and not market.accepted
+    path = job.layout.market_file(market.market_id)
+    damage = market.damaged
+    if market.unvouched is not None and not market.accepted:
+        damage = unvouched_reason(job.layout, market.market_id)
+    if market.stat is not None and damage is not None:
+        aside = _set_aside(path)
+        _log.warning(
+            "Market %s: its file is damaged, kept as %s and exported again. %s", market.market_id, aside.name, damage
         )
-        writer.file.publish()
-        job.progress(1, 0)
-    elif not lost:
-        return [Failed(market.market_id, "its ticks are gone from the database, and no sound file holds them")]
+    if not facts.tick_records and (not market.empty or lost or market.accepted):
+        if market.accepted:
+            return []
+        return [
+            Failed(market.market_id, "its ticks are gone from the database, and no sound file holds them" + _WAY_OUT)
+        ]
+    change = "new" if market.stat is None or damage else "refreshed"
+    Journal(job.layout.journal_dir).written(
+        Written(market.market_id, change, stat.st_size, stat.st_mtime_ns, stat.st_ino, facts)
+    )
+    writer.file.publish()
+    job.progress(1, 0)
     if promised is not None and lost:
         return [
             Failed(
                 market.market_id,
-                f"the index promised {promised.tick_records} ticks, file and database together have"
-                f" {facts.tick_records}. Restore marketId={market.market_id} from an archive if you have one.",
+                f"it has had {promised.tick_records} ticks, file and database together have {facts.tick_records}"
+                + _WAY_OUT,
             )
         ]
+    return []
+
+
+#: What to do about ticks that nobody can give back.
+_WAY_OUT = (
+    ". Restore its file from a backup or an archive, and run again. If there is none, ExportMarket --accept-loss"
+    " accepts what is left."
+)
+
+
+def _not_replaceable(job: Job, market: Pending, promised: FileFacts | None, fresh: FileFacts) -> str | None:
+    """Return why a damaged or changed file must stay where it is: the database gives less than it may hold; None where
+    it gives all.
+
+    Nobody may know how many ticks a damaged file had. Then a fresh one must have as many as can still be read, and as
+    many bytes: the same ticks make the same file.
+    """
+    name, again = job.layout.file_path(market.market_id), f"the database gives {fresh.tick_records}"
+    if market.unvouched is not None:
+        needed = max(market.unvouched.tick_records, promised.tick_records if promised else 0)
+        if fresh.tick_records < needed:
+            reason = unvouched_reason(job.layout, market.market_id)
+            return f"{reason}. It is left as it is: it needs {needed} ticks, {again}{_WAY_OUT}"
+    elif market.damaged is not None and market.stat is not None and promised is None:
+        readable = market_file.readable_ticks(job.layout.market_file(market.market_id))
+        if fresh.tick_records < max(readable, 1) or fresh.size_bytes < market.stat.st_size:
+            return (
+                f"{name} is damaged, and nothing says how many ticks it had. It is left as it is: {readable} of its"
+                f" ticks can be read in {market.stat.st_size} bytes, {again} in {fresh.size_bytes} bytes{_WAY_OUT}"
+            )
+    return None
+
+
+def _vouch(job: Job, market: Pending, facts: FileFacts) -> list[Failed]:
+    """Record that the file that lies there is as the database makes it."""
+    stat = FileStat.of(os.stat(job.layout.market_file(market.market_id)))
+    Journal(job.layout.journal_dir).written(
+        Written(market.market_id, "refreshed", stat.st_size, stat.st_mtime_ns, stat.st_ino, facts)
+    )
+    job.progress(1, 0)
     return []

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tasks.errors import UnreadableFile
 from tasks.market_files import market_file
 from tasks.ticks.tick_arrays import Ticks
 
@@ -27,7 +28,7 @@ class OlderTicks:
         """
         parts, rows = [self._waiting], len(self._waiting)
         while not self._ended and rows < _PIECE_ROWS and not self._reaches(parts[-1], before_us):
-            batch = next(self._batches, None)
+            batch = self._next()
             if batch is None:
                 self._ended = True
             else:
@@ -47,7 +48,7 @@ class OlderTicks:
     def _take_message(self, moment: int, before_us: int | None) -> tuple[Ticks, int | None]:
         parts = [self._waiting]
         while not self._ended and int(parts[-1].publish_time[-1]) == moment:
-            batch = next(self._batches, None)
+            batch = self._next()
             self._ended = batch is None
             if batch is not None and len(batch):
                 parts.append(batch)
@@ -55,6 +56,12 @@ class OlderTicks:
         cut = int(np.searchsorted(ticks.publish_time, moment + 1))
         self._waiting = ticks[cut:]
         return ticks[:cut], moment + 1
+
+    def _next(self) -> Ticks | None:
+        try:
+            return next(self._batches, None)
+        except OSError as error:
+            raise UnreadableFile(f"{error.filename}: cannot be read: {error.strerror}. Nothing was changed") from None
 
     @staticmethod
     def _reaches(ticks: Ticks, before_us: int | None) -> bool:

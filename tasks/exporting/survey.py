@@ -2,10 +2,12 @@
 
 import dataclasses
 import itertools
+import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from tasks.errors import UsageError
 from tasks.export_directory.directory_scan import OnDisk
+from tasks.market_files.file_facts import FileFacts
 from tasks.postgres.database import LADDER, TRADED, Database, Table, ask_each
 from tasks.storage.atomic_files import FileStat
 from tasks.storage.layout import Layout, is_market_id
@@ -47,13 +49,16 @@ class Pending:
     """A market file to be made or refreshed.
 
     empty: the market has no ladder rows, so its file has no ticks; stat: of the file that lies there, None if there is
-    none; damaged: what is wrong with that file, None if it is sound.
+    none; damaged: what is wrong with that file, None if it is sound; unvouched: the facts of a file that can be read
+    but is not as we wrote it, None for any other; accepted: the operator accepts that ticks are lost.
     """
 
     market_id: str
     empty: bool = False
     stat: FileStat | None = None
     damaged: str | None = None
+    unvouched: FileFacts | None = None
+    accepted: bool = False
 
 
 def ask_database(
@@ -98,16 +103,21 @@ def _newest(database: Database, wanted: Iterable[tuple[Table, Sequence[str]]]) -
 
 
 def pending(stored: Stored, disk: OnDisk, settle_us: int, market_ids: Iterable[str]) -> Iterator[tuple[str, bool]]:
-    """Yield those markets whose file is missing, damaged, or does not hold the newest tick, settled; and whether its
-    file is empty.
+    """Yield those markets whose file is missing, damaged, below what it once had, dated in the future, or does not
+    hold the newest tick, settled; and whether its file is empty. A file that could not be read is left alone.
     """
+    now_ns = time.time_ns()
     for market_id in market_ids:
         newest, stat = stored.newest.get(market_id), disk.files.get(market_id)
-        if stat is None or market_id in disk.damaged:
+        if market_id in disk.unreadable:
+            continue
+        if stat is None or market_id not in disk.facts:
             yield market_id, newest is None
+        elif disk.is_below_promise(market_id):
+            yield market_id, newest is None and not disk.facts[market_id].tick_records
         elif newest is not None and (stored.has_ladder(market_id) or disk.facts[market_id].tick_records):
             last = disk.facts[market_id].last_tick
-            if last is None or last < newest or stat.st_mtime_ns < (newest + settle_us) * 1000:
+            if last is None or last < newest or not (newest + settle_us) * 1000 <= stat.st_mtime_ns <= now_ns:
                 yield market_id, False
 
 
@@ -115,7 +125,8 @@ def universe(stored: Stored, disk: OnDisk, include_markets_without_ticks: bool) 
     """Return every market that a file is wanted of: in the database, on disk, or promised by the index."""
     known = list(stored.with_ladder())
     known += (market_id for market_id in disk.files if not stored.has_ladder(market_id))
-    known += (market_id for market_id in disk.index if not stored.has_ladder(market_id) and market_id not in disk.files)
+    promised = disk.ledger.market_ids() if disk.ledger.exists else disk.index
+    known += (market_id for market_id in promised if not stored.has_ladder(market_id) and market_id not in disk.files)
     if include_markets_without_ticks:
         known = list({*known, *filter(is_market_id, stored.events)})
     return sorted(known)

@@ -50,6 +50,8 @@ class Jsonl(TextFormat):
                         explicit_schema=_PLAIN_SCHEMA, unexpected_field_behavior="error"
                     ),
                 )
+        except MemoryError:
+            raise
         except (pa.ArrowException, ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
             raise DamagedFile(f"{path}: not JSON lines of ticks: {str(error).splitlines()[0]}") from None
         for column in COLUMNS:

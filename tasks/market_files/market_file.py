@@ -1,5 +1,6 @@
 """Market files of every format: written from ticks in order, read back in order, inspected."""
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pyarrow as pa
 
 from tasks.errors import DamagedFile
 from tasks.market_files import formats
+from tasks.market_files.decoding import decoding, require_regular
 from tasks.market_files.file_facts import FileFacts, TickCounter
 from tasks.market_files.time_span import Span
 from tasks.storage.atomic_files import FileStat, NewFile
@@ -54,7 +56,7 @@ class MarketWriter:
 def read(path: Path, market: int = 0) -> Iterator[Ticks]:
     """Yield the ticks of a market file in their order, in batches of bounded size.
 
-    Raises DamagedFile where the file is not one that MarketWriter writes, FileNotFoundError where there is none.
+    Raises DamagedFile where its content is not what MarketWriter writes, and OSError where it cannot be read.
     """
     for batch in batches(path):
         yield Ticks.from_batch(batch, market)
@@ -62,19 +64,23 @@ def read(path: Path, market: int = 0) -> Iterator[Ticks]:
 
 def batches(path: Path) -> Iterator[pa.RecordBatch]:
     """Yield the rows of a market file in their order, in batches of bounded size. Raises as read() does."""
-    return formats.of(path).batches(path)
+    require_regular(path)
+    with decoding(path):
+        yield from formats.of(path).batches(path)
 
 
 def read_span(path: Path, market: int, span: Span, batch_rows: int) -> Iterator[Ticks]:
     """Yield the ticks of a market file that lie in a span, in their order, about so many at once.
 
-    Raises DamagedFile where what is read is no market file's, FileNotFoundError where there is none.
+    Raises DamagedFile where what is read is no market file's, and OSError where it cannot be read.
     """
-    for batch in formats.of(path).span_batches(path, span, batch_rows):
-        ticks = Ticks.from_batch(batch, market)
-        start, end = np.searchsorted(ticks.publish_time, [span.lower_us, span.upper_us])
-        if start < end:
-            yield ticks[start:end]
+    require_regular(path)
+    with decoding(path):
+        for batch in formats.of(path).span_batches(path, span, batch_rows):
+            ticks = Ticks.from_batch(batch, market)
+            start, end = np.searchsorted(ticks.publish_time, [span.lower_us, span.upper_us])
+            if start < end:
+                yield ticks[start:end]
 
 
 def estimate_rows(path: Path, facts: FileFacts, span: Span) -> float:
@@ -83,22 +89,32 @@ def estimate_rows(path: Path, facts: FileFacts, span: Span) -> float:
     """
     if span.share(facts) in (0, 1):
         return facts.tick_records * span.share(facts)
-    return formats.of(path).rows_between(path, facts, span)
+    require_regular(path)
+    with decoding(path):
+        return formats.of(path).rows_between(path, facts, span)
 
 
 def inspect(path: Path, market_id: str) -> FileFacts:
     """Read a whole market file and return its facts.
 
-    Raises DamagedFile where it is unreadable, out of order, or holds another market's ticks.
+    Raises DamagedFile where it cannot be decoded, is out of order, or holds another market's ticks; OSError where it
+    cannot be read.
     """
     counter = TickCounter()
     for batch in batches(path):
-        ids = batch.column("market_id").cast(pa.string()).unique().to_pylist()
-        if ids not in ([], [market_id]):
-            raise DamagedFile(f"{path}: holds market {ids[0]}, not {market_id}")
-        try:
+        with decoding(path):
+            ids = batch.column("market_id").cast(pa.string()).unique().to_pylist()
+            if ids not in ([], [market_id]):
+                raise DamagedFile(f"{path}: holds market {ids[0]}, not {market_id}")
             counter.add(Ticks.from_batch(batch))
-        except ValueError as error:
-            raise DamagedFile(f"{path}: {error}") from None
     with open(path, "rb") as file:
         return counter.facts(os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def readable_ticks(path: Path) -> int:
+    """Return how many ticks of a damaged market file can still be read, from its beginning. Raises OSError."""
+    count = 0
+    with contextlib.suppress(DamagedFile):
+        for batch in batches(path):
+            count += len(batch)
+    return count

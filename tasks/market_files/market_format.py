@@ -47,7 +47,8 @@ class MarketFormat(abc.ABC):
     def batches(self, path: Path) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a file in their order, in batches of bounded size, with the columns of schema.SCHEMA.
 
-        Raises DamagedFile where the file is not one that open() writes, FileNotFoundError where there is none.
+        Raises DamagedFile where the content is not what open() writes. Whatever else a decoder raises is taken for
+        that too (decoding.py), but for an OSError of the operating system.
         """
 
     @abc.abstractmethod

@@ -42,13 +42,13 @@ class Parquet(MarketFormat):
 
     def batches(self, path: Path) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a file in their order, in batches of bounded size. Raises as MarketFormat has it."""
-        with _readable(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             _require_schema(file, path)
             yield from file.iter_batches(_READ_ROWS, use_threads=False)
 
     def span_batches(self, path: Path, span: Span, batch_rows: int) -> Iterator[pa.RecordBatch]:
         """Yield the row groups of a file that can hold ticks of a span, without the columns that follow from others."""
-        with _readable(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             _require_schema(file, path)
             groups = [
                 number for number in range(file.num_row_groups) if _overlaps(file.metadata.row_group(number), span)
@@ -58,7 +58,7 @@ class Parquet(MarketFormat):
 
     def rows_between(self, path: Path, facts: FileFacts, span: Span) -> float:
         """Return how many ticks the row groups have that can hold ticks of a span: at most so many lie in it."""
-        with _readable(path), pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path) as file:
             groups = (file.metadata.row_group(number) for number in range(file.num_row_groups))
             return float(sum(group.num_rows for group in groups if _overlaps(group, span)))
 
@@ -168,17 +168,6 @@ def _open_parquet(file: NewFile) -> pq.ParquetWriter:
 def _require_schema(file: pq.ParquetFile, path: Path) -> None:
     if not file.schema_arrow.equals(SCHEMA):
         raise DamagedFile(f"{path}: its columns are not those of a tick")
-
-
-@contextlib.contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Turn Arrow's errors into DamagedFile."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowException, OSError) as error:
-        raise DamagedFile(f"{path}: not readable as Parquet: {str(error).splitlines()[0]}") from None
 
 
 def _overlaps(group: pq.RowGroupMetaData, span: Span) -> bool:

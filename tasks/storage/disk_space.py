@@ -12,6 +12,6 @@ def require_room(path: Path, size_bytes: float) -> None:
     free = shutil.disk_usage(path.parent).free
     if size_bytes > free:
         raise NoRoom(
-            f"{path} will take about {size_text(size_bytes)}, {path.parent} has {size_text(free)} free. Make room there,"
-            " or choose another --output-dir."
+            f"{path} will take about {size_text(size_bytes)}, {path.parent} has {size_text(free)} free. Make room"
+            " there, or choose another --output-dir."
         )

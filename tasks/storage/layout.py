@@ -90,6 +90,16 @@ class Layout:
         return self.output_dir / ".journal"
 
     @property
+    def ledger(self) -> Path:
+        """data_exports/tick_export/.ledger: what was written of each market; vouches when index.csv is gone"""
+        return self.output_dir / ".ledger"
+
+    @property
+    def accepted_losses(self) -> Path:
+        """data_exports/tick_export/accepted_losses.csv: losses that the operator has accepted"""
+        return self.output_dir / "accepted_losses.csv"
+
+    @property
     def index_checksum(self) -> Path:
         """data_exports/tick_export/.journal/index.sha256: of index.csv as it was written"""
         return self.journal_dir / "index.sha256"

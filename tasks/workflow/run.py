@@ -76,8 +76,13 @@ class Plan:
         """Return what is to be done for a market that waits, made anew each time: very many of them would take much
         memory.
         """
+        disk = self.disk
         return Pending(
-            market_id, self.pending[market_id], self.disk.files.get(market_id), self.disk.damaged.get(market_id)
+            market_id,
+            self.pending[market_id],
+            disk.files.get(market_id),
+            disk.damaged.get(market_id),
+            disk.unvouched.get(market_id),
         )
 
     def any_open(self, market_ids: Iterable[str]) -> bool:
@@ -91,8 +96,10 @@ class Plan:
         )
 
     def any_failed(self) -> bool:
-        """Tell whether a failure is recorded that nobody has reported yet: whoever is asked for all markets has to."""
-        return not self.pending.keys().isdisjoint(Journal(self.layout.journal_dir).all_failed())
+        """Tell whether there is a failure that nobody has reported yet: whoever is asked for all markets has to."""
+        return bool(self.disk.unreadable) or not self.pending.keys().isdisjoint(
+            Journal(self.layout.journal_dir).all_failed()
+        )
 
     def _is_written(self, market_id: str) -> bool:
         before = self.disk.files.get(market_id)
@@ -254,7 +261,7 @@ def _arranged(
         pending,
         tuple(large),
         {group: tuple(names) for group, names in groups.items()},
-        Job(Server.from_environment(), layout, density, disk.index.facts, core.workers, progress.count),
+        Job(Server.from_environment(), layout, density, disk.promise, core.workers, progress.count),
         progress,
         started_s,
     )

@@ -1,0 +1,205 @@
+"""The ledger: what was written of each market, and what must not be lost.
+
+A second witness beside index.csv. It vouches for the market files after the index is gone, edited or of another day, and
+it keeps what a market once had until its ticks are back or the operator accepts the loss. It is one binary file:
+
+    b"tick_export ledger 1\n", three sections, the SHA-256 of all before it
+    section: number of records (8 bytes), then of each: lengths of market id and record (1 and 2 bytes), both
+
+- files: stat and facts of each market file as it was when the index was written last;
+- promises: the facts of a market whose file has fewer ticks than it had, or is gone;
+- earlier: checksums of earlier versions of a file, so that one out of a backup is known to be ours.
+"""
+
+import dataclasses
+import hashlib
+import struct
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from tasks.export_directory.packed_records import Packed
+from tasks.market_files.file_facts import FileFacts
+from tasks.storage.atomic_files import FileStat, replacing
+
+_MAGIC = b"tick_export ledger 1\n"
+_COUNT = struct.Struct("<Q")
+_STAT_BYTES, _DIGEST_BYTES = 32, 32
+#: Size and times, which come first of what stat says.
+_TOUCHED_BYTES = 24
+#: Versions of a market file that are remembered; a market that is recorded for a month has about thirty.
+_EARLIER = 60
+
+
+class DamagedLedger(ValueError):
+    """The ledger is not as it was written."""
+
+
+class Kept(NamedTuple):
+    """A market file as it lay there: what stat said of it, and what it holds."""
+
+    stat: FileStat
+    facts: FileFacts
+
+    def packed(self) -> bytes:
+        """Return it as bytes."""
+        return self.stat.packed() + self.facts.packed()
+
+    @classmethod
+    def unpacked(cls, data: bytes) -> Self:
+        """Return what was packed."""
+        return cls(FileStat.unpacked(data[:_STAT_BYTES]), FileFacts.unpacked(data[_STAT_BYTES:]))
+
+
+class _Digests(NamedTuple):
+    """Checksums of earlier versions of a market file, the newest last."""
+
+    digests: bytes
+
+    def packed(self) -> bytes:
+        return self.digests
+
+    @classmethod
+    def unpacked(cls, data: bytes) -> Self:
+        return cls(data)
+
+
+@dataclasses.dataclass(frozen=True)
+class Ledger:
+    """What was written of each market. exists: False where there is no ledger (an export of version 0.1, a copy)."""
+
+    files: Packed[Kept] = dataclasses.field(default_factory=lambda: Packed(Kept))
+    promises: Packed[FileFacts] = dataclasses.field(default_factory=lambda: Packed(FileFacts))
+    earlier: Packed[_Digests] = dataclasses.field(default_factory=lambda: Packed(_Digests))
+    exists: bool = False
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Return the ledger; an empty one where there is no file. Raises DamagedLedger and OSError."""
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return cls()
+        body, digest = memoryview(content)[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
+        if not content.startswith(_MAGIC) or hashlib.sha256(body).digest() != digest:
+            raise DamagedLedger(f"{path}: it is not as the pipeline wrote it")
+        ledger = cls(exists=True)
+        position = len(_MAGIC)
+        for section in (ledger.files, ledger.promises, ledger.earlier):
+            position = _read_section(content, position, section)
+        return ledger
+
+    def vouch(self, market_id: str, stat: FileStat, facts: Packed[FileFacts]) -> bool:
+        """Put the facts of a market file among facts if it was not touched since; tell whether that is so.
+
+        The inode does not count: some file systems change it.
+        """
+        kept = self.files.packed_of(market_id) if market_id in self.files else b""
+        if kept[:_TOUCHED_BYTES] != stat.packed()[:_TOUCHED_BYTES]:
+            return False
+        facts.put_packed(market_id, kept[_STAT_BYTES:])
+        return True
+
+    def is_met(self, market_id: str, facts: Packed[FileFacts]) -> bool:
+        """Tell, at little cost, whether facts of a market's file are those of its promise."""
+        if market_id in self.promises or market_id not in self.files or market_id not in facts:
+            return False
+        return self.files.packed_of(market_id)[_STAT_BYTES:] == facts.packed_of(market_id)
+
+    def promise(self, market_id: str) -> FileFacts | None:
+        """Return the facts of the fullest file that the market has had; None where nothing was written."""
+        if market_id in self.promises:
+            return self.promises[market_id]
+        return self.files[market_id].facts if market_id in self.files else None
+
+    def market_ids(self) -> Iterator[str]:
+        """Yield every market of which something was written."""
+        yield from self.files
+        yield from (market_id for market_id in self.promises if market_id not in self.files)
+
+    def knows(self, market_id: str, checksum: str) -> bool:
+        """Tell whether we have written a file of this SHA-256 for the market."""
+        ours = {facts.checksum for facts in self._written(market_id)}
+        digest, known = bytes.fromhex(checksum), self.earlier.get(market_id)
+        return checksum in ours or known is not None and digest in _cut(known.digests)
+
+    def _written(self, market_id: str) -> Iterator[FileFacts]:
+        if market_id in self.files:
+            yield self.files[market_id].facts
+        if market_id in self.promises:
+            yield self.promises[market_id]
+
+    def after(self, stats: Mapping[str, FileStat], facts: Packed[FileFacts]) -> "Ledger":
+        """Return the ledger once these sound files lie there: what they have less than before stays promised."""
+        new = Ledger(exists=True)
+        for market_id in facts:
+            kept = Kept(stats[market_id], facts[market_id])
+            new.files[market_id] = kept
+        for market_id in {*self.market_ids(), *self.earlier}:
+            promised, now = self.promise(market_id), new.files.get(market_id)
+            if promised is not None and (now is None or now.facts.tick_records < promised.tick_records):
+                new.promises[market_id] = promised
+            known = self.earlier[market_id].digests if market_id in self.earlier else b""
+            for old in self._written(market_id):
+                digest = bytes.fromhex(old.checksum)
+                if (now is None or old.checksum != now.facts.checksum) and digest not in _cut(known):
+                    known += digest
+            if known:
+                new.earlier[market_id] = _Digests(known[-_EARLIER * _DIGEST_BYTES :])
+        return new
+
+    def promising(self, indexed: Packed[FileFacts]) -> "Ledger":
+        """Return the ledger; where there is none yet (an export of version 0.1), one that promises what the index says."""
+        return self if self.exists else Ledger(promises=indexed | Packed(FileFacts), exists=True)
+
+    def without(self, market_id: str) -> "Ledger":
+        """Return the ledger without what it promises of a market."""
+        new = dataclasses.replace(self, promises=self.promises | Packed(FileFacts), files=self.files | Packed(Kept))
+        for section in (new.promises, new.files):
+            if market_id in section:
+                del section[market_id]
+        return new
+
+    def write(self, path: Path) -> None:
+        """Write the ledger in place of the one that is there."""
+        sha256 = hashlib.sha256()
+        with replacing(path) as file:
+            for piece in self._pieces():
+                sha256.update(piece)
+                file.write(piece)
+            file.write(sha256.digest())
+
+    def _pieces(self) -> Iterator[bytes]:
+        yield _MAGIC
+        for section in (self.files, self.promises, self.earlier):
+            yield _COUNT.pack(len(section))
+            for market_id in sorted(section):
+                name, record = market_id.encode(), section.packed_of(market_id)
+                yield struct.pack("<BH", len(name), len(record)) + name + record
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Ledger) and (self.files, self.promises, self.earlier, self.exists) == (
+            other.files,
+            other.promises,
+            other.earlier,
+            other.exists,
+        )
+
+
+def _read_section(content: bytes, position: int, section: "Packed[Kept] | Packed[FileFacts] | Packed[_Digests]") -> int:
+    """Fill a section from where it begins in the content; return where the next one begins."""
+    (count,) = _COUNT.unpack_from(content, position)
+    position += _COUNT.size
+    for _ in range(count):
+        name_bytes, record_bytes = struct.unpack_from("<BH", content, position)
+        position += 3
+        name = content[position : position + name_bytes].decode()
+        position += name_bytes
+        section.put_packed(sys.intern(name), content[position : position + record_bytes])
+        position += record_bytes
+    return position
+
+
+def _cut(digests: bytes) -> set[bytes]:
+    return {digests[start : start + _DIGEST_BYTES] for start in range(0, len(digests), _DIGEST_BYTES)}

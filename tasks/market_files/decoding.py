@@ -1,0 +1,51 @@
+"""Reading a market file: what is wrong with its content, and what only keeps us from reading it."""
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from tasks.errors import DamagedFile
+
+
+@contextlib.contextmanager
+def decoding(path: Path) -> Iterator[None]:
+    """Turn whatever a decoder says of a file's content into DamagedFile.
+
+    What is no matter of content stays an OSError: an error of the operating system (no permission, too many open files,
+    an I/O error; it has an errno, a decoder's has none) and a lack of memory. The file may be sound then.
+    """
+    try:
+        yield
+    except DamagedFile:
+        raise
+    except MemoryError:
+        raise OSError(errno.ENOMEM, "too little memory to read it", str(path)) from None
+    except OSError as error:
+        if error.errno is None:
+            raise _damaged(path, error) from None
+        raise OSError(error.errno, error.strerror, error.filename or str(path)) from None
+    except Exception as error:  # pyarrow lets through what its decoders raise: UnicodeDecodeError, OverflowError …
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> DamagedFile:
+    what = next(iter(str(error).splitlines()), type(error).__name__)
+    return DamagedFile(f"{path}: not readable as {path.suffix.removeprefix('.')}: {what}")
+
+
+def require_regular(path: Path) -> None:
+    """Raise DamagedFile where a directory, a pipe or a link that leads nowhere has a market file's name.
+
+    To open a pipe would wait for whoever writes into it.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ELOOP) or not os.path.islink(path):
+            raise
+        raise DamagedFile(f"{path}: a link that leads nowhere") from None
+    if not stat.S_ISREG(mode):
+        raise DamagedFile(f"{path}: {'a directory' if stat.S_ISDIR(mode) else 'a pipe or a device'}, not a file")
