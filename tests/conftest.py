@@ -19,6 +19,11 @@ SCHEMA = (ROOT / "tasks" / "demo" / "source_schema.sql").read_text()
 _numbers = itertools.count()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add --walk."""
+    parser.addoption("--walk", action="store_true", help="flip every byte of a market file, not a seeded choice (hours)")
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[PostgresServer]:
     """A PostgreSQL server for the whole test run, with TCP and passwords."""

@@ -174,10 +174,12 @@ TOGETHER = ("rows", "runner", "price", "size", "publish_time", "received_time")
 #: nothing where it has not.
 TOGETHER_SETTINGS = "-c work_mem=64MB -c effective_io_concurrency=0"
 
-#: For the rest of a transaction, in which ticks follow: each page is looked at once, by a bitmap of those that have
-#: any, and not for every runner anew. The planner often expects that to be as good; it is a tenth slower. For the
-#: runners themselves it is the way.
-PAGE_BY_PAGE = "SELECT set_config('enable_indexscan', 'off', true)"
+#: Before ticks are read: a place to come back to where that fails, without losing the snapshot. And each page is looked
+#: at once, by a bitmap of those that have any, and not for every runner anew. The planner often expects that to be as
+#: good; it is a tenth slower. For the runners themselves it is the way.
+BEFORE_READ = "SAVEPOINT before_read; SELECT set_config('enable_indexscan', 'off', true)"
+AFTER_READ = "RELEASE SAVEPOINT before_read"
+AFTER_FAILED_READ = "ROLLBACK TO SAVEPOINT before_read; RELEASE SAVEPOINT before_read"
 
 #: What one session sees, and how another comes to see the same, as the first statement of its transaction.
 EXPORT_SNAPSHOT = "SELECT pg_export_snapshot()"

@@ -18,11 +18,13 @@ import psycopg2.extensions
 
 from tasks.errors import DatabaseError, UnreadableRow
 from tasks.postgres.database import (
+    AFTER_FAILED_READ,
+    AFTER_READ,
+    BEFORE_READ,
     CLOCK,
     EXPORT_SNAPSHOT,
     IMPORT_SNAPSHOT,
     KEEP_FREED_MEMORY,
-    PAGE_BY_PAGE,
     TOGETHER_SETTINGS,
     TickQuery,
     runner_query,
@@ -62,6 +64,7 @@ class TickReader:
 
     def __init__(self, server: Server) -> None:
         self._server = server
+        self._is_reading = False
         try:
             self._connection = psycopg2.connect(server.conninfo(TOGETHER_SETTINGS))
         except psycopg2.Error as error:
@@ -110,14 +113,26 @@ class TickReader:
         Raises TooManyRows when a table has more than limit rows, UnreadableRow for a row that is no tick, DatabaseError
         when the connection is lost.
         """
-        self._fetch(PAGE_BY_PAGE)
-        ladder, traded = tick_queries(rows.market_ids, selection_ids, rows.lower_us, rows.upper_us, limit + 1)
-        return Ticks.concatenate(
-            [
-                _ladder_ticks(self._rows(ladder, rows.market_ids, limit)),
-                _traded_ticks(self._rows(traded, rows.market_ids, limit)),
-            ]
-        )
+        with self._reading():
+            ladder, traded = tick_queries(rows.market_ids, selection_ids, rows.lower_us, rows.upper_us, limit + 1)
+            return Ticks.concatenate(
+                [
+                    _ladder_ticks(self._rows(ladder, rows.market_ids, limit)),
+                    _traded_ticks(self._rows(traded, rows.market_ids, limit)),
+                ]
+            )
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Keep the snapshot, whatever fails within: what is read next must be of the same moment."""
+        self._fetch(BEFORE_READ)
+        self._is_reading = True
+        try:
+            yield
+        finally:
+            if self._is_reading:  # no statement has failed
+                self._is_reading = False
+                self._fetch(AFTER_READ)
 
     def _rows(self, query: TickQuery, market_ids: Sequence[str], limit: int) -> "_Rows":
         answer = io.BytesIO()
@@ -148,10 +163,13 @@ class TickReader:
             raise UnreadableRow(one_line(error)) from None
 
     def _is_alive(self) -> bool:
+        """Tell whether the connection works, and make it ready for the next question."""
+        was_reading, self._is_reading = self._is_reading, False
         try:
-            self._connection.rollback()
+            if not was_reading:
+                self._connection.rollback()
             with self._connection.cursor() as cursor:
-                cursor.execute("SELECT 1")
+                cursor.execute(AFTER_FAILED_READ if was_reading else "SELECT 1")
         except psycopg2.Error:
             return False
         return True
