@@ -16,7 +16,7 @@ PUBLIC = {
     "BuildMetadata": "tasks.metadata",
     "ConsolidateDay": "tasks.consolidate",
     "ConsolidateAll": "tasks.consolidate",
-    "ConsolidateDayDirect": "tasks.consolidate",
+    "ConsolidateDayDirect": "tasks.consolidate_direct",
     "Archive": "tasks.archive",
     "VerifyExport": "tasks.verify",
 }

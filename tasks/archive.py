@@ -3,46 +3,30 @@
 import datetime
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import luigi
-from tqdm import tqdm
 
 from tasks.day_csv import export_source
 from tasks.delivery import archive_file
 from tasks.delivery.containers import KINDS
 from tasks.errors import DamagedFile
-from tasks.index import BuildIndex, raise_failed, take_failures
+from tasks.index import BuildIndex
 from tasks.metadata import BuildMetadata
 from tasks.storage.atomic_files import remove_leftovers
 from tasks.storage.layout import Layout
-from tasks.workflow import run
+from tasks.workflow import run_context
 from tasks.workflow.base_task import AllMarketsTask
+from tasks.workflow.exit_codes import determining
 from tasks.workflow.parameters import DayParameter, FormatParameter
-from tasks.workflow.progress import Progress
+from tasks.workflow.progress import ByteProgress
 
 _log = logging.getLogger("tick_export.archive")
 
 #: How often luigid is told how far the archive is.
 _SAY_S = 1.0
-
-
-class ByteProgress(Progress):
-    """Counts the bytes of an archive: each is written once and read back once."""
-
-    def __init__(self, expected_bytes: int) -> None:
-        super().__init__()
-        self.expect(1, 2 * expected_bytes)
-
-    @property
-    def text(self) -> str:
-        """The state in words: 1,200 of 2,400 MB written, 300 MB/s, about 00:04 left."""
-        done, expected = self._numbers[1], max(self._numbers[3], 1)
-        rate = done / max(time.monotonic() - self._started, 1e-3)
-        left = f", about {tqdm.format_interval(max(expected - done, 0) / rate)} left" if rate else ""
-        what, part = ("written", done) if done * 2 <= expected else ("read back", done - expected / 2)
-        return f"{part / 1e6:,.0f} of {expected / 2e6:,.0f} MB {what}, {rate / 1e6:,.0f} MB/s{left}"
 
 
 class ArchiveFormatParameter(FormatParameter):
@@ -60,7 +44,7 @@ class ArchiveFormatParameter(FormatParameter):
 
 def _today() -> datetime.date:
     """Return the UTC day on which this run began."""
-    return datetime.datetime.fromtimestamp(run.STARTED_S, datetime.UTC).date()
+    return datetime.datetime.fromtimestamp(run_context.current().started_s, datetime.UTC).date()
 
 
 class Archive(AllMarketsTask):
@@ -79,7 +63,7 @@ class Archive(AllMarketsTask):
     @property
     def archive(self) -> archive_file.Archive:
         """The archive to be made."""
-        with run.determining():
+        with determining():
             return archive_file.Archive.of(self.layout, self.date, self.archive_format)
 
     def requires(self) -> Any:
@@ -98,21 +82,23 @@ class Archive(AllMarketsTask):
         """The archive."""
         return self.archive.path
 
+    @property
+    def others_are(self) -> str:
+        """What became of the other markets where some failed."""
+        return "in the archive"
+
     def complete(self) -> bool:
         """Tell whether the archive was made from exactly the files that are there now."""
         if not self.offline and self.plan().any_failed() or not all(task.complete() for task in self.requires()):
             return False
-        with run.determining():
-            if self.offline:
-                export_source.indexed(self.layout)  # before the lock: it would make a directory that is not there
-            run.claim(self.layout)
+        with determining():
             try:
                 return self.archive.is_of(archive_file.members(self.layout)[0])
             except DamagedFile:
-                return False  # run() says what it is
+                return False  # work() says what it is
 
-    def run(self) -> None:
-        """Make the archive; fail, last of all, where markets could not be exported."""
+    def work(self) -> Mapping[str, str] | None:
+        """Make the archive; return why markets could not be exported."""
         archive = self.archive
         remove_leftovers(archive.path.parent)
         contents, inventory = archive_file.members(self.layout)
@@ -144,8 +130,7 @@ class Archive(AllMarketsTask):
         text = f"{archive.path}: {len(contents):,} files, {archive.path.stat().st_size:,} bytes, read back and compared"
         _log.info("%s.", text)
         self.say_done(text)
-        if not self.offline:
-            raise_failed(take_failures(self.plan()), "in the archive")
+        return None if self.offline else self.plan().failures()
 
 
 @Archive.event_handler(luigi.Event.DEPENDENCY_PRESENT)

@@ -1,74 +1,33 @@
 """The export of one day's markets: what ConsolidateDay needs of it, and no other market."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
 import luigi
-from luigi.parameter import ParameterVisibility
 
-from tasks.export import ExportMarket, ExportMarkets, pending_exports
+from tasks.export import MarketGroupExport, OneMarketExport, pending_exports
 from tasks.export_directory import directory_scan
-from tasks.market_files.time_span import Span
-from tasks.metadata import BuildMetadata
-from tasks.workflow import run
-from tasks.workflow.base_task import AllMarketsTask
-from tasks.workflow.parameters import DayParameter
-
-_log = logging.getLogger("tick_export.day")
+from tasks.metadata import SomeMarketsMetadata
+from tasks.workflow.base_task import DayMarketsTask
 
 
-class StoredTicks(luigi.ExternalTask):
-    """The ticks that a consolidation is asked for, in the database or in market files."""
-
-    when = luigi.Parameter(description="UTC day, or ever")
-    missing = luigi.Parameter(
-        significant=False, visibility=ParameterVisibility.PRIVATE, description="what to say if there are none"
-    )
-    exist = luigi.BoolParameter(significant=False, visibility=ParameterVisibility.PRIVATE)
-
-    def complete(self) -> bool:
-        """Tell whether there are any."""
-        if not self.exist:
-            _log.error("%s", self.missing)
-        return bool(self.exist)
-
-
-class OfDay(AllMarketsTask):
-    """A task on the markets with ticks on one UTC day."""
-
-    date = DayParameter(description="UTC day, such as 2024-01-15")
-
-    def plan(self) -> run.Plan:
-        """Return the plan for the day's markets."""
-        return run.plan_day(self.layout, self.date, allow_other_database=self.allow_other_database)
-
-    def day_market_ids(self) -> list[str]:
-        """Return the markets that the database has ticks of on that day."""
-        return sorted(self.plan().stored.newest)
-
-    def kept_market_ids(self) -> list[str]:
-        """Return the markets whose files reach over that day."""
-        span = Span.of_day(self.date)
-        return sorted(market_id for market_id, facts in self.plan().disk.facts.items() if span.share(facts))
-
-
-class ExportDayMarket(OfDay, ExportMarket):
+class ExportDayMarket(DayMarketsTask, OneMarketExport):
     """Export one large market that has ticks on the day."""
 
 
-class ExportDayMarkets(OfDay, ExportMarkets):
+class ExportDayMarkets(DayMarketsTask, MarketGroupExport):
     """Export a group of small markets that have ticks on the day."""
 
 
-class BuildDayMetadata(OfDay, BuildMetadata):
+class BuildDayMetadata(DayMarketsTask, SomeMarketsMetadata):
     """Write the metadata of the markets with ticks on the day."""
 
-    def _market_ids(self) -> list[str]:
+    def market_ids(self) -> list[str]:
+        """Return the markets that the database has ticks of on that day, and those whose files reach over it."""
         return sorted({*self.day_market_ids(), *self.kept_market_ids()})
 
 
-class IndexDay(OfDay):
+class IndexDay(DayMarketsTask):
     """Merge the markets with ticks on the day into index.csv."""
 
     def requires(self) -> Any:
@@ -95,7 +54,7 @@ class IndexDay(OfDay):
             market_id in rows and rows[market_id] == plan.disk.index.get(market_id) for market_id in markets
         )
 
-    def run(self) -> None:
+    def work(self) -> None:
         """Write the index: of what lies there, and what it said before of files that are damaged or gone."""
         layout = self.layout
         disk = directory_scan.look_at_disk(layout, directory_scan.list_files(layout))

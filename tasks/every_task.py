@@ -4,7 +4,9 @@ import importlib
 
 import tasks
 from tasks.workflow.configuration import load_configuration
+from tasks.workflow.run_worker import use_run_worker
 
 for module in sorted({*tasks.PUBLIC.values()}):
     importlib.import_module(module)
 load_configuration()
+use_run_worker()

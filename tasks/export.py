@@ -1,5 +1,6 @@
 """ExportMarket, and ExportMarkets for the many small ones."""
 
+import abc
 import dataclasses
 import logging
 import time
@@ -14,10 +15,11 @@ from tasks.export_directory import accepted_losses
 from tasks.export_directory.journal import Failed
 from tasks.exporting.market_export import Job, export
 from tasks.ticks.value_text import time_text
-from tasks.workflow import run
-from tasks.workflow.base_task import AllMarketsTask
+from tasks.workflow import plan, run_context
+from tasks.workflow.base_task import AllMarketsTask, DayMarketsTask, ExportTask
 from tasks.workflow.exit_codes import EXIT_FAILED, EXIT_USAGE, stop
 from tasks.workflow.parameters import MarketIdParameter
+from tasks.workflow.plan import Plan
 
 _log = logging.getLogger("tick_export.export")
 
@@ -37,18 +39,26 @@ class StoredMarket(luigi.ExternalTask):
         return bool(self.exists)
 
 
-class _Export(AllMarketsTask):
+class SomeMarketsExport(ExportTask):
     """Exports what is pending of some markets of a plan."""
 
     accepts_losses = False
 
+    @abc.abstractmethod
+    def plan(self) -> Plan:
+        """Return the plan that the markets are part of."""
+
+    @abc.abstractmethod
     def market_ids(self) -> tuple[str, ...]:
         """Return the markets to be exported."""
-        raise NotImplementedError
 
     def complete(self) -> bool:
         """Tell whether none of the markets waits any more."""
         return not self.plan().any_open(self.market_ids())
+
+    def work(self) -> None:
+        """Export the markets; those that fail are recorded, stop no other, and are reported at the end of the run."""
+        self.export()
 
     def export(self) -> list[Failed]:
         """Export the markets that wait; return those that failed."""
@@ -85,10 +95,37 @@ class _Export(AllMarketsTask):
         return self.layout.markets_dir
 
 
-class ExportMarket(_Export):
-    """Export one market to markets/marketId=<id>.<format>, or refresh its file with what is new in the database."""
+class OneMarketExport(SomeMarketsExport):
+    """Exports one market of a plan."""
 
     market_id = MarketIdParameter(description="Betfair market id, such as 1.200806927")
+
+    @property
+    def priority(self) -> int:  # type: ignore[override]  # Luigi's documentation makes a property of it, its class an attribute
+        """Large markets first, so that the last one does not run alone."""
+        return 100 + round(self.plan().job.density.rows(self.market_id))
+
+    def market_ids(self) -> tuple[str, ...]:
+        """Return the one market."""
+        return (self.market_id,)
+
+    def output(self) -> luigi.LocalTarget:
+        """Return the market file."""
+        return luigi.LocalTarget(str(self.layout.market_file(self.market_id)))
+
+    @property
+    def result(self) -> Path:
+        """The market file."""
+        return self.layout.market_file(self.market_id)
+
+
+class ExportMarket(OneMarketExport):
+    """Export one market to markets/marketId=<id>.<format>, or refresh its file with what is new in the database.
+
+    In a run over all markets it is part of their plan, and leaves a failure to the task that was asked for. Asked for
+    by itself it has a plan of its own, and fails.
+    """
+
     refresh = luigi.BoolParameter(
         default=False, description="read the market again and merge it into the file even if that is complete"
     )
@@ -99,31 +136,26 @@ class ExportMarket(_Export):
             " recorded in accepted_losses.csv"
         ),
     )
-    in_bulk = luigi.BoolParameter(
-        default=False,
-        significant=False,
-        visibility=ParameterVisibility.PRIVATE,
-        description="leave a failure to ExportAll, which reports all of them at its end",
-    )
 
-    def plan(self) -> run.Plan:
-        """Return the plan of all markets if this is part of it, otherwise one for this market alone."""
+    def plan(self) -> Plan:
+        """Return the plan that the run has for this market among others, otherwise one for this market alone."""
         if self.offline:
             stop("ExportMarket reads the database: it cannot be --offline.", EXIT_USAGE)
-        if self.in_bulk:
-            return super().plan()
-        return run.plan(
-            self.layout, market_id=self.market_id, refresh=self.refresh, allow_other_database=self.allow_other_database
+        return self._plan_of_many or run_context.current().once(
+            plan.plan_market, self.layout, self.market_id, self.refresh, self.allow_other_database
         )
 
     @property
-    def priority(self) -> int:  # type: ignore[override]  # Luigi's documentation makes a property of it, its class an attribute
-        """Large markets first, so that the last one does not run alone."""
-        return 100 + round(self.plan().job.density.rows(self.market_id)) if self.in_bulk else 0
-
-    def market_ids(self) -> tuple[str, ...]:
-        """Return the one market."""
-        return (self.market_id,)
+    def _plan_of_many(self) -> Plan | None:
+        plans = run_context.current().found(Plan)
+        return next(
+            (
+                plan
+                for plan in plans
+                if not plan.is_of_one and plan.layout == self.layout and self.market_id in plan.pending
+            ),
+            None,
+        )
 
     @property
     def accepts_losses(self) -> bool:  # type: ignore[override]
@@ -152,15 +184,19 @@ class ExportMarket(_Export):
 
     def requires(self) -> Any:
         """Return the market in the database."""
-        return StoredMarket(market_id=self.market_id, exists=self.is_known()) if not self.in_bulk else []
+        return [] if self._plan_of_many else StoredMarket(market_id=self.market_id, exists=self.is_known())
 
     def complete(self) -> bool:
         """Tell whether the file is undamaged and holds the newest tick, settled."""
         return self.is_known() and self.loss_to_accept() is None and super().complete()
 
-    def output(self) -> luigi.LocalTarget:
-        """Return the market file."""
-        return luigi.LocalTarget(str(self.layout.market_file(self.market_id)))
+    def work(self) -> None:
+        """Export the market."""
+        if reason := self.loss_to_accept():
+            self._accept(reason)
+        failures = self.export()
+        if failures and not self._plan_of_many:
+            raise MarketFailed(f"Market {failures[0].market_id}: {failures[0].reason}")
 
     def _accept(self, reason: str) -> None:
         disk = self.plan().disk
@@ -176,22 +212,9 @@ class ExportMarket(_Export):
             self.layout.accepted_losses.name,
         )
 
-    @property
-    def result(self) -> Path:
-        """The market file."""
-        return self.layout.market_file(self.market_id)
 
-    def run(self) -> None:
-        """Export the market."""
-        if reason := self.loss_to_accept():
-            self._accept(reason)
-        failures = self.export()
-        if failures and not self.in_bulk:
-            raise MarketFailed(f"Market {failures[0].market_id}: {failures[0].reason}")
-
-
-class ExportMarkets(_Export):
-    """Export a group of small markets together."""
+class MarketGroupExport(SomeMarketsExport):
+    """Exports a group of small markets of a plan together."""
 
     group = luigi.IntParameter(description="number of the group")
 
@@ -199,15 +222,17 @@ class ExportMarkets(_Export):
         """Return the group's markets that were not complete at the start of the run."""
         return self.plan().groups.get(self.group, ())
 
-    def run(self) -> None:
-        """Export the group; markets that fail are recorded and do not stop the others."""
-        self.export()
+
+class ExportMarkets(AllMarketsTask, MarketGroupExport):
+    """Export a group of small markets together."""
 
 
 def pending_exports(
-    task: AllMarketsTask, one: type[ExportMarket] = ExportMarket, many: type[ExportMarkets] = ExportMarkets
+    task: AllMarketsTask | DayMarketsTask,
+    one: type[OneMarketExport] = ExportMarket,
+    many: type[MarketGroupExport] = ExportMarkets,
 ) -> list[luigi.Task]:
     """Return the tasks, of two classes, that export what is missing or out of date, large markets first."""
     plan = task.plan()
-    large = [task.clone(one, market_id=market_id, in_bulk=True) for market_id in plan.large]
+    large = [task.clone(one, market_id=market_id) for market_id in plan.large]
     return large + [task.clone(many, group=group) for group in sorted(plan.groups)]

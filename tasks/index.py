@@ -2,39 +2,21 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import luigi
 
-from tasks.errors import SomeMarketsFailed
 from tasks.export import pending_exports
 from tasks.export_directory import directory_scan
-from tasks.export_directory.journal import Journal
 from tasks.exporting import execution_report
 from tasks.metadata import BuildMetadata
 from tasks.storage.atomic_files import replacing
-from tasks.workflow import run
 from tasks.workflow.base_task import AllMarketsTask
+from tasks.workflow.exit_codes import determining
 
 _log = logging.getLogger("tick_export.index")
-
-
-def take_failures(plan: run.Plan) -> dict[str, str]:
-    """Return why markets could not be exported, and forget it."""
-    journal = Journal(plan.layout.journal_dir)
-    failed = execution_report.failures(plan.stored, plan.disk, journal)
-    journal.clear("failed")
-    return failed
-
-
-def raise_failed(failed: dict[str, str], others: str) -> None:
-    """Raise SomeMarketsFailed where markets failed; others: what became of the rest."""
-    if failed:
-        named = "; ".join(f"{market_id!r}: {reason}" for market_id, reason in sorted(failed.items())[:3])
-        raise SomeMarketsFailed(
-            f"{len(failed)} markets failed ({named}{' …' if len(failed) > 3 else ''}), all others are {others}."
-        )
 
 
 class BuildIndex(AllMarketsTask):
@@ -64,29 +46,30 @@ class BuildIndex(AllMarketsTask):
             return False
         disk = plan.disk
         if plan.pending:
-            with run.determining():
+            with determining():
                 disk = directory_scan.look_at_disk(self.layout, directory_scan.list_files(self.layout))
         return directory_scan.is_indexed(self.layout, disk, plan.stored.events)
 
-    def run(self) -> None:
-        """Write the report, then the index."""
+    @property
+    def others_are(self) -> str:
+        """What became of the other markets where some failed."""
+        return "indexed"
+
+    def work(self) -> Mapping[str, str] | None:
+        """Write the report, then the index; return what is wrong with market files."""
         plan, layout = self.plan(), self.layout
-        layout.output_dir.mkdir(parents=True, exist_ok=True)
         disk = directory_scan.look_at_disk(layout, directory_scan.list_files(layout))
         rows = directory_scan.index_rows(layout, disk, plan.stored.events)
-        text = execution_report.execution_report(
-            layout, rows, plan.stored, disk, Journal(layout.journal_dir), time.time() - plan.started_s
-        )
+        failed = plan.failures(disk)
+        text = execution_report.execution_report(layout, rows, plan.stored, disk, failed, time.time() - plan.started_s)
         for line in text.splitlines():
             _log.info("%s", line)
         with replacing(layout.execution_report) as file:
             file.write(text.encode())
         directory_scan.publish_index(layout, disk, rows)
         self.say_done(f"index.csv: {len(rows):,} market files")
-        if problems := disk.not_ours(layout):  # no consumer shall take the index for whole
-            raise_failed(
-                problems | execution_report.failures(plan.stored, disk, Journal(layout.journal_dir)), "indexed"
-            )
+        problems = disk.not_ours(layout)  # no consumer shall take the index for whole
+        return problems | failed if problems else None
 
 
 class ExportAll(AllMarketsTask):
@@ -106,12 +89,17 @@ class ExportAll(AllMarketsTask):
         """Tell whether everything is exported, indexed and described."""
         return not self.plan().any_failed() and all(task.complete() for task in self.requires())
 
-    def run(self) -> None:
-        """Fail, last of all, where markets failed."""
+    @property
+    def others_are(self) -> str:
+        """What became of the other markets where some failed."""
+        return f"exported and indexed. See {self.layout.execution_report}"
+
+    def work(self) -> Mapping[str, str]:
+        """Return the markets that failed: all else is done."""
         plan = self.plan()
-        failed = take_failures(plan)
+        failed = plan.failures()
         self.say_done(f"Market files written: {len(plan.pending) - len(failed):,}, markets failed: {len(failed):,}")
-        raise_failed(failed, f"exported and indexed. See {self.layout.execution_report}")
+        return failed
 
 
 @ExportAll.event_handler(luigi.Event.DEPENDENCY_PRESENT)

@@ -1,45 +1,59 @@
 """BuildMetadata."""
 
+import abc
 import logging
 
 from tasks.export_directory.metadata_json import MetadataFiles
 from tasks.postgres.database import Database
-from tasks.workflow import run
-from tasks.workflow.base_task import AllMarketsTask
+from tasks.workflow import findings, run_context
+from tasks.workflow.base_task import ExportTask
+from tasks.workflow.exit_codes import determining
 
 _log = logging.getLogger("tick_export.metadata")
 
 
-class BuildMetadata(AllMarketsTask):
-    """Write markets/marketId=<id>_metadata.json for every market with ticks, wherever it does not say what the database
-    says."""
+class SomeMarketsMetadata(ExportTask):
+    """Writes the metadata of some markets, wherever it does not say what the database says."""
 
-    def _market_ids(self) -> list[str]:
-        plan = self.plan()
-        stored = plan.stored
-        kept = (
-            market_id
-            for market_id, facts in plan.disk.facts.items()
-            if facts.tick_records and not stored.has_ladder(market_id)
-        )
-        return sorted([*stored.with_ladder(), *kept])
+    @abc.abstractmethod
+    def market_ids(self) -> list[str]:
+        """Return the markets, sorted."""
 
     def complete(self) -> bool:
         """Tell whether every metadata file says what the database says; without a database, there is nothing to do."""
         if self.offline:
             return True
-        market_ids = self._market_ids()
-        with run.determining(), Database(run.server()) as database:
-            return MetadataFiles(database, self.layout, market_ids).are_current()
+        market_ids = self.market_ids()
+        with determining(), Database(findings.server()) as database:
+            files = MetadataFiles(database, self.layout, market_ids)
+            is_complete = files.are_current()
+        if is_complete:
+            run_context.current().at_end(files.remember)
+        return is_complete
 
-    def run(self) -> None:
+    def work(self) -> None:
         """Write what is missing or has changed."""
         layout = self.layout
         layout.markets_dir.mkdir(parents=True, exist_ok=True)
         written = 0
-        with Database(run.server()) as database:
-            for count in MetadataFiles(database, layout, self._market_ids()).write():
+        with Database(findings.server()) as database:
+            for count in MetadataFiles(database, layout, self.market_ids()).write():
                 written += count
                 self.say(f"{written:,} metadata files written")
         _log.info("%d metadata files written.", written)
         self.say_done(f"{written:,} metadata files written")
+
+
+class BuildMetadata(SomeMarketsMetadata):
+    """Write markets/marketId=<id>_metadata.json for every market with ticks, wherever it does not say what the database
+    says."""
+
+    def market_ids(self) -> list[str]:
+        """Return the markets with ticks, in the database or in a file."""
+        found = run_context.current().once(findings.look_at_all, self.layout, self.allow_other_database)
+        kept = (
+            market_id
+            for market_id, facts in found.disk.facts.items()
+            if facts.tick_records and not found.stored.has_ladder(market_id)
+        )
+        return sorted([*found.stored.with_ladder(), *kept])

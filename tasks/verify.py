@@ -13,8 +13,9 @@ from tasks.storage.atomic_files import replacing
 from tasks.storage.layout import Layout
 from tasks.verification import directory_check
 from tasks.verification.export_check import verify
-from tasks.workflow import run
+from tasks.workflow import findings
 from tasks.workflow.base_task import ExportTask
+from tasks.workflow.exit_codes import determining
 from tasks.workflow.progress import Progress
 from tasks.workflow.settings import tick_export
 
@@ -43,14 +44,13 @@ class VerifyExport(ExportTask):
 
     def complete(self) -> bool:
         """Return False: this always runs."""
-        with run.determining():
+        with determining():
             export_source.require_export(self.layout)
-            run.claim(self.layout)
             if not self.offline:
-                Database(run.server()).close()
+                Database(findings.server()).close()
         return False
 
-    def run(self) -> None:
+    def work(self) -> None:
         """Compare everything, write the report, fail where something differs."""
         layout = self.layout
         progress = Progress()
@@ -64,7 +64,7 @@ class VerifyExport(ExportTask):
         if self.offline:
             verdict = verify(layout, None, 0, self.export_metadata, count)
         else:
-            with Database(run.server()) as database:
+            with Database(findings.server()) as database:
                 verdict = verify(layout, database, tick_export().settle_us, self.export_metadata, count)
         for difference in verdict.differences[:_LOGGED]:
             _log.error("%s", difference)

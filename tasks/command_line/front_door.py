@@ -11,7 +11,7 @@ from luigi.task_register import Register
 import tasks
 from tasks.command_line.nightly import nightly
 from tasks.market_files import formats
-from tasks.workflow import run
+from tasks.workflow import directory_lock
 from tasks.workflow.configuration import ROOT
 from tasks.workflow.exit_codes import DEBUG_VARIABLE, EXIT_INTERRUPTED, EXIT_USAGE, stop
 from tasks.workflow.interrupts import make_sure_of_interrupts
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> None:
     try:
         sys.exit(_run(rest[0], rest[1:]))
     except KeyboardInterrupt:
-        run.clear_up()
+        directory_lock.clear_up()
         print("Interrupted. What is finished stays; the next run goes on from there.", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
 

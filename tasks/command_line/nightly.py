@@ -15,8 +15,8 @@ from tasks.day_csv import consolidation_report
 from tasks.market_files import formats
 from tasks.postgres.database import Database
 from tasks.storage.layout import Layout
-from tasks.workflow import run
-from tasks.workflow.exit_codes import EXIT_ALREADY_RUNNING, EXIT_MISSING_DATA, EXIT_USAGE, stop
+from tasks.workflow import findings, run_context
+from tasks.workflow.exit_codes import EXIT_ALREADY_RUNNING, EXIT_MISSING_DATA, EXIT_USAGE, determining, stop
 from tasks.workflow.outcome import parsed, run_task
 
 _log = logging.getLogger("tick_export.nightly")
@@ -63,17 +63,17 @@ def nightly(arguments: Sequence[str]) -> int:
             )
         layout = task.layout
         try:
-            run.claim(layout)
+            task.claim()
         except luigi.interface.PidLockAlreadyTakenExit:
             return EXIT_ALREADY_RUNNING
-        with run.determining(), Database(run.server()):
+        with determining(), Database(findings.server()):
             pass  # a database that is down is told once, not once a day
     missed = days_missing(layout, yesterday, catch_up)
     before = yesterday - datetime.timedelta(days=1)
     codes = {}
     for date in sorted({*missed, before, yesterday}):
         _log.info("%s (UTC)%s:", date, "" if date == yesterday else ", missed" if date in missed else ", once more")
-        run.look_again()
+        run_context.begin()
         codes[date] = run_task(_TASK, [*options, "--date", str(date)])
         if codes[date] == EXIT_USAGE:
             return EXIT_USAGE

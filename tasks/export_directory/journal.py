@@ -5,6 +5,7 @@ without losing anything but the time to read a file again.
 """
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -49,7 +50,7 @@ class Journal:
 
     def failed(self, market: Failed) -> None:
         """Record a failure."""
-        self._append("failed", market._asdict())
+        self._append("failed", market._asdict() | {"at_s": time.time()})
 
     def _append(self, kind: str, record: dict[str, Any]) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
@@ -60,9 +61,10 @@ class Journal:
         """Yield all records of written files, those of one market in the order in which they were made."""
         return self._records("written", lambda record: Written(**record | {"facts": FileFacts(**record["facts"])}))
 
-    def all_failed(self) -> dict[str, str]:
-        """Return the reason of each failure by market."""
-        return dict(self._records("failed", lambda record: Failed(**record)))
+    def failed_since(self, moment_s: float) -> dict[str, str]:
+        """Return the reason of each failure since a moment, seconds since 1970, by market. Reading forgets none."""
+        records = self._records("failed", lambda record: (float(record.pop("at_s")), Failed(**record)))
+        return dict(failed for at_s, failed in records if at_s >= moment_s)
 
     def _records(self, kind: str, made_of: Callable[[dict[str, Any]], Record]) -> Iterator[Record]:
         for path in sorted(self._directory.glob(f"{kind}.*.jsonl"), key=lambda path: path.stat().st_mtime_ns):

@@ -85,10 +85,11 @@ class MetadataFiles:
 
     def are_current(self) -> bool:
         """Tell whether every file says what the database says."""
-        if next(self._changes(), None) is not None:
-            return False
+        return next(self._changes(), None) is None
+
+    def remember(self) -> None:
+        """Write down what was found out, so that a file that nobody touches need not be read again."""
         self._described.save()
-        return True
 
     def write(self) -> Iterator[int]:
         """Write the files that do not, many together; yield how many were written each time."""

@@ -1,6 +1,6 @@
 """execution_report.txt: what an export is, what the run did, and what needs attention."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from tasks.export_directory import accepted_losses
 from tasks.export_directory.directory_scan import OnDisk
@@ -20,13 +20,13 @@ def refused(market_ids: Iterable[str]) -> dict[str, str]:
     }
 
 
-def failures(stored: Stored, disk: OnDisk, journal: Journal) -> dict[str, str]:
-    """Return why each market failed in this run."""
+def known_failures(stored: Stored, disk: OnDisk) -> dict[str, str]:
+    """Return what is wrong with markets before any is exported."""
     unreadable = {
         market_id: f"{reason}. Nothing was changed: mend the cause (permissions, limits, the disk) and run again."
         for market_id, reason in disk.unreadable.items()
     }
-    return refused(stored.refused) | unreadable | journal.all_failed()
+    return refused(stored.refused) | unreadable
 
 
 def unsaved(stored: Stored, rows: Index) -> list[str]:
@@ -48,13 +48,13 @@ def counts(facts: Collection[FileFacts]) -> list[str]:
 
 
 def execution_report(
-    layout: Layout, rows: Index, stored: Stored, disk: OnDisk, journal: Journal, duration_s: float
+    layout: Layout, rows: Index, stored: Stored, disk: OnDisk, failed: Mapping[str, str], duration_s: float
 ) -> str:
-    """Return the report of a run that leaves these rows in the index."""
+    """Return the report of a run that leaves these rows in the index. failed: why markets could not be exported."""
     facts = rows.facts.values()
     is_new = {
         record.market_id: record.change == "new"
-        for record in journal.all_written()
+        for record in Journal(layout.journal_dir).all_written()
         if record.market_id in disk.files and record.is_of(disk.files[record.market_id])
     }
     new = sum(is_new.values())
@@ -63,7 +63,6 @@ def execution_report(
         for market_id in rows
         if stored.newest and not stored.has_ladder(market_id) and rows.facts[market_id].tick_records
     }
-    failed = failures(stored, disk, journal)
     ticks_written = sum(rows.facts[market_id].tick_records for market_id in is_new)
     first = min((fact.first_tick for fact in facts if fact.first_tick is not None), default=None)
     last = max((fact.last_tick for fact in facts if fact.last_tick is not None), default=None)

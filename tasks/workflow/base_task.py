@@ -1,22 +1,31 @@
-"""What all tasks share: the common parameters."""
+"""What every task is made of, and what tasks can be on: all markets, one UTC day."""
 
+import abc
 import urllib.parse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import final
 
 import luigi
 from luigi.parameter import ParameterVisibility
 
-from tasks.errors import ExportError, told
+from tasks.errors import ExportError, SomeMarketsFailed, told
 from tasks.market_files import formats
+from tasks.market_files.time_span import Span
 from tasks.storage.layout import Layout
-from tasks.workflow import run
+from tasks.workflow import directory_lock, plan, run_context
 from tasks.workflow.exit_codes import is_debug
-from tasks.workflow.parameters import FormatParameter, SwitchParameter
+from tasks.workflow.parameters import DayParameter, FormatParameter, SwitchParameter
+from tasks.workflow.plan import Plan
 from tasks.workflow.settings import tick_export
 
 
 class ExportTask(luigi.Task):
-    """A task on one output directory."""
+    """A task on one output directory: the template of all others.
+
+    A task says what it needs (requires), what it makes (output, result), whether that is as it should be (complete) and
+    how to make it (work). These only look, except work(): run() claims the directory for it and reports its failures.
+    """
 
     output_dir = luigi.Parameter(
         default="data_exports/tick_export", description="directory of the export; made if it does not exist"
@@ -49,6 +58,35 @@ class ExportTask(luigi.Task):
     def result(self) -> Path:
         """What luigid links to when the task is done: its report, or else what it writes."""
         return self.layout.output_dir
+
+    @property
+    def others_are(self) -> str:
+        """What became of the other markets where some failed, for the error's text."""
+        return "done"
+
+    @abc.abstractmethod
+    def work(self) -> Mapping[str, str] | None:
+        """Make what the task is for; return why markets could not be part of it, if some could not."""
+
+    @final
+    def run(self) -> None:
+        """Claim the directory, do the work and, last of all, fail where markets failed."""
+        self.claim()
+        if failed := self.work():
+            named = "; ".join(f"{market_id!r}: {reason}" for market_id, reason in sorted(failed.items())[:3])
+            raise SomeMarketsFailed(
+                f"{len(failed)} markets failed ({named}{' …' if len(failed) > 3 else ''}), all others are"
+                f" {self.others_are}."
+            )
+
+    @final
+    def claim(self, make: bool = True) -> None:
+        """Keep other runs out of the output directory until this process ends; make: also if it has to be made."""
+        layout = Layout(Path(self.output_dir).absolute())
+        if make or layout.output_dir.is_dir():
+            directory_lock.claim(layout)
+        else:
+            directory_lock.require_place(layout)
 
     def on_failure(self, exception: BaseException) -> str:
         """Return what luigid and e-mails say of a failure: an expected one in its one line, a fault of ours with its
@@ -87,8 +125,36 @@ class AllMarketsTask(ExportTask):
         default=False, description="give the markets of public.markets without ticks an empty file and an index row"
     )
 
-    def plan(self) -> run.Plan:
-        """Return what is known of database and disk, found out once a process."""
+    def plan(self) -> Plan:
+        """Return what is to be exported, found out once per run."""
+        run = run_context.current()
         if self.offline:
-            return run.plan_offline(self.layout)
-        return run.plan(self.layout, self.include_markets_without_ticks, allow_other_database=self.allow_other_database)
+            return run.once(plan.plan_offline, self.layout)
+        return run.once(plan.plan_all, self.layout, self.include_markets_without_ticks, self.allow_other_database)
+
+
+class DayTask(ExportTask):
+    """A task on one UTC day."""
+
+    date = DayParameter(description="UTC day, such as 2024-01-15")
+
+    @property
+    def span(self) -> Span:
+        """The day as a span of time."""
+        return Span.of_day(self.date)
+
+
+class DayMarketsTask(DayTask):
+    """A task on the markets with ticks on one UTC day."""
+
+    def plan(self) -> Plan:
+        """Return what of the day's markets is to be exported, found out once per run."""
+        return run_context.current().once(plan.plan_day, self.layout, self.date, self.allow_other_database)
+
+    def day_market_ids(self) -> list[str]:
+        """Return the markets that the database has ticks of on that day."""
+        return sorted(self.plan().stored.newest)
+
+    def kept_market_ids(self) -> list[str]:
+        """Return the markets whose files reach over that day."""
+        return sorted(market_id for market_id, facts in self.plan().disk.facts.items() if self.span.share(facts))

@@ -1,11 +1,13 @@
 """How a process of the pipeline ends: its exit codes, and the one line before a wrong end."""
 
+import contextlib
 import os
 import sys
 import traceback
+from collections.abc import Iterator
 from typing import NoReturn
 
-from tasks.errors import EXIT_FAILED, EXIT_UNDETERMINED, EXIT_UNEXPECTED, EXIT_USAGE
+from tasks.errors import EXIT_FAILED, EXIT_UNDETERMINED, EXIT_UNEXPECTED, EXIT_USAGE, ExportError, is_full_disk, told
 
 __all__ = ["EXIT_FAILED", "EXIT_UNDETERMINED", "EXIT_UNEXPECTED", "EXIT_USAGE"]
 
@@ -29,3 +31,21 @@ def stop(message: str, code: int) -> NoReturn:
         traceback.print_exc()
     print(f"error: {message}", file=sys.stderr)
     raise SystemExit(code)
+
+
+@contextlib.contextmanager
+def determining() -> Iterator[None]:
+    """Turn what goes wrong before the first task starts into one line and the exit code for it."""
+    try:
+        yield
+    except ExportError as error:
+        stop(told(error), error.exit_code)
+    except OSError as error:
+        stop(
+            (
+                told(error)
+                if is_full_disk(error)
+                else f"{error.filename or 'The disk'}: {error.strerror or error}. Mend it and start again."
+            ),
+            EXIT_FAILED,
+        )

@@ -15,7 +15,7 @@ from luigi.retcodes import run_with_retcodes
 from luigi.setup_logging import InterfaceLogging
 from luigi.task_register import Register
 
-from tasks.workflow import run
+from tasks.workflow import run_context
 from tasks.workflow.exit_codes import EXIT_ALREADY_RUNNING, EXIT_NOT_RUN, EXIT_USAGE, stop
 
 _log = logging.getLogger("tick_export.outcome")
@@ -78,7 +78,9 @@ def parsed(name: str, options: Sequence[str]) -> Iterator[Any]:
     """Give the task that a command line means, with logging and Luigi's settings as in its run. Wrong options end the
     process with 2.
     """
-    with CmdlineParser.global_instance(["--module", "tasks", name, *options]) as parser:
+    arguments = ["--module", "tasks", name, *options]
+    _check(name, arguments)
+    with CmdlineParser.global_instance(arguments) as parser:
         InterfaceLogging.setup(luigi.interface.core())
         yield parser.get_task_obj()
 
@@ -90,7 +92,7 @@ def _has_luigid(arguments: list[str]) -> bool:
 
 def _is_complete(arguments: list[str]) -> bool:
     """Tell whether the task is complete by now, whoever did it, and have the next run look anew."""
-    run.look_again()
+    run_context.begin()
     Register.clear_instance_cache()  # a task keeps what it has found out
     with CmdlineParser.global_instance(arguments) as parser:
         return bool(parser.get_task_obj().complete())

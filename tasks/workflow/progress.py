@@ -68,3 +68,44 @@ class Progress:
             sys.stderr.flush()
         else:
             _log.info("%s", self.text)
+
+
+class RowProgress(Progress):
+    """Counts the rows and slices of one consolidation."""
+
+    def __init__(self, expected_rows: float) -> None:
+        super().__init__()
+        self.expect(1, expected_rows)
+        self._slices = 0
+
+    def count_slice(self, rows: int) -> None:
+        """Count a finished slice of so many rows."""
+        self._slices += 1
+        self.count(0, rows)
+
+    @property
+    def text(self) -> str:
+        """The state in words: 1,200,000 of about 2,400,000 rows, 8 slices, 900,000 rows/s, about 00:01 left."""
+        rows, expected = self._numbers[1], self._numbers[3]
+        rate = rows / max(time.monotonic() - self._started, 1e-3)
+        left = f", about {tqdm.format_interval(max(expected - rows, 0) / rate)} left" if rate else ""
+        return (
+            f"{rows:,.0f} of about {max(expected, rows):,.0f} rows, {self._slices:,} slices, {rate:,.0f} rows/s{left}"
+        )
+
+
+class ByteProgress(Progress):
+    """Counts the bytes of an archive: each is written once and read back once."""
+
+    def __init__(self, expected_bytes: int) -> None:
+        super().__init__()
+        self.expect(1, 2 * expected_bytes)
+
+    @property
+    def text(self) -> str:
+        """The state in words: 1,200 of 2,400 MB written, 300 MB/s, about 00:04 left."""
+        done, expected = self._numbers[1], max(self._numbers[3], 1)
+        rate = done / max(time.monotonic() - self._started, 1e-3)
+        left = f", about {tqdm.format_interval(max(expected - done, 0) / rate)} left" if rate else ""
+        what, part = ("written", done) if done * 2 <= expected else ("read back", done - expected / 2)
+        return f"{part / 1e6:,.0f} of {expected / 2e6:,.0f} MB {what}, {rate / 1e6:,.0f} MB/s{left}"

@@ -20,7 +20,7 @@ import pytest
 from tasks.demo.load import load
 from tasks.demo.recording import Recording
 from tasks.storage.layout import Layout
-from tasks.workflow import run
+from tasks.workflow import plan
 from tasks.workflow.base_task import link
 from tests.conftest import ROOT, Pipeline, new_source
 
@@ -83,7 +83,7 @@ def test_two_workers_split_200_markets_and_export_none_twice(server, luigid, tmp
     assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
     assert len(seen) == len({name for name, _ in seen}), "a market file was replaced: exported twice"
     workers = [error.count("done    ExportMarket") for error in errors]
-    assert all(workers) and sum(workers) == run.GROUPS, workers
+    assert all(workers) and sum(workers) == plan.GROUPS, workers
     alone = Pipeline(tmp_path / "alone", source.environment)
     assert alone.run("ExportAll").returncode == 0
     assert pipeline.files() == alone.files()

@@ -12,6 +12,7 @@ import sys
 import filelock
 import pytest
 
+import tasks.every_task  # noqa: F401  (Luigi knows the tasks that are loaded)
 from tasks.command_line.nightly import nightly
 from tests.conftest import ROOT, Pipeline, Source, new_source
 

@@ -1,0 +1,74 @@
+"""ConsolidateDayDirect."""
+
+import datetime
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import luigi
+
+from tasks.csv_task import DayCsvTask, StoredTicks
+from tasks.day_csv.database_source import DatabaseSource, Runners, runners_between
+from tasks.errors import UnreadableMarket
+from tasks.exporting import execution_report
+from tasks.market_files.time_span import Span
+from tasks.postgres.database import Database
+from tasks.workflow import findings, run_context
+from tasks.workflow.exit_codes import EXIT_USAGE, determining, stop
+
+_log = logging.getLogger("tick_export.consolidate")
+
+
+class ConsolidateDayDirect(DayCsvTask):
+    """Write one UTC day straight from the database as one sorted CSV, the same bytes as ConsolidateDay, without an
+    export.
+    """
+
+    output_dir = luigi.Parameter(
+        default="data_exports/direct", description="directory of CSV and report; made if it does not exist"
+    )
+
+    def requires(self) -> Any:
+        """Return the day's ticks in the database."""
+        return StoredTicks(
+            when=str(self.date),
+            missing=(
+                f"The database has no ticks on {self.date} (UTC). Check --date and POSTGRES_DB. If the platform has"
+                " dropped that day, an export made before may still have it: try ConsolidateDay."
+            ),
+            exist=bool(self._runners().selections),
+        )
+
+    def complete(self) -> bool:
+        """Return False: this always runs. Stop where the day is not over."""
+        self.require_over()
+        if self.offline:
+            stop(
+                "ConsolidateDayDirect reads the database: --offline makes no sense with it. Use ConsolidateDay"
+                " --offline.",
+                EXIT_USAGE,
+            )
+        return False
+
+    def work(self) -> Mapping[str, str]:
+        """Write the day; begin again without a market that cannot be read, and return why if there was one."""
+        runners = self._runners()
+        failed = execution_report.refused(runners.refused)
+        while selections := {name: found for name, found in runners.selections.items() if name not in failed}:
+            wanted = self.wanted(failed)
+            try:
+                with DatabaseSource(findings.server(), wanted.span, selections) as source:
+                    self.consolidate(wanted, source)
+                break
+            except UnreadableMarket as error:
+                _log.warning("%s. Beginning again without it.", error)
+                failed[error.market_id] = str(error)
+        return failed
+
+    def _runners(self) -> Runners:
+        return run_context.current().once(_find_runners, self.date)
+
+
+def _find_runners(date: datetime.date) -> Runners:
+    with determining(), Database(findings.server()) as database:
+        return runners_between(database, Span.of_day(date))

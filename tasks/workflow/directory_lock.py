@@ -1,0 +1,76 @@
+"""One run at a time in an output directory, and what killed or interrupted processes leave there."""
+
+import errno
+import logging
+import multiprocessing
+import os
+from pathlib import Path
+from typing import NoReturn
+
+import filelock
+import luigi.interface
+
+from tasks.export_directory.journal import Journal
+from tasks.storage.atomic_files import remove_leftovers
+from tasks.storage.layout import Layout
+from tasks.workflow import run_context
+from tasks.workflow.exit_codes import EXIT_FAILED, stop
+
+_log = logging.getLogger("tick_export.run")
+
+#: The directories that this process, or the one that it was forked from, has claimed. Locks are held until it ends.
+_claimed: dict[Path, tuple[Layout, filelock.BaseFileLock | None]] = {}
+
+
+def claim(layout: Layout) -> None:
+    """Make the output directory, and keep other runs out of it until this process ends; exit 10 if one is in.
+
+    Workers of one luigid share a directory without a lock: it hands no task out twice.
+    """
+    if layout.output_dir in _claimed:
+        return
+    alone = luigi.interface.core().local_scheduler
+    lock = filelock.FileLock(layout.lock)
+    try:
+        layout.output_dir.mkdir(parents=True, exist_ok=True)
+        if alone:
+            lock.acquire(timeout=0)
+    except filelock.Timeout:
+        _log.error("Another run works in %s. Wait until it has ended, then start again.", layout.output_dir)
+        raise luigi.interface.PidLockAlreadyTakenExit() from None
+    except OSError as error:
+        _refuse(layout, error.errno or errno.EIO)
+    if alone:
+        Journal(layout.journal_dir).forget_before(run_context.current().started_s)
+    _claimed[layout.output_dir] = layout, lock if alone else None
+    for directory in layout.directories:
+        if removed := remove_leftovers(directory):
+            _log.info(
+                "Removed what a killed process had left in %s: %d files (%s ...).", directory, len(removed), removed[0]
+            )
+
+
+def require_place(layout: Layout) -> None:
+    """Stop with one line where the output directory, which is not there, could not be made."""
+    place = next(parent for parent in layout.output_dir.parents if os.path.lexists(parent))
+    if not place.is_dir():
+        _refuse(layout, errno.ENOTDIR)
+    if not os.access(place, os.W_OK | os.X_OK):
+        _refuse(layout, errno.EACCES)
+
+
+def _refuse(layout: Layout, number: int) -> NoReturn:
+    stop(
+        f"Cannot write to {layout.output_dir}: {os.strerror(number)}. Mend its permissions or choose another"
+        " --output-dir.",
+        EXIT_FAILED,
+    )
+
+
+def clear_up() -> None:
+    """Remove what this process, interrupted, and its workers leave unfinished."""
+    for worker in multiprocessing.active_children():
+        worker.join()
+    for layout, _ in _claimed.values():
+        for directory in layout.directories:
+            remove_leftovers(directory, finished_here=True)

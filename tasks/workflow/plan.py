@@ -1,0 +1,176 @@
+"""What a run is to export: the markets that wait, the large ones one by one, the others in groups."""
+
+import dataclasses
+import datetime
+import logging
+import os
+import zlib
+from collections.abc import Iterable
+
+import luigi.interface
+
+from tasks.export_directory.directory_scan import OnDisk
+from tasks.export_directory.journal import Journal
+from tasks.exporting import execution_report, survey
+from tasks.exporting.market_export import Job
+from tasks.exporting.survey import Pending, Stored
+from tasks.postgres.database import Database
+from tasks.postgres.density import Density
+from tasks.postgres.server import Server
+from tasks.storage.layout import Layout
+from tasks.workflow import findings, run_context
+from tasks.workflow.exit_codes import determining
+from tasks.workflow.findings import Findings
+from tasks.workflow.progress import Progress
+from tasks.workflow.settings import tick_export
+
+_log = logging.getLogger("tick_export.run")
+
+#: Small markets are exported in groups by a checksum of their id: under luigid in so many, the same in every process
+#: whatever is missing; by itself a run makes two per worker. A task more costs 0.1 s of processor time: Luigi, a
+#: process, a connection.
+GROUPS = 8
+_GROUPS_PER_WORKER = 2
+#: A market of more rows gets a task of its own.
+ALONE_ROWS = 300_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is to be exported.
+
+    stored, disk: what was found of the markets; pending: the markets that wait, and whether the file of each will be
+    empty; large: those with a task of their own, the largest first; groups: the others by the number of their group;
+    is_of_one: whether it is for a market that was asked for by itself.
+    """
+
+    stored: Stored
+    disk: OnDisk
+    pending: dict[str, bool]
+    large: tuple[str, ...]
+    groups: dict[int, tuple[str, ...]]
+    job: Job
+    progress: Progress
+    started_s: float
+    is_of_one: bool
+
+    @property
+    def layout(self) -> Layout:
+        """Where the files are."""
+        return self.job.layout
+
+    def market(self, market_id: str) -> Pending:
+        """Return what is to be done for a market that waits, made when it is asked for: very many of them would take
+        much memory.
+        """
+        disk = self.disk
+        return Pending(
+            market_id,
+            self.pending[market_id],
+            disk.files.get(market_id),
+            disk.damaged.get(market_id),
+            disk.unvouched.get(market_id),
+        )
+
+    def any_open(self, market_ids: Iterable[str]) -> bool:
+        """Tell whether one of the markets still waits: neither written since the plan was made nor recorded as
+        failed.
+        """
+        failed = self._failed()
+        return any(
+            market_id in self.pending and market_id not in failed and not self._is_written(market_id)
+            for market_id in market_ids
+        )
+
+    def any_failed(self) -> bool:
+        """Tell whether a market of this plan has failed in this run, or its file cannot be read."""
+        return bool(self.disk.unreadable) or not self.pending.keys().isdisjoint(self._failed())
+
+    def failures(self, disk: OnDisk | None = None) -> dict[str, str]:
+        """Return why markets could not be exported in this run: whoever is asked for them has to report it.
+
+        disk: what was found of it, if it was looked at again since the plan was made.
+        """
+        return execution_report.known_failures(self.stored, disk or self.disk) | self._failed()
+
+    def _failed(self) -> dict[str, str]:
+        return Journal(self.layout.journal_dir).failed_since(run_context.current().started_s)
+
+    def _is_written(self, market_id: str) -> bool:
+        before = self.disk.files.get(market_id)
+        try:
+            now = os.stat(self.layout.market_file(market_id))
+        except OSError:  # or a link that leads nowhere
+            return False
+        return before is None or (now.st_ino, now.st_mtime_ns) != (before.st_ino, before.st_mtime_ns)
+
+
+def plan_all(layout: Layout, include_markets_without_ticks: bool, allow_other_database: bool) -> Plan:
+    """Plan the export of all markets."""
+    found = run_context.current().once(findings.look_at_all, layout, allow_other_database)
+    if include_markets_without_ticks:
+        stored = found.stored
+        found = dataclasses.replace(
+            found, stored=dataclasses.replace(stored, refused=stored.with_refused(stored.events))
+        )
+    return _planned(found, survey.universe(found.stored, found.disk, include_markets_without_ticks))
+
+
+def plan_day(layout: Layout, date: datetime.date, allow_other_database: bool) -> Plan:
+    """Plan the export of the markets with ticks on a UTC day."""
+    found = run_context.current().once(findings.look_at_day, layout, date, allow_other_database)
+    return _planned(found, found.market_ids or ())
+
+
+def plan_market(layout: Layout, market_id: str, refresh: bool, allow_other_database: bool) -> Plan:
+    """Plan the export of one market; refresh: even if its file is complete."""
+    found = run_context.current().once(findings.look_at_market, layout, market_id, allow_other_database)
+    return _planned(found, [market_id], refresh, is_of_one=True)
+
+
+def plan_offline(layout: Layout) -> Plan:
+    """Plan to export nothing, of an export that is taken as it lies."""
+    return _planned(run_context.current().once(findings.look_offline, layout), ())
+
+
+def _planned(found: Findings, market_ids: Iterable[str], refresh: bool = False, is_of_one: bool = False) -> Plan:
+    pending = dict(survey.pending(found.stored, found.disk, tick_export().settle_us, market_ids))
+    if refresh:
+        pending |= {market_id: False for market_id in market_ids if market_id in found.disk.files.keys() - pending}
+    density = Density()
+    if pending:
+        with determining(), Database(findings.server()) as database:
+            density = Density.sampled(database, pending)
+    core = luigi.interface.core()
+    large = [market_id for market_id in pending if density.rows(market_id) > ALONE_ROWS]
+    small = [market_id for market_id in pending if density.rows(market_id) <= ALONE_ROWS]
+    groups = _grouped(small, _GROUPS_PER_WORKER * core.workers if core.local_scheduler else GROUPS)
+    progress = Progress()
+    progress.expect(len(pending), density.total_rows())
+    _log.info(
+        "%d markets in the database, %d market files, %d to export (%d large ones, the others in %d groups).",
+        sum(1 for _ in found.stored.with_ladder()),
+        len(found.disk.files),
+        len(pending),
+        len(large),
+        len(groups),
+    )
+    return Plan(
+        found.stored,
+        found.disk,
+        pending,
+        tuple(sorted(large, key=density.rows, reverse=True)),
+        groups,
+        Job(Server.from_environment(), found.layout, density, found.disk.promise, core.workers, progress.count),
+        progress,
+        found.started_s,
+        is_of_one=is_of_one,
+    )
+
+
+def _grouped(market_ids: Iterable[str], number: int) -> dict[int, tuple[str, ...]]:
+    """Return markets in at most so many groups, each by a checksum of its id."""
+    groups: dict[int, list[str]] = {}
+    for market_id in market_ids:
+        groups.setdefault(zlib.crc32(market_id.encode()) % number, []).append(market_id)
+    return {group: tuple(names) for group, names in groups.items()}

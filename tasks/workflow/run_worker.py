@@ -1,0 +1,45 @@
+"""The worker of a run: it claims the output directory, so that no task has to."""
+
+from typing import Any
+
+import luigi.interface
+from luigi.worker import Worker
+
+from tasks.workflow import run_context
+from tasks.workflow.base_task import ExportTask
+
+
+class RunWorker(Worker):
+    """Luigi's worker, in the place where it has its own lock (no_lock in luigi.cfg): around all that a run does.
+
+    A directory that is there is claimed before anybody looks at it, one that is not before the first task runs: what
+    ends before that (no connection, no such export) makes none.
+    """
+
+    def add(self, task: Any, multiprocess: bool = False, processes: int = 0) -> bool:
+        """Schedule a task and what it needs."""
+        if isinstance(task, ExportTask):
+            task.claim(make=False)
+        return bool(super().add(task, multiprocess, processes))
+
+    def _run_task(self, task_id: str) -> None:
+        task = self._scheduled_tasks[task_id]
+        if isinstance(task, ExportTask):
+            task.claim()  # before the fork: the lock is the run's, not a worker process's
+        super()._run_task(task_id)
+
+    def run(self) -> bool:
+        """Run everything that is scheduled."""
+        done = bool(super().run())
+        run_context.current().end()
+        return done
+
+
+class _Factory(luigi.interface._WorkerSchedulerFactory):
+    def create_worker(self, scheduler: Any, worker_processes: int, assistant: bool = False) -> RunWorker:
+        return RunWorker(scheduler=scheduler, worker_processes=worker_processes, assistant=assistant)
+
+
+def use_run_worker() -> None:
+    """Have Luigi's command line make this worker: it has no public way to choose one."""
+    luigi.interface._WorkerSchedulerFactory = _Factory  # type: ignore[misc]
