@@ -8,6 +8,7 @@ ExportError                 told to the operator in one line; exit code 30 unles
 ├── UnreadableRow           a row in the database that no tick can be made of
 ├── UnreadableMarket        a market with such a row
 ├── UnreadableIndex         index.csv is not one that BuildIndex has made
+├── DamagedLedger           the ledger of what was written is not as it was written
 ├── DamagedFile             a file whose content is wrong
 ├── UnreadableFile          a file that cannot be read now, whatever its content
 ├── NoRoom                  the disk has no room for what would be written
@@ -72,6 +73,10 @@ class UnreadableMarket(ExportError):
 
 class UnreadableIndex(ExportError):
     """index.csv is not one that BuildIndex has made."""
+
+
+class DamagedLedger(ExportError):
+    """The ledger of what was written is not as it was written."""
 
 
 class DamagedFile(ExportError):

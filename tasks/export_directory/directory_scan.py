@@ -9,11 +9,11 @@ import sys
 import time
 from collections.abc import Mapping
 
-from tasks.errors import DamagedFile, UnreadableIndex, UsageError
+from tasks.errors import DamagedFile, DamagedLedger, UnreadableIndex, UsageError
 from tasks.export_directory import index_csv, metadata_json
 from tasks.export_directory.index_csv import Index
 from tasks.export_directory.journal import Journal
-from tasks.export_directory.ledger import DamagedLedger, Ledger
+from tasks.export_directory.ledger import Ledger
 from tasks.export_directory.packed_records import Packed
 from tasks.market_files import formats, market_file
 from tasks.market_files.file_facts import FileFacts

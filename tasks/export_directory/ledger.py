@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from tasks.errors import DamagedLedger
 from tasks.export_directory.packed_records import Packed
 from tasks.market_files.file_facts import FileFacts
 from tasks.storage.atomic_files import FileStat, replacing
@@ -30,10 +31,6 @@ _STAT_BYTES, _DIGEST_BYTES = 32, 32
 _TOUCHED_BYTES = 24
 #: Versions of a market file that are remembered; a market that is recorded for a month has about thirty.
 _EARLIER = 60
-
-
-class DamagedLedger(ValueError):
-    """The ledger is not as it was written."""
 
 
 class Kept(NamedTuple):
