@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from tasks.market_files.file_facts import FileFacts
-from tasks.storage.atomic_files import FileStat, process_name
+from tasks.storage.atomic_files import FileStat, process_name, without_following
 
 Record = TypeVar("Record")
 
@@ -54,7 +54,8 @@ class Journal:
 
     def _append(self, kind: str, record: dict[str, Any]) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
-        with open(self._directory / f"{kind}.{process_name()}.jsonl", "a", encoding="utf-8") as file:
+        path = self._directory / f"{kind}.{process_name()}.jsonl"
+        with open(path, "a", encoding="utf-8", opener=without_following) as file:
             file.write(json.dumps(record) + "\n")
 
     def all_written(self) -> Iterator[Written]:

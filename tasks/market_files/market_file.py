@@ -64,9 +64,10 @@ def read(path: Path, market: int = 0) -> Iterator[Ticks]:
 
 def batches(path: Path) -> Iterator[pa.RecordBatch]:
     """Yield the rows of a market file in their order, in batches of bounded size. Raises as read() does."""
+    market_format = formats.of(path)
     require_regular(path)
     with decoding(path):
-        yield from formats.of(path).batches(path)
+        yield from market_format.batches(path)
 
 
 def read_span(path: Path, market: int, span: Span, batch_rows: int) -> Iterator[Ticks]:

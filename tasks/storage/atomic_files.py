@@ -2,12 +2,15 @@
 
 import concurrent.futures
 import contextlib
+import functools
 import hashlib
 import os
 import re
+import secrets
 import socket
 import struct
 import time
+import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -15,8 +18,7 @@ from typing import Any, NamedTuple, Self
 
 import psutil
 
-_HOST = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname()) or "host"
-_LEFTOVER = re.compile(r"\..+\.(?P<host>[A-Za-z0-9-]+)\.(?P<pid>[0-9]+)\.tmp", re.DOTALL)
+_LEFTOVER = re.compile(r"\..+\.(?P<host>[A-Za-z0-9-]+)\.(?P<pid>[0-9]+)(\.r[0-9a-f]+)?\.tmp", re.DOTALL)
 _DAY_S = 86_400
 _CLOCK_SLACK_S = 60.0  # start times of processes are kept relative to a boot time of whole seconds
 _FLUSHES_AT_ONCE = 32
@@ -46,9 +48,29 @@ class FileStat(NamedTuple):
         return FileStat(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
 
 
+@functools.cache
+def _host() -> str:
+    """Return who can tell whether a process of ours still works: this host since it was started, or this container.
+
+    Two containers can have one name, and the same process ids; what tells them apart is the kernel's: the id of its
+    start, and the name space of process ids.
+    """
+    name = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname()) or "host"
+    try:
+        apart = Path("/proc/sys/kernel/random/boot_id").read_text() + os.readlink("/proc/self/ns/pid")
+    except OSError:  # not Linux
+        apart = f"{uuid.getnode()} {psutil.boot_time():.0f}"
+    return f"{name}-{hashlib.sha256(apart.encode()).hexdigest()[:8]}"
+
+
 def process_name() -> str:
-    """Return host and process as they stand in temporary names: netbet-1.4711."""
-    return f"{_HOST}.{os.getpid()}"
+    """Return host and process as they stand in temporary names: netbet-1-3fc82a0e.4711."""
+    return f"{_host()}.{os.getpid()}"
+
+
+def without_following(path: str, flags: int) -> int:
+    """Open a file as open() does, but through no symbolic link. For its opener."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
 
 
 class NewFile:
@@ -62,8 +84,10 @@ class NewFile:
         self.path = path
         self.size_bytes = 0
         self._sha256 = hashlib.sha256()
-        self.temporary = path.with_name(f".{path.name}.{process_name()}.tmp")
-        self._file = open(self.temporary, "wb")
+        # A name that nobody can guess, of a file that was not there: whoever may write into the directory must not have
+        # us write elsewhere through a link.
+        self.temporary = path.with_name(f".{path.name}.{process_name()}.r{secrets.token_hex(6)}.tmp")
+        self._file = open(self.temporary, "xb", opener=without_following)
 
     def write(self, data: Any) -> int:
         """Append bytes or an Arrow buffer; return how many bytes."""
@@ -153,7 +177,8 @@ def _flush_to_disk(path: Path) -> None:
 
 
 def remove_leftovers(directory: Path, finished_here: bool = False) -> list[str]:
-    """Remove temporary files whose process is dead on this host, or that are a day old; return their names.
+    """Remove temporary files whose process is dead on this host (in this container), or that are a day old; return
+    their names.
 
     finished_here: this process writes none any more, so its own go too.
     """
@@ -163,7 +188,7 @@ def remove_leftovers(directory: Path, finished_here: bool = False) -> list[str]:
             match = _LEFTOVER.fullmatch(entry.name)
             if match is None:
                 continue
-            is_own = match["host"] == _HOST and int(match["pid"]) == os.getpid()
+            is_own = match["host"] == _host() and int(match["pid"]) == os.getpid()
             if finished_here and is_own or _is_abandoned(match["host"], int(match["pid"]), entry):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(entry.path)
@@ -176,7 +201,7 @@ def _is_abandoned(host: str, pid: int, entry: os.DirEntry[str]) -> bool:
         changed_s = entry.stat(follow_symlinks=False).st_ctime
     except FileNotFoundError:
         return False
-    return time.time() - changed_s > _DAY_S or host == _HOST and not _is_alive(pid, changed_s)
+    return time.time() - changed_s > _DAY_S or host == _host() and not _is_alive(pid, changed_s)
 
 
 def _is_alive(pid: int, at_s: float) -> bool:
