@@ -4,9 +4,11 @@ import importlib
 import logging
 import sys
 
+from tasks.workflow.preconditions import require_readable_configuration
 from tasks.workflow.process_start import tuned_start
 
 if __name__ == "__main__":
+    require_readable_configuration()
     with tuned_start():
         importlib.import_module("tasks.every_task")
         from tasks.command_line.front_door import main

@@ -125,8 +125,18 @@ def is_full_disk(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
-def told(error: ExportError | OSError) -> str:
+def is_no_thread(error: BaseException | None) -> bool:
+    """Tell whether an error is Python's word for a limit of processes or threads that is reached."""
+    return isinstance(error, RuntimeError) and str(error) == "can't start new thread"
+
+
+def told(error: BaseException) -> str:
     """Return the one line that an operator is told of an expected error, with the next step."""
+    if is_no_thread(error):
+        return (
+            "The system lets this user start no more threads. Raise the limit (ulimit -u, or pids.max of the container)"
+            " or use fewer --workers, and start again: nothing that is finished is lost."
+        )
     if is_full_disk(error):
         return (
             f"{error}. Make room on the disk of the output directory and start again: nothing that is finished is lost."

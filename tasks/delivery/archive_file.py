@@ -50,7 +50,7 @@ class Archive:
             raise UsageError(
                 f"{directory} cannot be archived: an archive lies beside its directory. Choose another --output-dir."
             )
-        return Archive(directory.with_name(f"{directory.name}_{date:%Y%m%d}.{kind}"), kind)
+        return Archive(directory.with_name(f"{directory.name}_{date.isoformat().replace('-', '')}.{kind}"), kind)
 
     @property
     def checksum_file(self) -> Path:
@@ -141,7 +141,10 @@ def _checksum(path: Path) -> str:
 
 
 def _checksum_line(checksum: str, path: Path) -> str:
-    return f"{checksum}  {path.name}\n"
+    """Return the line that sha256sum writes and checks: with a name that has a line break in it, escaped."""
+    name = path.name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+    mark = "\\" if name != path.name else ""
+    return f"{mark}{checksum}  {name}\n"
 
 
 def make(archive: Archive, contents: Sequence[Member], progress: Progress, workers: int | None = None) -> None:

@@ -31,6 +31,11 @@ def market_file_name(name: str) -> MarketFileName | None:
     return None if match is None else MarketFileName(match["market_id"], match["format"])
 
 
+def _underlined(date: datetime.date) -> str:
+    """Return 2022_07_11. (strftime writes the first years without their zeros.)"""
+    return date.isoformat().replace("-", "_")
+
+
 @dataclasses.dataclass(frozen=True)
 class Layout:
     """The paths of one export: its output directory and the format of its market files."""
@@ -111,11 +116,11 @@ class Layout:
 
     def day_csv(self, date: datetime.date) -> Path:
         """data_exports/tick_export/consolidated_ticks_2022_07_11.csv"""
-        return self.output_dir / f"consolidated_ticks_{date:%Y_%m_%d}.csv"
+        return self.output_dir / f"consolidated_ticks_{_underlined(date)}.csv"
 
     def day_report(self, date: datetime.date) -> Path:
         """data_exports/tick_export/consolidation_report_2022_07_11.txt"""
-        return self.output_dir / f"consolidation_report_{date:%Y_%m_%d}.txt"
+        return self.output_dir / f"consolidation_report_{_underlined(date)}.txt"
 
     @property
     def full_csv(self) -> Path:

@@ -9,12 +9,12 @@ from typing import final
 import luigi
 from luigi.parameter import ParameterVisibility
 
-from tasks.errors import ExportError, SomeMarketsFailed, told
+from tasks.errors import ExportError, SomeMarketsFailed, is_no_thread, told
 from tasks.market_files import formats
 from tasks.market_files.time_span import Span
 from tasks.storage.layout import Layout
 from tasks.workflow import directory_lock, plan, run_context
-from tasks.workflow.exit_codes import is_debug
+from tasks.workflow.exit_codes import EXIT_USAGE, is_debug, stop
 from tasks.workflow.parameters import DayParameter, FormatParameter, SwitchParameter
 from tasks.workflow.plan import Plan
 from tasks.workflow.settings import tick_export
@@ -52,7 +52,14 @@ class ExportTask(luigi.Task):
     @property
     def layout(self) -> Layout:
         """The paths of the export."""
-        return Layout(Path(self.output_dir).absolute(), self.format)
+        return Layout(self._directory, self.format)
+
+    @property
+    def _directory(self) -> Path:
+        try:
+            return Path(self.output_dir).absolute()
+        except FileNotFoundError:
+            stop("The working directory has been deleted. Change to one that exists and start again.", EXIT_USAGE)
 
     @property
     def result(self) -> Path:
@@ -82,7 +89,7 @@ class ExportTask(luigi.Task):
     @final
     def claim(self, make: bool = True) -> None:
         """Keep other runs out of the output directory until this process ends; make: also if it has to be made."""
-        layout = Layout(Path(self.output_dir).absolute())
+        layout = Layout(self._directory)
         if make or layout.output_dir.is_dir():
             directory_lock.claim(layout)
         else:
@@ -92,7 +99,7 @@ class ExportTask(luigi.Task):
         """Return what luigid and e-mails say of a failure: an expected one in its one line, a fault of ours with its
         traceback.
         """
-        if isinstance(exception, (ExportError, OSError)) and not is_debug():
+        if (isinstance(exception, (ExportError, OSError)) or is_no_thread(exception)) and not is_debug():
             return told(exception)
         return str(super().on_failure(exception))
 

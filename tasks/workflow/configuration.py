@@ -74,9 +74,10 @@ def _check_value(section: str, key: str, value: str, parameter: luigi.Parameter[
     try:
         parameter.parse(value)
     except ValueError:
-        what = type(parameter).__name__.removesuffix("Parameter").removeprefix("Optional").lower()
+        kind = type(parameter).__name__.removesuffix("Parameter").removeprefix("Optional").lower()
+        expected = getattr(parameter, "expected", f"a value of type {kind}")
         stop(
-            f"luigi.cfg has {key} = {value} in section [{section}], expected a value of type {what}. Mend it there or"
+            f"luigi.cfg has {key} = {value} in section [{section}], expected {expected}. Mend it there or"
             " in the file of LUIGI_CONFIG_PATH.",
             EXIT_USAGE,
         )

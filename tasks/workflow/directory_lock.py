@@ -60,8 +60,11 @@ def require_place(layout: Layout) -> None:
 
 
 def _refuse(layout: Layout, number: int) -> NoReturn:
+    path = layout.output_dir
+    leads_nowhere = path.is_symlink() and not path.exists()
+    reason = "it is a link that leads nowhere" if leads_nowhere else os.strerror(number)
     stop(
-        f"Cannot write to {layout.output_dir}: {os.strerror(number)}. Mend its permissions or choose another"
+        f"Cannot write to {path}: {reason}. Mend {'it' if leads_nowhere else 'its permissions'} or choose another"
         " --output-dir.",
         EXIT_FAILED,
     )

@@ -7,7 +7,16 @@ import traceback
 from collections.abc import Iterator
 from typing import NoReturn
 
-from tasks.errors import EXIT_FAILED, EXIT_UNDETERMINED, EXIT_UNEXPECTED, EXIT_USAGE, ExportError, is_full_disk, told
+from tasks.errors import (
+    EXIT_FAILED,
+    EXIT_UNDETERMINED,
+    EXIT_UNEXPECTED,
+    EXIT_USAGE,
+    ExportError,
+    is_full_disk,
+    is_no_thread,
+    told,
+)
 
 __all__ = ["EXIT_FAILED", "EXIT_UNDETERMINED", "EXIT_UNEXPECTED", "EXIT_USAGE"]
 
@@ -40,6 +49,10 @@ def determining() -> Iterator[None]:
         yield
     except ExportError as error:
         stop(told(error), error.exit_code)
+    except RuntimeError as error:
+        if not is_no_thread(error):
+            raise
+        stop(told(error), EXIT_UNDETERMINED)
     except OSError as error:
         stop(
             (

@@ -5,11 +5,12 @@ ours.
 import logging
 import re
 
-from tasks.errors import ExportError, told
+from tasks.errors import ExportError, is_no_thread, told
 from tasks.workflow.exit_codes import is_debug
 
 _CHATTER = ("Informed scheduler that task", "Done scheduling tasks", "Running Worker with")
 _WORKER = re.compile(r"\[pid (\d+)\] Worker Worker\(.*?\) (running|done|failed) +(\w+)\((.*)\)")
+_PASSWORD = re.compile(r"(://[^/\s:@]*:)[^/\s@]+(@)")
 _COMMON = re.compile(
     r"(?<![a-z_])(?:output_dir|format|export_metadata|offline|allow_other_database|include_markets_without_ticks|refresh)="
     r"[^,]*(?:, )?"
@@ -30,13 +31,16 @@ class OneLineFormatter(logging.Formatter):
     """Formats a record as one line, an expected error without its traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the text of a record."""
+        """Return the text of a record, without the password of an address in it."""
+        return _PASSWORD.sub(r"\1***\2", self._text(record))
+
+    def _text(self, record: logging.LogRecord) -> str:
         if is_debug():
             return super().format(record)
         plain = logging.makeLogRecord(record.__dict__)
         plain.msg, plain.args = _WORKER.sub(_task, record.getMessage()), ()
         error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, (ExportError, OSError)):
+        if error is not None and (isinstance(error, (ExportError, OSError)) or is_no_thread(error)):
             plain.exc_info, plain.exc_text = None, None
             plain.msg = f"{plain.msg}: {told(error)}"
         return super().format(plain)

@@ -73,7 +73,10 @@ class DayParameter(_Checked[datetime.date]):
         """Return the day."""
         if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
             raise ValueError(value)
-        return datetime.date.fromisoformat(value)
+        day = datetime.date.fromisoformat(value)
+        if day == datetime.date.max:
+            raise ValueError("no time after it can be written")
+        return day
 
     def serialize(self, value: datetime.date) -> str:
         """Return the option's text."""
@@ -102,6 +105,19 @@ class PositiveParameter(_Checked[Any]):
     def serialize(self, value: float) -> str:
         """Return the option's text."""
         return str(value)
+
+
+class CountParameter(luigi.IntParameter):
+    """A number of minutes or days in luigi.cfg."""
+
+    expected = "a whole number, 0 or more"
+
+    def parse(self, value: str) -> int:
+        """Return the number. Raises ValueError where it is none, or below 0."""
+        number = int(super().parse(value))
+        if number < 0:
+            raise ValueError(value)
+        return number
 
 
 class SwitchParameter(luigi.BoolParameter):

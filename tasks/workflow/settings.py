@@ -2,16 +2,18 @@
 
 import luigi
 
+from tasks.workflow.parameters import CountParameter
+
 _DAY_US = 86_400_000_000
 
 
 class tick_export(luigi.Config):  # noqa: N801  (the section's name)
     """What an operator can set beyond the options of a task."""
 
-    settle_minutes = luigi.IntParameter(
+    settle_minutes = CountParameter(
         default=15, description="a market file is complete only if it was written so many minutes after its newest tick"
     )
-    warn_partition_days = luigi.IntParameter(
+    warn_partition_days = CountParameter(
         default=25,
         description="warn of ticks that no file holds in partitions older than this; the platform drops them at 30",
     )
