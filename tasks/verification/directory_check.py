@@ -16,7 +16,7 @@ from tasks.exporting import execution_report
 from tasks.market_files.file_facts import FileFacts
 from tasks.storage.layout import Layout, is_market_id
 from tasks.ticks import value_text
-from tasks.verification.day_sums import DAY_US
+from tasks.ticks.day_sums import DAY_US
 from tasks.verification.difference import MOVE_AWAY, Difference
 
 #: Days since 1970 with their number of ticks, by market.

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from tasks.export_directory import metadata_json
 from tasks.export_directory.index_csv import IndexRow
+from tasks.postgres import stored_sums
 from tasks.postgres.database import LADDER, TRADED, Database
 from tasks.storage.layout import Layout, is_market_id
+from tasks.ticks.day_sums import DAY_US, NOTHING, Sums
 from tasks.ticks.value_text import time_text
-from tasks.verification import directory_check, stored_sums
-from tasks.verification.day_sums import DAY_US, NOTHING, Sums
+from tasks.verification import directory_check
 from tasks.verification.difference import EXPORT, REFRESH, Difference
 from tasks.verification.market_check import Checked, check_market
 

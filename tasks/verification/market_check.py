@@ -15,11 +15,11 @@ from tasks.errors import DamagedFile
 from tasks.export_directory.index_csv import IndexRow
 from tasks.market_files import formats, market_file
 from tasks.market_files.file_facts import FileFacts, TickCounter
+from tasks.ticks import day_sums
+from tasks.ticks.day_sums import DAY_US, NOTHING, Sums
 from tasks.ticks.schema import FIRST_TIME_US, LAST_TIME_US, MAX_LEVEL, SCHEMA
 from tasks.ticks.tick_arrays import TRADED, Ticks
 from tasks.ticks.value_text import time_text
-from tasks.verification import day_sums
-from tasks.verification.day_sums import DAY_US, NOTHING, Sums
 from tasks.verification.difference import Difference
 
 

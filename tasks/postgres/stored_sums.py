@@ -1,4 +1,4 @@
-"""What the database's ticks add up to, by SQL: the other side of sums.py."""
+"""What the database's ticks add up to, by SQL: the other side of ticks/day_sums.py."""
 
 import datetime
 import decimal
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from psycopg2 import sql
 
 from tasks.postgres.database import LADDER, Database, timestamp_text
-from tasks.verification.day_sums import MIX_FACTOR, MIX_PRIME, Sums
+from tasks.ticks.day_sums import MIX_FACTOR, MIX_PRIME, Sums
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MICROSECOND = datetime.timedelta(microseconds=1)
