@@ -7,7 +7,6 @@ import luigi
 
 from tasks.day_csv import export_source
 from tasks.errors import NotVerified
-from tasks.export_directory.inventory import VERIFICATION_REPORT
 from tasks.postgres.database import Database
 from tasks.storage.atomic_files import replacing
 from tasks.storage.layout import Layout
@@ -40,7 +39,7 @@ class VerifyExport(ExportTask):
     @property
     def result(self) -> Path:
         """The report."""
-        return self.layout.output_dir / VERIFICATION_REPORT
+        return self.layout.verification_report
 
     def complete(self) -> bool:
         """Return False: this always runs."""

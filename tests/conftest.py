@@ -21,7 +21,9 @@ _numbers = itertools.count()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add --walk."""
-    parser.addoption("--walk", action="store_true", help="flip every byte of a market file, not a seeded choice (hours)")
+    parser.addoption(
+        "--walk", action="store_true", help="flip every byte of a market file, not a seeded choice (hours)"
+    )
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@ changed.
 """
 
 import dataclasses
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.market_files.time_span import Span
+from tasks.storage.file_identity import file_checksum
 from tasks.ticks.value_text import parse_time, time_text
 
 PARTIAL = "PARTIAL DAY"
@@ -61,8 +61,7 @@ class Csv:
             return False
         if stat.st_mtime_ns // 1000 == self.modified_us:
             return True
-        with open(directory / self.name, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == self.checksum
+        return file_checksum(directory / self.name) == self.checksum
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -66,8 +66,8 @@ class DatabaseSource:
         self.read = np.zeros(len(self.market_ids), np.int64)
         with Database(server) as database:
             self.markets = [
-                flat_csv.describe(row[0], row[1] or "", metadata_json.from_row(row))
-                for row in sorted(database.metadata(self.market_ids))
+                flat_csv.describe(market.market_id, market.event_id or "", metadata_json.described(market))
+                for market in sorted(database.metadata(self.market_ids), key=lambda market: market.market_id)
             ]
             self._density = Density.sampled(database, self.market_ids)
         self._reader = TickReader(dataclasses.replace(server, options=f"{server.options} {_THROUGH_INDEX}"))

@@ -4,9 +4,9 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import functools
-import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from tasks.export_directory.directory_scan import list_files
 from tasks.export_directory.index_csv import Index, IndexRow
 from tasks.market_files import formats, market_file
 from tasks.market_files.time_span import Span
+from tasks.storage.file_identity import FileStat, file_checksum
 from tasks.storage.layout import Layout, market_file_name
 from tasks.ticks.tick_arrays import Ticks
 
@@ -28,7 +29,7 @@ _SMALL_BATCH_ROWS = 131_072
 def metadata_checksum(layout: Layout, market_id: str) -> str:
     """Return the SHA-256 of a market's metadata file, "-" where there is none."""
     try:
-        return hashlib.sha256(layout.metadata_file(market_id).read_bytes()).hexdigest()
+        return file_checksum(layout.metadata_file(market_id))
     except FileNotFoundError:
         return "-"
 
@@ -142,7 +143,7 @@ class ExportSource:
     def verify(self) -> None:
         """Raise DamagedFile where a market file is not the one that the index speaks of."""
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            for path, row, checksum in zip(self._paths, self._rows, pool.map(_checksum, self._paths)):
+            for path, row, checksum in zip(self._paths, self._rows, pool.map(file_checksum, self._paths)):
                 if checksum != row.facts.checksum:
                     raise DamagedFile(
                         f"{path}: its SHA-256 is {checksum[:16]}…, index.csv says {row.facts.checksum[:16]}…. Restore"
@@ -165,8 +166,7 @@ class ExportSource:
         meanwhile.
         """
         for row, path, stat, read in zip(self._rows, self._paths, self._stats, self.read.tolist()):
-            now = os.stat(path)
-            if (now.st_ino, now.st_mtime_ns, now.st_size) != (stat.st_ino, stat.st_mtime_ns, stat.st_size):
+            if not FileStat.of_path(path).is_same_file(stat):
                 raise DamagedFile(f"{path}: another run has changed it meanwhile. Start again.")
             if self._span.share(row.facts) == 1 and read != row.facts.tick_records:
                 raise DamagedFile(
@@ -175,16 +175,11 @@ class ExportSource:
                 )
 
 
-def _stat(path: os.PathLike[str]) -> os.stat_result:
+def _stat(path: Path) -> FileStat:
     try:
-        return os.stat(path)
+        return FileStat.of_path(path)
     except FileNotFoundError:
         raise DamagedFile(
             f"{path}: is missing, index.csv has it. Restore the file, or delete index.csv and make it anew with"
             " BuildIndex if its ticks shall be left out."
         ) from None
-
-
-def _checksum(path: os.PathLike[str]) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -16,6 +16,7 @@ from tasks.export_directory.inventory import Inventory, take_inventory
 from tasks.market_files import formats
 from tasks.storage.atomic_files import NewFile, flush_directory, replacing
 from tasks.storage.disk_space import require_room
+from tasks.storage.file_identity import file_checksum
 from tasks.storage.layout import Layout
 
 #: The share of its size that text takes when it is compressed, at the most that was seen: for the estimate of the
@@ -45,24 +46,19 @@ class Archive:
     @staticmethod
     def of(layout: Layout, date: datetime.date, kind: str) -> "Archive":
         """Return the archive of an export: data_exports/tick_export_20240115.tar.gz"""
-        directory = Path(os.path.abspath(layout.output_dir))
-        if not directory.name:
-            raise UsageError(
-                f"{directory} cannot be archived: an archive lies beside its directory. Choose another --output-dir."
-            )
-        return Archive(directory.with_name(f"{directory.name}_{date.isoformat().replace('-', '')}.{kind}"), kind)
+        return Archive(layout.archive(date, kind), kind)
 
     @property
     def checksum_file(self) -> Path:
-        """data_exports/tick_export_20240115.tar.gz.sha256, as sha256sum writes it"""
-        return self.path.with_name(f"{self.path.name}.sha256")
+        """The file with its checksum."""
+        return Layout.archive_checksum(self.path)
 
     def is_of(self, members: Sequence[Member]) -> bool:
         """Tell whether the archive was made from exactly these members and is still what its checksum file says."""
         if containers.note_of(self.kind, self.path) != fingerprint(members):
             return False
         try:
-            return self.checksum_file.read_text(encoding="utf-8") == _checksum_line(_checksum(self.path), self.path)
+            return self.checksum_file.read_text(encoding="utf-8") == _checksum_line(file_checksum(self.path), self.path)
         except (OSError, ValueError):
             return False
 
@@ -90,20 +86,21 @@ def members(layout: Layout) -> tuple[list[Member], Inventory]:
                 f"{layout.output_dir / name}: has {'no' if found is None else found} bytes of its own, index.csv says "
                 f"{size_bytes}. Restore the file, or run ExportAll with the database to mend it."
             )
-    known = {row.file_path: row.facts.checksum for row in rows.values()} | _consolidated(layout.output_dir)
+    known = {row.file_path: row.facts.checksum for row in rows.values()} | _consolidated(layout)
     unknown = [name for name in inventory.files if name not in known]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        known.update(zip(unknown, pool.map(lambda name: _checksum(layout.output_dir / name), unknown)))
+        known.update(zip(unknown, pool.map(lambda name: file_checksum(layout.output_dir / name), unknown)))
     top = os.path.basename(os.path.abspath(layout.output_dir))
     return [
         Member(f"{top}/{name}", layout.output_dir / name, size, known[name]) for name, size in inventory.files.items()
     ], inventory
 
 
-def _consolidated(directory: Path) -> dict[str, str]:
+def _consolidated(layout: Layout) -> dict[str, str]:
     """Return the checksum of each consolidated CSV, as its report has it."""
+    directory = layout.output_dir
     known: dict[str, str] = {}
-    for path in sorted(directory.glob("consolidation_report*.txt")):
+    for path in layout.consolidation_reports():
         report = consolidation_report.read(path)
         if report is None:
             raise DamagedFile(f"{path}: is no report of ours. Delete it and consolidate again.")
@@ -118,7 +115,7 @@ def _consolidated(directory: Path) -> dict[str, str]:
                 " again, or delete both."
             )
         known |= {file.name: file.checksum for file in report.files}
-    for path in sorted(directory.glob("consolidated_ticks*.csv")):
+    for path in layout.consolidated_csvs():
         if path.name not in known:
             raise DamagedFile(f"{path}: has no consolidation report. Run the consolidation again, or delete it.")
     return known
@@ -127,17 +124,12 @@ def _consolidated(directory: Path) -> dict[str, str]:
 def outdated(layout: Layout) -> list[str]:
     """Return the names of consolidated CSVs made of market files or metadata that were refreshed since."""
     rows = export_source.indexed(layout)
-    reports = filter(None, map(consolidation_report.read, sorted(layout.output_dir.glob("consolidation_report*.txt"))))
+    reports = filter(None, map(consolidation_report.read, layout.consolidation_reports()))
     return [
         report.file.name
         for report in reports
         if report.inputs and not export_source.are_of_now(layout, rows, report.inputs)
     ]
-
-
-def _checksum(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _checksum_line(checksum: str, path: Path) -> str:
@@ -165,7 +157,7 @@ def make(archive: Archive, contents: Sequence[Member], progress: Progress, worke
         )
         file.finish()
         file.flush_to_disk()
-        if _checksum(file.temporary) != file.checksum:
+        if file_checksum(file.temporary) != file.checksum:
             raise ArchiveFailed(
                 f"{archive.path}: what is read back is not what was written. The disk may be faulty. Nothing was"
                 " published."
@@ -201,7 +193,7 @@ def _compare(archive: Archive, path: Path, contents: Sequence[Member], progress:
     for member, (_, checksum) in zip(contents, found):
         if checksum == member.checksum:
             continue
-        if _checksum(member.path) == member.checksum:
+        if file_checksum(member.path) == member.checksum:
             raise ArchiveFailed(
                 f"{archive.path}: {member.name} read back has SHA-256 {checksum[:16]}…, expected"
                 f" {member.checksum[:16]}…. Another process has changed it meanwhile, or the disk is faulty. Nothing"

@@ -11,7 +11,7 @@ from tasks.demo.load import create_schema, load
 from tasks.demo.local_server import PostgresServer
 from tasks.demo.recording import Recording
 from tasks.errors import ServerFailed, told
-from tasks.storage.layout import Layout
+from tasks.storage.layout import Layout, market_of
 from tasks.workflow.exit_codes import EXIT_USAGE, stop
 from tasks.workflow.outcome import run_task
 
@@ -54,7 +54,7 @@ def demo(arguments: Sequence[str]) -> int:
 
 
 def _show(layout: Layout) -> None:
-    files = sorted(layout.markets_dir.glob("marketId=*"), key=lambda path: path.name)
+    files = sorted((path for path in layout.markets_dir.iterdir() if market_of(path.name)), key=lambda path: path.name)
     print(f"\n{layout.output_dir}/")
     for path in (layout.index, layout.execution_report):
         print(f"  {path.name:<40}{path.stat().st_size:>12,} bytes")

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import logging
 import os
 import sys
@@ -17,7 +16,8 @@ from tasks.export_directory.ledger import Ledger
 from tasks.export_directory.packed_records import Packed
 from tasks.market_files import formats, market_file
 from tasks.market_files.file_facts import FileFacts
-from tasks.storage.atomic_files import FileStat, replacing
+from tasks.storage.atomic_files import replacing
+from tasks.storage.file_identity import FileStat, checksum_of
 from tasks.storage.layout import Layout, market_file_name
 
 _log = logging.getLogger("tick_export.disk")
@@ -160,9 +160,7 @@ def _vouched_until_us(layout: Layout) -> int:
     """
     try:
         with open(layout.index, "rb") as file:
-            is_ours = hashlib.file_digest(file, "sha256").hexdigest() == layout.index_checksum.read_text(
-                encoding="ascii", errors="replace"
-            )
+            is_ours = checksum_of(file) == layout.index_checksum.read_text(encoding="ascii", errors="replace")
             modified_us = os.fstat(file.fileno()).st_mtime_ns // 1000
             return modified_us if is_ours and modified_us <= time.time_ns() // 1000 else 0
     except FileNotFoundError:

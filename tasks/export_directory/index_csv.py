@@ -13,7 +13,7 @@ from tasks.errors import UnreadableIndex
 from tasks.export_directory.packed_records import Packed
 from tasks.market_files import formats
 from tasks.market_files.file_facts import FileFacts
-from tasks.storage.atomic_files import FileStat
+from tasks.storage.file_identity import FileStat
 from tasks.storage.layout import Layout
 from tasks.ticks import value_text
 

@@ -2,15 +2,10 @@
 
 import dataclasses
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from tasks.storage.layout import Layout
-
-VERIFICATION_REPORT = "verification_report.txt"
-_CONSOLIDATED = re.compile(r"consolidat(ed_ticks|ion_report)((_\d{4})(_\d\d){1,2})?\.(csv|txt)")
-_ASIDE = re.compile(r".*\.damaged(\.\d+)?", re.DOTALL)
+from tasks.storage.layout import Layout, is_aside, is_consolidated
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,11 +36,11 @@ def take_inventory(layout: Layout, market_ids: Iterable[str]) -> Inventory:
             continue
         for entry in sorted(os.scandir(directory), key=lambda entry: entry.name):
             name = prefix + entry.name
-            if entry.name.startswith(".") or name in (layout.markets_dir.name, VERIFICATION_REPORT):
+            if entry.name.startswith(".") or name in (layout.markets_dir.name, layout.verification_report.name):
                 continue
-            if entry.is_file(follow_symlinks=False) and (name in known or not prefix and _CONSOLIDATED.fullmatch(name)):
+            if entry.is_file(follow_symlinks=False) and (name in known or not prefix and is_consolidated(name)):
                 files[name] = entry.stat().st_size
-            elif _ASIDE.fullmatch(entry.name):
+            elif is_aside(entry.name):
                 aside.append(name)
             else:
                 strays.append(name)

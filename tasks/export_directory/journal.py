@@ -11,24 +11,23 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from tasks.market_files.file_facts import FileFacts
-from tasks.storage.atomic_files import FileStat, process_name, without_following
+from tasks.storage.atomic_files import process_name, without_following
+from tasks.storage.file_identity import FileStat
 
 Record = TypeVar("Record")
 
 
 class Written(NamedTuple):
-    """A market file that was written, with what identifies it on disk."""
+    """A market file that was written, with what tells it from others on disk."""
 
     market_id: str
     change: str  # new or refreshed
-    size_bytes: int
-    modified_ns: int
-    inode: int
+    stat: FileStat
     facts: FileFacts
 
     def is_of(self, stat: FileStat) -> bool:
         """Tell whether stat is of the file that this record speaks of."""
-        return (self.size_bytes, self.modified_ns, self.inode) == (stat.st_size, stat.st_mtime_ns, stat.st_ino)
+        return self.stat.is_same_file(stat)
 
 
 class Failed(NamedTuple):
@@ -46,7 +45,7 @@ class Journal:
 
     def written(self, market: Written) -> None:
         """Record a market file that is about to get its final name."""
-        self._append("written", market._asdict() | {"facts": market.facts._asdict()})
+        self._append("written", market._asdict() | {"stat": market.stat._asdict(), "facts": market.facts._asdict()})
 
     def failed(self, market: Failed) -> None:
         """Record a failure."""
@@ -60,7 +59,13 @@ class Journal:
 
     def all_written(self) -> Iterator[Written]:
         """Yield all records of written files, those of one market in the order in which they were made."""
-        return self._records("written", lambda record: Written(**record | {"facts": FileFacts(**record["facts"])}))
+
+        def made_of(record: dict[str, Any]) -> Written:
+            return Written(
+                record["market_id"], record["change"], FileStat(**record["stat"]), FileFacts(**record["facts"])
+            )
+
+        return self._records("written", made_of)
 
     def failed_since(self, moment_s: float) -> dict[str, str]:
         """Return the reason of each failure since a moment, seconds since 1970, by market. Reading forgets none."""

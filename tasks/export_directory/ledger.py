@@ -22,7 +22,8 @@ from typing import NamedTuple, Self
 from tasks.errors import DamagedLedger
 from tasks.export_directory.packed_records import Packed
 from tasks.market_files.file_facts import FileFacts
-from tasks.storage.atomic_files import FileStat, replacing
+from tasks.storage.atomic_files import replacing
+from tasks.storage.file_identity import FileStat
 
 _MAGIC = b"tick_export ledger 1\n"
 _COUNT = struct.Struct("<Q")

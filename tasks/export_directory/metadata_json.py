@@ -9,33 +9,35 @@ from typing import Any
 
 from tasks.export_directory.metadata_states import Described
 from tasks.postgres.database import Database, ask_each
-from tasks.storage.atomic_files import FileStat, NewFile, flush_all_to_disk, flush_directory
+from tasks.postgres.market_metadata import MarketMetadata
+from tasks.storage.atomic_files import NewFile, flush_all_to_disk, flush_directory
+from tasks.storage.file_identity import FileStat
 from tasks.storage.layout import Layout
 from tasks.ticks import value_text
 
 _BATCH = 250
 _FILES_AT_ONCE = 200
-_EXAMPLE = ("1.1", "2", "name", "type", 0, "status", True, [3], ["runner"])
+_NOTHING = MarketMetadata("", *(None,) * 8)
+_EXAMPLE = MarketMetadata("1.1", "2", "name", "type", 0, "status", True, [3], ["runner"])
 Metadata = dict[str, Any]
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
-def from_row(row: tuple[Any, ...]) -> Metadata:
-    """Return the metadata that a row of Database.metadata holds."""
-    market_id, event_id, name, kind, start_us, status, in_play, selection_ids, names = row
+def described(market: MarketMetadata) -> Metadata:
+    """Return what the database says of a market as a metadata file has it."""
     runners = [
         {"selectionId": selection, "runnerName": runner, "handicap": None}
-        for selection, runner in zip(selection_ids or (), names or ())
+        for selection, runner in zip(market.selection_ids or (), market.runner_names or ())
     ]
     return {
-        "marketId": market_id,
-        "eventId": event_id,
+        "marketId": market.market_id,
+        "eventId": market.event_id,
         "eventTypeId": None,
-        "marketName": name,
-        "marketType": kind,
-        "marketStartTime": None if start_us is None else value_text.time_text(start_us),
-        "marketStatus": status,
-        "inPlay": in_play,
+        "marketName": market.name,
+        "marketType": market.type,
+        "marketStartTime": None if market.start_us is None else value_text.time_text(market.start_us),
+        "marketStatus": market.status,
+        "inPlay": market.in_play,
         "numberOfRunners": len(runners),
         "runners": runners,
     }
@@ -68,7 +70,7 @@ def parse(content: bytes) -> Metadata | None:
     """Return the metadata in a file's content, None where it is not a metadata file's."""
     try:
         metadata: Metadata = json.loads(content)
-        if list(metadata) == list(from_row(("",) + (None,) * 8)) and isinstance(metadata["runners"], list):
+        if list(metadata) == list(described(_NOTHING)) and isinstance(metadata["runners"], list):
             if all(isinstance(runner["selectionId"], int) for runner in metadata["runners"]):
                 return metadata
     except (ValueError, TypeError, KeyError):
@@ -81,7 +83,7 @@ class MetadataFiles:
 
     def __init__(self, database: Database, layout: Layout, market_ids: Sequence[str]) -> None:
         self._database, self._layout, self._market_ids = database, layout, market_ids
-        self._described = Described(layout.described, rendering=render(from_row(_EXAMPLE)))
+        self._described = Described(layout.described, rendering=render(described(_EXAMPLE)))
 
     def are_current(self) -> bool:
         """Tell whether every file says what the database says."""
@@ -97,37 +99,37 @@ class MetadataFiles:
         while batch := list(itertools.islice(changes, _FILES_AT_ONCE)):
             with contextlib.ExitStack() as unpublished:
                 written = []
-                for row, content in batch:
-                    file = unpublished.enter_context(NewFile(self._layout.metadata_file(row[0])))
+                for market, content in batch:
+                    file = unpublished.enter_context(NewFile(self._layout.metadata_file(market.market_id)))
                     file.write(content)
                     file.finish()
                     written.append(file)
                 flush_all_to_disk(written)
-                for (row, _), file in zip(batch, written, strict=True):
+                for (market, _), file in zip(batch, written, strict=True):
                     file.publish()
-                    self._described.learn(row, FileStat.of(os.stat(file.path)))
+                    self._described.learn(market, FileStat.of(os.stat(file.path)))
             flush_directory(self._layout.markets_dir)
             yield len(batch)
         self._described.save()
 
-    def _changes(self) -> Iterator[tuple[tuple[Any, ...], bytes]]:
-        """Yield the database's row and the new content of each file that is not as it should be."""
+    def _changes(self) -> Iterator[tuple[MarketMetadata, bytes]]:
+        """Yield what the database says and the new content of each file that is not as it should be."""
         directory = self._layout.markets_dir
         batches = (self._market_ids[start : start + _BATCH] for start in range(0, len(self._market_ids), _BATCH))
-        for rows in ask_each(self._database, Database.metadata, batches):
-            for row in rows:
-                path = f"{directory}/{self._layout.metadata_name(row[0])}"
+        for markets in ask_each(self._database, Database.metadata, batches):
+            for market in markets:
+                path = f"{directory}/{self._layout.metadata_name(market.market_id)}"
                 try:
                     stat = FileStat.of(os.stat(path))
                 except FileNotFoundError:
-                    yield row, render(from_row(row))
+                    yield market, render(described(market))
                     continue
-                if self._described.is_current(row, stat):
+                if self._described.is_current(market, stat):
                     continue
                 with open(path, "rb") as file:
                     content = file.read()
-                wanted = render(merged(from_row(row), parse(content)))
+                wanted = render(merged(described(market), parse(content)))
                 if wanted != content:
-                    yield row, wanted
+                    yield market, wanted
                 else:
-                    self._described.learn(row, stat)
+                    self._described.learn(market, stat)

@@ -8,12 +8,13 @@ import contextlib
 import hashlib
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tasks.storage.atomic_files import FileStat, replacing
+from tasks.postgres.market_metadata import MarketMetadata
+from tasks.storage.atomic_files import replacing
+from tasks.storage.file_identity import FileStat
 
 _STATE_BYTES = 16
 
@@ -36,15 +37,15 @@ class Described:
             self._saved = np.frombuffer(content, _row(content[0]), offset=1)
         self._learned: dict[str, bytes] = {}
 
-    def is_current(self, row: tuple[Any, ...], stat: FileStat) -> bool:
-        """Tell whether the file is the one that says what a row of Database.metadata says. stat: of the file as it
+    def is_current(self, market: MarketMetadata, stat: FileStat) -> bool:
+        """Tell whether the file is the one that says what the database says of a market. stat: of the file as it
         lies there now.
         """
-        return self._known(row[0]) == self._state(row, stat)
+        return self._known(market.market_id) == self._state(market, stat)
 
-    def learn(self, row: tuple[Any, ...], stat: FileStat) -> None:
-        """Remember that the file says what the row says."""
-        self._learned[sys.intern(row[0])] = self._state(row, stat)
+    def learn(self, market: MarketMetadata, stat: FileStat) -> None:
+        """Remember that the file says what the database says of the market."""
+        self._learned[sys.intern(market.market_id)] = self._state(market, stat)
 
     def save(self) -> None:
         """Write down what was learned, if anything was."""
@@ -65,8 +66,10 @@ class Described:
         place = market_ids.searchsorted(name) if len(name) <= market_ids.itemsize else len(market_ids)
         return bytes(self._saved["state"][place]) if place < len(market_ids) and market_ids[place] == name else None
 
-    def _state(self, row: tuple[Any, ...], stat: FileStat) -> bytes:
-        return hashlib.blake2b(repr((row, *stat)).encode(), digest_size=_STATE_BYTES, key=self._rendering).digest()
+    def _state(self, market: MarketMetadata, stat: FileStat) -> bytes:
+        return hashlib.blake2b(
+            repr((tuple(market), *stat)).encode(), digest_size=_STATE_BYTES, key=self._rendering
+        ).digest()
 
 
 def _table(market_ids: list[str], states: list[bytes]) -> npt.NDArray[np.void]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import logging
 import os
 import time
@@ -21,7 +22,8 @@ from tasks.market_files.market_file import MarketWriter
 from tasks.postgres.density import Density
 from tasks.postgres.server import Server
 from tasks.postgres.tick_reader import Rows, TickReader, TooManyRows, read_market
-from tasks.storage.atomic_files import FileStat, flush_all_to_disk, flush_directory
+from tasks.storage.atomic_files import flush_all_to_disk, flush_directory
+from tasks.storage.file_identity import FileStat
 from tasks.storage.layout import Layout
 from tasks.ticks.prefetch import prefetched
 from tasks.ticks.tick_arrays import Ticks
@@ -103,15 +105,10 @@ def _reads(job: Job, reader: TickReader, markets: Sequence[Pending]) -> Iterator
 def _changed(job: Job, market: Pending) -> bool:
     """Tell whether the market's file was written since the survey, by another worker of the same luigid."""
     try:
-        stat = os.stat(job.layout.market_file(market.market_id))
+        now = FileStat.of_path(job.layout.market_file(market.market_id))
     except OSError:  # or a link that leads nowhere
         return False
-    known = market.stat
-    return known is None or (stat.st_ino, stat.st_mtime_ns, stat.st_size) != (
-        known.st_ino,
-        known.st_mtime_ns,
-        known.st_size,
-    )
+    return market.stat is None or not now.is_same_file(market.stat)
 
 
 def _batches(job: Job, markets: Sequence[Pending]) -> Iterator[list[Pending]]:
@@ -262,10 +259,8 @@ def _sound_file(job: Job, market: Pending) -> Path | None:
 
 def _set_aside(path: Path) -> Path:
     """Rename a damaged file to <name>.damaged, or .damaged.2 and so on where that exists; return its new path."""
-    aside, number = path.with_name(f"{path.name}.damaged"), 1
-    while os.path.lexists(aside):
-        number += 1
-        aside = path.with_name(f"{path.name}.damaged.{number}")
+    asides = (Layout.aside(path, number) for number in itertools.count(1))
+    aside = next(aside for aside in asides if not os.path.lexists(aside))
     with contextlib.suppress(FileNotFoundError):  # another worker was faster
         os.rename(path, aside)
     return aside
@@ -295,9 +290,7 @@ def _publish(job: Job, market: Pending, writer: MarketWriter, facts: FileFacts, 
             Failed(market.market_id, "its ticks are gone from the database, and no sound file holds them" + _WAY_OUT)
         ]
     change = "new" if market.stat is None or damage else "refreshed"
-    Journal(job.layout.journal_dir).written(
-        Written(market.market_id, change, stat.st_size, stat.st_mtime_ns, stat.st_ino, facts)
-    )
+    Journal(job.layout.journal_dir).written(Written(market.market_id, change, stat, facts))
     writer.file.publish()
     job.progress(1, 0)
     if promised is not None and lost:
@@ -344,8 +337,6 @@ def _not_replaceable(job: Job, market: Pending, promised: FileFacts | None, fres
 def _vouch(job: Job, market: Pending, facts: FileFacts) -> list[Failed]:
     """Record that the file that lies there is as the database makes it."""
     stat = FileStat.of(os.stat(job.layout.market_file(market.market_id)))
-    Journal(job.layout.journal_dir).written(
-        Written(market.market_id, "refreshed", stat.st_size, stat.st_mtime_ns, stat.st_ino, facts)
-    )
+    Journal(job.layout.journal_dir).written(Written(market.market_id, "refreshed", stat, facts))
     job.progress(1, 0)
     return []

@@ -9,7 +9,7 @@ from tasks.errors import UsageError
 from tasks.export_directory.directory_scan import OnDisk
 from tasks.market_files.file_facts import FileFacts
 from tasks.postgres.database import LADDER, TRADED, Database, Table, ask_each
-from tasks.storage.atomic_files import FileStat
+from tasks.storage.file_identity import FileStat
 from tasks.storage.layout import Layout, is_market_id
 
 _PART_MARKETS = 2_500

@@ -13,13 +13,14 @@ import pyarrow.json
 from tasks.errors import DamagedFile
 from tasks.market_files.text_lines import TextFormat
 from tasks.ticks import value_text
-from tasks.ticks.schema import CHANGE_TYPE, COLUMNS, SCHEMA, TEXT
+from tasks.ticks.schema import CHANGE_TYPE, COLUMNS, SCHEMA, TEXT, TIME
 from tasks.ticks.sort_keys import Ints
 from tasks.ticks.tick_arrays import TRADED, Ticks
 
 #: Rows rendered at once.
 _RENDER_ROWS = 131_072
-_NUMBERS = ("price", "size", "traded_volume")
+_NUMBERS = [column.name for column in COLUMNS if column.type == pa.float64()]
+_TIMES = [column.name for column in COLUMNS if column.type == TIME]
 _PLAIN_SCHEMA = pa.schema([(column.name, pa.string() if column.type == TEXT else column.type) for column in COLUMNS])
 
 
@@ -124,6 +125,6 @@ def _with_numbers(line: dict[str, Any]) -> dict[str, Any]:
     for name in _NUMBERS:
         if isinstance(line[name], str):
             line[name] = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}[line[name]]
-    for name in ("received_at", "publish_time"):
+    for name in _TIMES:
         line[name] = value_text.parse_time(line[name])
     return line

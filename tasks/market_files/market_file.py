@@ -1,7 +1,6 @@
 """Market files of every format: written from ticks in order, read back in order, inspected."""
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,8 @@ from tasks.market_files import formats
 from tasks.market_files.decoding import decoding, require_regular
 from tasks.market_files.file_facts import FileFacts, TickCounter
 from tasks.market_files.time_span import Span
-from tasks.storage.atomic_files import FileStat, NewFile
+from tasks.storage.atomic_files import NewFile
+from tasks.storage.file_identity import FileStat, checksum_of
 from tasks.ticks.tick_arrays import Ticks
 
 
@@ -109,7 +109,7 @@ def inspect(path: Path, market_id: str) -> FileFacts:
                 raise DamagedFile(f"{path}: holds market {ids[0]}, not {market_id}")
             counter.add(Ticks.from_batch(batch))
     with open(path, "rb") as file:
-        return counter.facts(os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest())
+        return counter.facts(os.fstat(file.fileno()).st_size, checksum_of(file))
 
 
 def readable_ticks(path: Path) -> int:

@@ -16,15 +16,13 @@ from tasks.market_files.file_facts import FileFacts
 from tasks.market_files.market_format import MarketFormat
 from tasks.market_files.time_span import Span
 from tasks.storage.atomic_files import NewFile
-from tasks.ticks.schema import ROW_GROUP_ROWS, SCHEMA
+from tasks.ticks.schema import READ_COLUMNS, ROW_GROUP_ROWS, SCHEMA
 from tasks.ticks.sort_keys import Ints
 from tasks.ticks.tick_arrays import Ticks
 
 _READ_ROWS = 131_072
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MICROSECOND = datetime.timedelta(microseconds=1)
-#: What Ticks are made of; the other columns follow from these and the file's name.
-_COLUMNS = ["received_at", "publish_time", "selection_id", "side", "level", "price", "size"]
 
 
 class Parquet(MarketFormat):
@@ -54,7 +52,7 @@ class Parquet(MarketFormat):
                 number for number in range(file.num_row_groups) if _overlaps(file.metadata.row_group(number), span)
             ]
             if groups:
-                yield from file.iter_batches(batch_rows, row_groups=groups, columns=_COLUMNS, use_threads=False)
+                yield from file.iter_batches(batch_rows, row_groups=groups, columns=READ_COLUMNS, use_threads=False)
 
     def rows_between(self, path: Path, facts: FileFacts, span: Span) -> float:
         """Return how many ticks the row groups have that can hold ticks of a span: at most so many lie in it."""

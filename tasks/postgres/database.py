@@ -15,6 +15,7 @@ import psycopg2.extensions
 from psycopg2 import sql
 
 from tasks.errors import DatabaseError
+from tasks.postgres.market_metadata import MarketMetadata
 from tasks.postgres.server import Server, one_line
 
 LADDER = "ladder_levels"
@@ -362,11 +363,9 @@ class Database:
         """Return the event id of every market in public.markets."""
         return {sys.intern(market_id): sys.intern(event_id or "") for market_id, event_id in self.stream(_MARKETS)}
 
-    def metadata(self, market_ids: Sequence[str]) -> list[tuple[Any, ...]]:
-        """Return (market id, event id, name, type, start in µs, status, in play, selection ids, runner names) of each
-        market.
-        """
-        return self.query(_METADATA, {"ids": list(market_ids)})
+    def metadata(self, market_ids: Sequence[str]) -> list[MarketMetadata]:
+        """Return what there is to know of each market beside its ticks."""
+        return [MarketMetadata(*row) for row in self.query(_METADATA, {"ids": list(market_ids)})]
 
 
 def ask_each(database: Database, ask: Callable[[Database, Item], Answer], items: Iterable[Item]) -> Iterator[Answer]:

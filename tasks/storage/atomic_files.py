@@ -8,44 +8,21 @@ import os
 import re
 import secrets
 import socket
-import struct
 import time
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import psutil
+
+from tasks.storage.file_identity import FileStat
 
 _LEFTOVER = re.compile(r"\..+\.(?P<host>[A-Za-z0-9-]+)\.(?P<pid>[0-9]+)(\.r[0-9a-f]+)?\.tmp", re.DOTALL)
 _DAY_S = 86_400
 _CLOCK_SLACK_S = 60.0  # start times of processes are kept relative to a boot time of whole seconds
 _FLUSHES_AT_ONCE = 32
-_STAT = struct.Struct("3qQ")
-
-
-class FileStat(NamedTuple):
-    """What tells a file from another, by the names of os.stat_result."""
-
-    st_size: int
-    st_mtime_ns: int
-    st_ctime_ns: int
-    st_ino: int
-
-    def packed(self) -> bytes:
-        """Return it as bytes."""
-        return _STAT.pack(*self)
-
-    @classmethod
-    def unpacked(cls, data: bytes) -> Self:
-        """Return what was packed."""
-        return cls(*_STAT.unpack(data))
-
-    @staticmethod
-    def of(stat: os.stat_result) -> "FileStat":
-        """Return what counts of a stat."""
-        return FileStat(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
 
 
 @functools.cache

@@ -2,15 +2,24 @@
 
 import dataclasses
 import datetime
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
 
+from tasks.errors import UsageError
+
 MARKET_ID = re.compile(r"[0-9]+\.[0-9]+")
 _MARKET_FILE = re.compile(rf"marketId=(?P<market_id>{MARKET_ID.pattern})\.(?P<format>[a-z]+)")
 
-#: The name of a file with a month of the consolidated CSV.
-MONTH_CSV = re.compile(r"consolidated_ticks_\d{4}_\d\d\.csv")
+#: Names in the output directory that messages speak of.
+INDEX, EXECUTION_REPORT = "index.csv", "execution_report.txt"
+
+_OF_MARKET = re.compile(rf"marketId=({MARKET_ID.pattern})(?=[._])")
+_MONTH_CSV = re.compile(r"consolidated_ticks_\d{4}_\d\d\.csv")
+_DAY_REPORT = re.compile(r"consolidation_report_(\d{4})_(\d\d)_(\d\d)\.txt")
+_CONSOLIDATED = re.compile(r"consolidat(ed_ticks|ion_report)((_\d{4})(_\d\d){1,2})?\.(csv|txt)")
+_ASIDE = re.compile(r".*\.damaged(\.\d+)?", re.DOTALL)
 
 
 def is_market_id(text: str) -> bool:
@@ -77,12 +86,17 @@ class Layout:
     @property
     def index(self) -> Path:
         """data_exports/tick_export/index.csv"""
-        return self.output_dir / "index.csv"
+        return self.output_dir / INDEX
 
     @property
     def execution_report(self) -> Path:
         """data_exports/tick_export/execution_report.txt"""
-        return self.output_dir / "execution_report.txt"
+        return self.output_dir / EXECUTION_REPORT
+
+    @property
+    def verification_report(self) -> Path:
+        """data_exports/tick_export/verification_report.txt"""
+        return self.output_dir / "verification_report.txt"
 
     @property
     def lock(self) -> Path:
@@ -139,5 +153,60 @@ class Layout:
     def month_csvs(self) -> list[Path]:
         """Every month_csv that lies there"""
         return sorted(
-            path for path in self.output_dir.glob("consolidated_ticks_*.csv") if MONTH_CSV.fullmatch(path.name)
+            path for path in self.output_dir.glob("consolidated_ticks_*.csv") if _MONTH_CSV.fullmatch(path.name)
         )
+
+    def consolidated_csvs(self) -> list[Path]:
+        """Every consolidated CSV that lies there: of days, of all days, of months"""
+        return sorted(self.output_dir.glob("consolidated_ticks*.csv"))
+
+    def consolidation_reports(self) -> list[Path]:
+        """Every report of one that lies there"""
+        return sorted(self.output_dir.glob("consolidation_report*.txt"))
+
+    def archive(self, date: datetime.date, kind: str) -> Path:
+        """data_exports/tick_export_20240115.tar.gz. Raises UsageError where the output directory is a disk's root"""
+        directory = Path(os.path.abspath(self.output_dir))
+        if not directory.name:
+            raise UsageError(
+                f"{directory} cannot be archived: an archive lies beside its directory. Choose another --output-dir."
+            )
+        return directory.with_name(f"{directory.name}_{date.isoformat().replace('-', '')}.{kind}")
+
+    @staticmethod
+    def archive_checksum(archive: Path) -> Path:
+        """data_exports/tick_export_20240115.tar.gz.sha256, as sha256sum writes it"""
+        return archive.with_name(f"{archive.name}.sha256")
+
+    @staticmethod
+    def aside(path: Path, number: int) -> Path:
+        """data_exports/tick_export/markets/marketId=1.200806927.parquet.damaged, .damaged.2 and so on"""
+        return path.with_name(f"{path.name}.damaged" + (f".{number}" if number > 1 else ""))
+
+
+def market_of(name: str) -> str:
+    """Return the market id in the name of a market's file of any kind, an empty text where there is none."""
+    match = _OF_MARKET.search(name)
+    return match[1] if match else ""
+
+
+def is_metadata(name: str) -> bool:
+    """Tell whether a file is a market's metadata, by its name or path."""
+    return name.endswith("_metadata.json")
+
+
+def is_consolidated(name: str) -> bool:
+    """Tell whether a file in the output directory is a consolidated CSV or the report of one."""
+    return _CONSOLIDATED.fullmatch(name) is not None
+
+
+def is_aside(name: str) -> bool:
+    """Tell whether a file is a damaged one that was kept."""
+    return _ASIDE.fullmatch(name) is not None
+
+
+def day_of_report(name: str) -> datetime.date | None:
+    """Return the UTC day that a consolidation report speaks of, None for one of all days. Raises ValueError where there
+    is no such day."""
+    match = _DAY_REPORT.fullmatch(name)
+    return None if match is None else datetime.date(*map(int, match.groups()))

@@ -2,13 +2,15 @@
 
 import dataclasses
 
+from tasks.storage.layout import EXECUTION_REPORT, INDEX, is_consolidated, is_metadata
+
 MOVE_AWAY = "Move it away"
 REFRESH = "Run ExportMarket --refresh for this market"
 EXPORT = "Run ExportAll"
 _RESTORE = "Restore the file from an archive, or move it away and run ExportAll while the database still has the market"
 _STEPS = {
-    "index.csv": "Restore it from an archive, or check the market files and run BuildIndex --offline",
-    "execution_report.txt": "Find out what is missing; BuildIndex --offline writes the report anew",
+    INDEX: "Restore it from an archive, or check the market files and run BuildIndex --offline",
+    EXECUTION_REPORT: "Find out what is missing; BuildIndex --offline writes the report anew",
 }
 
 
@@ -34,8 +36,8 @@ class Difference:
 
     @property
     def _usual_step(self) -> str:
-        if self.file.startswith("consolidat"):
+        if is_consolidated(self.file):
             return "Run the consolidation again"
-        if self.file.endswith("_metadata.json"):
+        if is_metadata(self.file):
             return "Delete it and run BuildMetadata, or restore it from an archive"
         return _STEPS.get(self.file, _RESTORE)

@@ -1,7 +1,6 @@
 """What lies in an output directory around the ticks: index, metadata, consolidated days, and files that nobody knows."""
 
 import csv
-import hashlib
 import io
 import re
 from collections.abc import Iterator, Mapping
@@ -14,7 +13,9 @@ from tasks.export_directory.index_csv import IndexRow
 from tasks.export_directory.inventory import describe, take_inventory
 from tasks.exporting import execution_report
 from tasks.market_files.file_facts import FileFacts
-from tasks.storage.layout import Layout, is_market_id
+from tasks.market_files.time_span import Span
+from tasks.storage.file_identity import checksum_of
+from tasks.storage.layout import Layout, day_of_report, is_market_id, market_of
 from tasks.ticks import value_text
 from tasks.ticks.day_sums import DAY_US
 from tasks.verification.difference import MOVE_AWAY, Difference
@@ -22,7 +23,6 @@ from tasks.verification.difference import MOVE_AWAY, Difference
 #: Days since 1970 with their number of ticks, by market.
 DayRows = Mapping[str, Mapping[int, int]]
 
-_DAY_REPORT = re.compile(r"consolidation_report_(\d{4})_(\d\d)_(\d\d)\.txt")
 #: Figures of a consolidation report.
 _READ, _REMOVED, _WRITTEN = (
     re.compile(rf"^{name}: (\d+)$", re.MULTILINE)
@@ -92,7 +92,7 @@ def check_names(layout: Layout, rows: Mapping[str, IndexRow]) -> tuple[list[Diff
     inventory = take_inventory(layout, rows)
     found = [
         Difference(
-            _market_of(name),
+            market_of(name),
             name,
             "the file",
             f"a stray ({describe(layout.output_dir / name)})",
@@ -114,11 +114,6 @@ def check_names(layout: Layout, rows: Mapping[str, IndexRow]) -> tuple[list[Diff
 
 def _relative(layout: Layout, path: Path) -> str:
     return path.relative_to(layout.output_dir).as_posix()
-
-
-def _market_of(name: str) -> str:
-    match = re.search(r"marketId=(\d+\.\d+)(?=[._])", name)
-    return match[1] if match else ""
 
 
 def check_report(layout: Layout, rows: Mapping[str, IndexRow]) -> tuple[list[Difference], list[str]]:
@@ -189,7 +184,7 @@ def check_consolidated(
     found: list[Difference] = []
     notes: list[str] = []
     named = set()
-    for path in sorted(layout.output_dir.glob("consolidation_report*.txt")):
+    for path in layout.consolidation_reports():
         published = consolidation_report.read(path)
         if published is None:
             found.append(Difference("", path.name, "content", "no report of ours", "a consolidation report"))
@@ -211,7 +206,7 @@ def check_consolidated(
                 f"{path.name}: market files or metadata were refreshed since; the consolidation, run again, brings it"
                 " up to date"
             )
-    for path in sorted(layout.output_dir.glob("consolidated_ticks*.csv")):
+    for path in layout.consolidated_csvs():
         if path.name not in named:
             found.append(Difference("", path.name, "the file", "a CSV without a report", "its consolidation report"))
     return found, notes
@@ -219,10 +214,8 @@ def check_consolidated(
 
 def _ticks_read(path: Path, published: Published, day_rows: DayRows) -> Iterator[Difference]:
     """Yield where a report speaks of other markets or another number of ticks than the market files have."""
-    match = _DAY_REPORT.fullmatch(path.name)
-    day = (
-        None if match is None else value_text.parse_time(f"{match[1]}-{match[2]}-{match[3]}T00:00:00.000000Z") // DAY_US
-    )
+    date = day_of_report(path.name)
+    day = None if date is None else Span.of_day(date).lower_us // DAY_US
     ticks = {
         market_id: sum(count for its_day, count in days.items() if day is None or its_day == day)
         for market_id, days in day_rows.items()
@@ -250,7 +243,7 @@ def _csv_files(layout: Layout, published: Published) -> Iterator[Difference]:
         name = csv_file.name
         try:
             with open(layout.output_dir / name, "rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
+                found = checksum_of(file)
                 found_bytes = file.tell()
         except FileNotFoundError:
             yield Difference("", name, "the file", "nothing", "a CSV: its report is there")

@@ -239,15 +239,15 @@ def _described(database: Database, layout: Layout, rows: Mapping[str, IndexRow])
     ids = [market_id for market_id in rows if layout.metadata_file(market_id).is_file()]
     for start in range(0, len(ids), _GROUP_MARKETS):
         for stored in database.metadata(ids[start : start + _GROUP_MARKETS]):
-            path = layout.metadata_file(stored[0])
+            path = layout.metadata_file(stored.market_id)
             here = metadata_json.parse(path.read_bytes())
             if here is None:
                 continue  # named already
-            there = metadata_json.merged(metadata_json.from_row(stored), here)
+            there = metadata_json.merged(metadata_json.described(stored), here)
             for key in here.keys() - set(_CHANGING):
                 if here[key] != there[key]:
                     yield Difference(
-                        stored[0],
+                        stored.market_id,
                         path.relative_to(layout.output_dir).as_posix(),
                         key,
                         here[key],

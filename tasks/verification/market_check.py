@@ -15,6 +15,7 @@ from tasks.errors import DamagedFile
 from tasks.export_directory.index_csv import IndexRow
 from tasks.market_files import formats, market_file
 from tasks.market_files.file_facts import FileFacts, TickCounter
+from tasks.storage.file_identity import checksum_of
 from tasks.ticks import day_sums
 from tasks.ticks.day_sums import DAY_US, NOTHING, Sums
 from tasks.ticks.schema import FIRST_TIME_US, LAST_TIME_US, MAX_LEVEL, SCHEMA
@@ -44,7 +45,7 @@ def check_market(path: Path, row: IndexRow, sums_until_us: int | None = None) ->
     totals: dict[tuple[int, bool], Sums] = {}
     counter, rows, text_hash = TickCounter(), _Rows(row), hashlib.sha256()
     with open(path, "rb") as file:
-        checksum = hashlib.file_digest(file, "sha256").hexdigest()
+        checksum = checksum_of(file)
         size_bytes = file.tell()
     market_format, readable = formats.of(path), True
     try:

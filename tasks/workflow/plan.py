@@ -3,7 +3,6 @@
 import dataclasses
 import datetime
 import logging
-import os
 import zlib
 from collections.abc import Iterable
 
@@ -17,6 +16,7 @@ from tasks.exporting.survey import Pending, Stored
 from tasks.postgres.database import Database
 from tasks.postgres.density import Density
 from tasks.postgres.server import Server
+from tasks.storage.file_identity import FileStat
 from tasks.storage.layout import Layout
 from tasks.workflow import findings, run_context
 from tasks.workflow.exit_codes import determining
@@ -99,10 +99,10 @@ class Plan:
     def _is_written(self, market_id: str) -> bool:
         before = self.disk.files.get(market_id)
         try:
-            now = os.stat(self.layout.market_file(market_id))
+            now = FileStat.of_path(self.layout.market_file(market_id))
         except OSError:  # or a link that leads nowhere
             return False
-        return before is None or (now.st_ino, now.st_mtime_ns) != (before.st_ino, before.st_mtime_ns)
+        return before is None or not now.is_same_file(before)
 
 
 def plan_all(layout: Layout, include_markets_without_ticks: bool, allow_other_database: bool) -> Plan:

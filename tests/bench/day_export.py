@@ -9,6 +9,7 @@ import numpy as np
 
 from tasks.export_directory import directory_scan, metadata_json
 from tasks.market_files.market_file import MarketWriter
+from tasks.postgres.market_metadata import MarketMetadata
 from tasks.storage.layout import Layout
 from tasks.ticks.tick_arrays import Ticks
 
@@ -39,20 +40,18 @@ def make_export(output_dir: Path, rows: int, markets: int) -> None:
             writer.finish(time.time_ns() // 1000)
             writer.file.publish()
         names = [f"Runner {market}, {n}" for n in range(_RUNNERS)]
-        known = metadata_json.from_row(
-            (
-                market_id,
-                events[market_id],
-                "Match Odds",
-                "MATCH_ODDS_FT",
-                _DAY_US + 43_200_000_000,
-                "CLOSED",
-                True,
-                [1_000_001 + n for n in range(_RUNNERS)],
-                names,
-            )
+        known = MarketMetadata(
+            market_id,
+            events[market_id],
+            "Match Odds",
+            "MATCH_ODDS_FT",
+            _DAY_US + 43_200_000_000,
+            "CLOSED",
+            True,
+            [1_000_001 + n for n in range(_RUNNERS)],
+            names,
         )
-        layout.metadata_file(market_id).write_bytes(metadata_json.render(known))
+        layout.metadata_file(market_id).write_bytes(metadata_json.render(metadata_json.described(known)))
     found = directory_scan.look_at_disk(layout, directory_scan.list_files(layout))
     directory_scan.publish_index(layout, found, directory_scan.index_rows(layout, found, events))
 

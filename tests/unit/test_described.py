@@ -5,13 +5,14 @@ import tracemalloc
 import pytest
 
 from tasks.export_directory.metadata_states import Described
-from tasks.storage.atomic_files import FileStat
+from tasks.postgres.market_metadata import MarketMetadata
+from tasks.storage.file_identity import FileStat
 
 STAT = FileStat(1, 2, 3, 4)
 
 
 def row(market_id, name="A v B"):
-    return (market_id, "30", name, "MATCH_ODDS", 0, "OPEN", True, [1], ["One"])
+    return MarketMetadata(market_id, "30", name, "MATCH_ODDS", 0, "OPEN", True, [1], ["One"])
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The house: what the documents say exists, the layers hold, the linters are content."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -93,3 +94,48 @@ print([name for name in ("luigi", "tasks.workflow", "tasks.every_task") if name 
         [sys.executable, "-c", program.replace("{packages}", packages)], cwd="/", capture_output=True, text=True
     )
     assert (result.stdout, result.stderr) == ("[]\n", "")
+
+
+MODULES = [path for path in sorted((ROOT / "tasks").rglob("*.py")) if path.name != "__init__.py"]
+
+
+def texts(path: Path) -> list[str]:
+    """Return the texts in a module that are not documentation."""
+    tree = ast.parse(path.read_text())
+    documented = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    return [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documented
+    ]
+
+
+def test_no_two_modules_have_one_name():
+    names = [path.stem for path in MODULES if path.stem != "__main__"]
+    assert not {name for name in names if names.count(name) > 1}
+
+
+def test_paths_are_spelled_in_the_layout_alone():
+    spelled = re.compile(
+        r"marketId=|consolidated_ticks|consolidation_report|_metadata\.json|\.damaged|\.sha256|_report\.txt"
+    )
+    for path in MODULES:
+        found = [text for text in texts(path) if spelled.search(text) and not re.search(r"\s", text)]
+        assert path.name == "layout.py" or not found, (path, found)
+
+
+def test_sql_is_in_postgres_alone():
+    for path in MODULES:
+        found = [text for text in texts(path) if re.search(r"\b(SELECT|INSERT|EXPLAIN|CREATE TABLE)\b", text)]
+        assert not found or {"postgres", "demo"} & {*path.parts}, (path, found[:1])
+
+
+def test_a_file_is_hashed_in_one_place():
+    for path in MODULES:
+        assert path.name == "file_identity.py" or "file_digest" not in path.read_text(), path

@@ -1,0 +1,52 @@
+"""What tells a file from another: what stat says of it, and the SHA-256 of its content."""
+
+import hashlib
+import os
+import struct
+from pathlib import Path
+from typing import IO, NamedTuple, Self
+
+_STAT = struct.Struct("3qQ")
+
+
+class FileStat(NamedTuple):
+    """What tells a file from another, by the names of os.stat_result."""
+
+    st_size: int
+    st_mtime_ns: int
+    st_ctime_ns: int
+    st_ino: int
+
+    def packed(self) -> bytes:
+        """Return it as bytes."""
+        return _STAT.pack(*self)
+
+    @classmethod
+    def unpacked(cls, data: bytes) -> Self:
+        """Return what was packed."""
+        return cls(*_STAT.unpack(data))
+
+    @staticmethod
+    def of(stat: os.stat_result) -> "FileStat":
+        """Return what counts of a stat."""
+        return FileStat(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+
+    @classmethod
+    def of_path(cls, path: Path | str) -> "FileStat":
+        """Return what counts of the stat of a file. Raises OSError."""
+        return cls.of(os.stat(path))
+
+    def is_same_file(self, other: "FileStat") -> bool:
+        """Tell whether both are of one file that nobody has written to in between; a rename does not count."""
+        return self._replace(st_ctime_ns=other.st_ctime_ns) == other
+
+
+def checksum_of(file: IO[bytes]) -> str:
+    """Return the SHA-256, in hex, of what a file has from here to its end."""
+    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # typeshed wants a BufferedReader
+
+
+def file_checksum(path: Path) -> str:
+    """Return the SHA-256 of a file, in hex. Raises OSError."""
+    with open(path, "rb") as file:
+        return checksum_of(file)

@@ -1,0 +1,167 @@
+"""A column of a tick is declared in ticks/schema.py; here is every other place that has to know it."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks.day_csv import flat_csv
+from tasks.market_files import formats, market_file
+from tasks.market_files.market_file import MarketWriter
+from tasks.market_files.time_span import Span
+from tasks.postgres import stored_sums
+from tasks.postgres.tick_reader import TickReader
+from tasks.ticks import day_sums, schema
+from tasks.ticks.schema import COLUMNS, Column
+from tasks.ticks.tick_arrays import Ticks
+from tests.conftest import ROOT, new_source
+
+#: One ladder row and one traded row with another value in every array.
+ROWS = Ticks(
+    market=np.zeros(2, np.int64),
+    publish_time=np.array([1_000_000, 2_000_000]),
+    received_at=np.array([1_500_000, 2_700_000]),
+    selection_id=np.array([11, 12]),
+    side=np.array([1, 2], np.int8),
+    level=np.array([3, 0], np.int16),
+    price=np.array([2.5, 3.5]),
+    size=np.array([10.25, 20.5]),
+)
+ARRAYS = {field.name for field in dataclasses.fields(Ticks)} - {"market"}
+
+
+def in_arrays(column: Column, path: Path) -> bool:
+    """tick_arrays.py: a field of Ticks, empty(), to_table, from_batch."""
+    table = ROWS.to_table("1.5", ROWS.sequence())
+    (batch,) = table.to_batches()
+    again = Ticks.from_batch(batch)
+    return column.name in table.column_names and (
+        column.array is None
+        or column.array in ARRAYS
+        and np.array_equal(getattr(again, column.array), getattr(ROWS, column.array))
+    )
+
+
+def in_market_file(name: str) -> Callable[[Column, Path], bool]:
+    """The class of a format in market_files/."""
+
+    def knows(column: Column, path: Path) -> bool:
+        path = path / f"marketId=1.5.{name}"
+        with MarketWriter(path, "1.5") as writer:
+            writer.write(ROWS)
+            writer.finish(0)
+            writer.file.publish()
+        whole = Ticks.concatenate(list(market_file.read(path)))
+        part = Ticks.concatenate(list(market_file.read_span(path, 0, Span(2_000_000, 3_000_000), 10)))
+        if formats.named(name).is_text and column.name not in path.read_text().splitlines()[0]:
+            return False
+        return column.array is None or (
+            np.array_equal(getattr(whole, column.array), getattr(ROWS, column.array))
+            and np.array_equal(getattr(part, column.array), getattr(ROWS, column.array)[1:])
+        )
+
+    return knows
+
+
+def in_jsonl(column: Column, path: Path) -> bool:
+    """market_files/jsonl.py: _render, in the order of the schema."""
+    lines = b"".join(bytes(text) for text in formats.named("jsonl").text(ROWS, "1.5", ROWS.sequence()))
+    return list(json.loads(lines.splitlines()[0])) == [known.name for known in schema.COLUMNS]
+
+
+def in_csv(column: Column, path: Path) -> bool:
+    """day_csv/flat_csv.py: COLUMNS and render."""
+    text = b"".join(
+        bytes(text) for text in flat_csv.render(flat_csv.consolidated(ROWS), [flat_csv.describe("1.5", "30", None)])
+    )
+    rows = [line.split(",") for line in text.decode().splitlines()]
+    if column.name not in flat_csv.COLUMNS or {len(row) for row in rows} != {len(flat_csv.COLUMNS)}:
+        return False
+    values = {row[flat_csv.COLUMNS.index(column.name)] for row in rows}
+    return column.array is None or len(values) == 2
+
+
+def in_checksum(column: Column, path: Path) -> bool:
+    """ticks/day_sums.py: _mixed, and a sum of its own."""
+    if column.array is None:
+        return True
+    values = getattr(ROWS, column.array)
+    changed = dataclasses.replace(
+        ROWS, **{column.array: np.where([True, False], values + values.dtype.type(1), values)}
+    )
+    if column.array == "side":
+        changed = dataclasses.replace(ROWS, side=np.array([0, 2], np.int8))
+    before, after = (
+        dict(((day, traded), sums) for day, traded, sums in day_sums.by_day(rows)) for rows in (ROWS, changed)
+    )
+    return before[0, False].mixed != after[0, False].mixed and before[0, True] == after[0, True]
+
+
+def in_readme(column: Column, path: Path) -> bool:
+    """README.md: the table under "A tick"."""
+    return re.search(rf"^\| `{column.name}` \|", (ROOT / "README.md").read_text(), re.MULTILINE) is not None
+
+
+PLACES = {
+    "tick_arrays.py": in_arrays,
+    "parquet.py": in_market_file("parquet"),
+    "jsonl.py": in_market_file("jsonl"),
+    "jsonl.py, _render": in_jsonl,
+    "flat_csv.py": in_csv,
+    "day_sums.py": in_checksum,
+    "README.md": in_readme,
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_every_place_knows_every_column(place, tmp_path):
+    missing = [column.name for column in COLUMNS if not PLACES[place](column, tmp_path)]
+    assert not missing, f"{place} does not know {missing}: {PLACES[place].__doc__}"
+
+
+def test_every_array_of_ticks_is_a_column_of_its_own():
+    assert {column.array for column in COLUMNS if column.array} == ARRAYS
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_column_that_a_place_does_not_know_is_found_out(place, tmp_path, monkeypatch):
+    forgotten = dataclasses.replace(COLUMNS[5], name="forgotten", array="forgotten")
+    monkeypatch.setattr(schema, "COLUMNS", (*COLUMNS, forgotten))
+    try:
+        assert not PLACES[place](forgotten, tmp_path)
+    except (AttributeError, KeyError):
+        pass
+
+
+def test_sql_and_its_decoder_know_every_column(server):
+    """The statements in postgres/ with the decoder in tick_reader.py, and stored_sums.py: each array comes as the database
+    has it, and its checksum by SQL is the one of the ticks."""
+    from tasks.postgres.database import LADDER, TRADED, Database
+    from tasks.postgres.server import Server
+    from tasks.postgres.tick_reader import Rows
+
+    source = new_source(server)
+    source.partition("1970-01-01")
+    source.query(
+        "INSERT INTO stream_ingest.ladder_levels VALUES ('1.5', 11, 'L', 3, 2.5, 10.25,"
+        " '1970-01-01 00:00:01Z', '1970-01-01 00:00:01.5Z')"
+    )
+    source.query(
+        "INSERT INTO stream_ingest.traded_volume VALUES"
+        " ('1.5', 12, 3.5, 20.5, '1970-01-01 00:00:02Z', '1970-01-01 00:00:02.7Z')"
+    )
+    where = Server.from_environment(source.environment)
+    with TickReader(where) as reader:
+        reader.begin_snapshot()
+        found = reader.read(Rows(("1.5",)), None, 10)
+    for name in ARRAYS:
+        assert np.array_equal(getattr(found, name), getattr(ROWS, name)), f"tick_reader.py reads {name} otherwise"
+    expected = {traded: sums for _, traded, sums in day_sums.by_day(ROWS)}
+    with Database(where) as database:
+        for table in (LADDER, TRADED):
+            ((_, _, sums),) = stored_sums.sums(database, table, {"1.5": 10_000_000})
+            assert sums == expected[table == TRADED], f"stored_sums.py adds {table} up otherwise"
