@@ -16,7 +16,7 @@ from tasks.export_directory.journal import Failed
 from tasks.exporting.market_export import Job, export
 from tasks.ticks.value_text import time_text
 from tasks.workflow import plan, run_context
-from tasks.workflow.base_task import AllMarketsTask, DayMarketsTask, ExportTask
+from tasks.workflow.base_task import AllMarketsTask, DayMarketsTask, ExportTask, MarketsTask
 from tasks.workflow.exit_codes import EXIT_FAILED, EXIT_USAGE, stop
 from tasks.workflow.parameters import MarketIdParameter
 from tasks.workflow.plan import Plan
@@ -34,7 +34,9 @@ class StoredMarket(luigi.ExternalTask):
         """Tell whether there is such a market."""
         if not self.exists:
             _log.error(
-                "Market %s has no ticks in the database and no file. Check --market-id and POSTGRES_DB.", self.market_id
+                "Market %s has no ladder rows in the database and no file. Check --market-id and POSTGRES_DB. If it has"
+                " traded rows, --include-markets-without-ladder exports them.",
+                self.market_id,
             )
         return bool(self.exists)
 
@@ -119,7 +121,7 @@ class OneMarketExport(SomeMarketsExport):
         return self.layout.market_file(self.market_id)
 
 
-class ExportMarket(OneMarketExport):
+class ExportMarket(MarketsTask, OneMarketExport):
     """Export one market to markets/marketId=<id>.<format>, or refresh its file with what is new in the database.
 
     In a run over all markets it is part of their plan, and leaves a failure to the task that was asked for. Asked for
@@ -142,7 +144,12 @@ class ExportMarket(OneMarketExport):
         if self.offline:
             stop("ExportMarket reads the database: it cannot be --offline.", EXIT_USAGE)
         return self._plan_of_many or run_context.current().once(
-            plan.plan_market, self.layout, self.market_id, self.refresh, self.allow_other_database
+            plan.plan_market,
+            self.layout,
+            self.market_id,
+            self.refresh,
+            self.include_markets_without_ladder,
+            self.allow_other_database,
         )
 
     @property
@@ -169,6 +176,8 @@ class ExportMarket(OneMarketExport):
             plan.stored.has_ladder(self.market_id)
             or self.market_id in plan.disk.files
             or self.loss_to_accept() is not None
+            or self.include_markets_without_ladder
+            and self.market_id in plan.stored.traded_only
         )
 
     def loss_to_accept(self) -> str | None:

@@ -5,8 +5,9 @@ import logging
 
 from tasks.export_directory.metadata_json import MetadataFiles
 from tasks.postgres.database import Database
+from tasks.storage.layout import is_market_id
 from tasks.workflow import findings, run_context
-from tasks.workflow.base_task import ExportTask
+from tasks.workflow.base_task import ExportTask, MarketsTask
 from tasks.workflow.exit_codes import determining
 
 _log = logging.getLogger("tick_export.metadata")
@@ -44,7 +45,7 @@ class SomeMarketsMetadata(ExportTask):
         self.say_done(f"{written:,} metadata files written")
 
 
-class BuildMetadata(SomeMarketsMetadata):
+class BuildMetadata(MarketsTask, SomeMarketsMetadata):
     """Write markets/marketId=<id>_metadata.json for every market with ticks, wherever it does not say what the database
     says."""
 
@@ -56,4 +57,7 @@ class BuildMetadata(SomeMarketsMetadata):
             for market_id, facts in found.disk.facts.items()
             if facts.tick_records and not found.stored.has_ladder(market_id)
         )
-        return sorted([*found.stored.with_ladder(), *kept])
+        market_ids = {*found.stored.with_ladder(), *kept}
+        if self.include_markets_without_ladder:
+            market_ids.update(filter(is_market_id, found.stored.traded_only))
+        return sorted(market_ids)

@@ -29,6 +29,15 @@ def known_failures(stored: Stored, disk: OnDisk) -> dict[str, str]:
     return refused(stored.refused) | unreadable
 
 
+def about_trades(market_ids: Collection[str]) -> str:
+    """Return what is to be said of markets with traded rows and no ladder rows, which are not exported by default."""
+    named = ", ".join(repr(market_id) for market_id in market_ids)
+    return (
+        f"{len(market_ids)} markets have traded rows and no ladder rows (the platform drops those after 30 days), and"
+        f" are not exported: {named}. --include-markets-without-ladder exports their trades."
+    )
+
+
 def unsaved(stored: Stored, rows: Index) -> list[str]:
     """Return the markets with ticks in partitions soon to be dropped that no file holds yet."""
     return sorted(
@@ -84,6 +93,10 @@ def execution_report(
     if accepted := accepted_losses.read(layout.accepted_losses):
         lines.append(f"Losses accepted ({layout.accepted_losses.name}): {len(accepted)}")
         lines += [f"  {loss}" for loss in accepted]
+    trades = stored.trades_not_exported(rows.facts)
+    lines.append(f"Markets with traded rows only, not exported: {len(trades)}")
+    if trades:
+        lines.append(f"  {about_trades(trades)}")
     lost = unsaved(stored, rows)
     if lost:
         lines.append(

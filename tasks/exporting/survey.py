@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from tasks.errors import UsageError
 from tasks.export_directory.directory_scan import OnDisk
@@ -19,10 +19,10 @@ _PART_MARKETS = 2_500
 class Stored:
     """What the database has.
 
-    newest: the newest publish_time of each market with ladder rows (or with a file), in either table, µs since
-    1970; without_ladder: the markets with a file that have none; old: the newest ladder tick of each market in
+    newest: the newest publish_time of each market with rows, in either table, µs since 1970; without_ladder: the
+    markets with a file, or with traded rows, that have no ladder rows; old: the newest ladder tick of each market in
     partitions that will be dropped soon; events: the event id of each market in public.markets; refused: market
-    ids that are none.
+    ids that are none; traded_only: all ids, refused ones too, with traded rows and no ladder rows.
     """
 
     newest: dict[str, int]
@@ -30,6 +30,7 @@ class Stored:
     old: dict[str, int]
     events: dict[str, str]
     refused: list[str]
+    traded_only: frozenset[str] = frozenset()
 
     def has_ladder(self, market_id: str) -> bool:
         """Tell whether a market has ladder rows."""
@@ -38,6 +39,14 @@ class Stored:
     def with_refused(self, market_ids: Iterable[str]) -> list[str]:
         """Return the refused market ids and those of market_ids that are none."""
         return sorted({*self.refused, *itertools.filterfalse(is_market_id, market_ids)})
+
+    def trades_not_exported(self, facts: Mapping[str, FileFacts]) -> list[str]:
+        """Return the markets with traded rows only that no file has ticks of. facts: of the market files there are."""
+        return sorted(
+            market_id
+            for market_id in self.traded_only
+            if market_id not in facts or not facts[market_id].tick_records
+        )
 
     def with_ladder(self) -> Iterator[str]:
         """Yield the markets with ladder rows."""
@@ -75,18 +84,27 @@ def ask_database(
         newest[market_id] = max(moment, newest.get(market_id, moment))
         if moment < drop_before_us:
             old[market_id] = max(moment, old.get(market_id, moment))
-    without_ladder = frozenset(
-        market_id
-        for market_id in files_present
-        if market_id not in newest and (market_ids is None or market_id in market_ids)
-    )
-    known = sorted([*newest, *without_ladder])
-    for market_id, moment in _newest(database, [(table, known) for table in database.tables(TRADED)]):
+    traded_tables = database.tables(TRADED)
+    candidates = {*files_present, *(market_ids or ())} & {*(files_present if market_ids is None else market_ids)}
+    if market_ids is None:
+        for found in ask_each(database, Database.market_ids, traded_tables):
+            candidates.update(found)
+    candidates -= newest.keys()
+    known = sorted([*newest, *candidates])
+    for market_id, moment in _newest(database, [(table, known) for table in traded_tables]):
         newest[market_id] = max(moment, newest.get(market_id, moment))
-    refused = sorted(market_id for market_id in newest if not is_market_id(market_id))
-    for market_id in refused:
+    traded_only = frozenset(candidates & newest.keys())
+    invalid = sorted(market_id for market_id in newest if not is_market_id(market_id))
+    for market_id in invalid:
         del newest[market_id]
-    return Stored(newest, without_ladder, old, database.events(), refused)
+    return Stored(
+        newest,
+        frozenset(market_id for market_id in candidates if market_id in files_present or market_id in newest),
+        old,
+        database.events(),
+        [market_id for market_id in invalid if market_id not in traded_only],
+        traded_only,
+    )
 
 
 def _newest(database: Database, wanted: Iterable[tuple[Table, Sequence[str]]]) -> Iterator[tuple[str, int]]:
@@ -102,9 +120,12 @@ def _newest(database: Database, wanted: Iterable[tuple[Table, Sequence[str]]]) -
         yield from found.items()
 
 
-def pending(stored: Stored, disk: OnDisk, settle_us: int, market_ids: Iterable[str]) -> Iterator[tuple[str, bool]]:
+def pending(
+    stored: Stored, disk: OnDisk, settle_us: int, market_ids: Iterable[str], without_ladder: bool = False
+) -> Iterator[tuple[str, bool]]:
     """Yield those markets whose file is missing, damaged, below what it once had, dated in the future, or does not
-    hold the newest tick, settled; and whether its file is empty. A file that could not be read is left alone.
+    hold the newest tick, settled; and whether its file is empty. A file that could not be read is left alone. without_ladder: an empty file
+    of a market that has traded rows is not what is wanted.
     """
     now_ns = time.time_ns()
     for market_id in market_ids:
@@ -115,21 +136,30 @@ def pending(stored: Stored, disk: OnDisk, settle_us: int, market_ids: Iterable[s
             yield market_id, newest is None
         elif disk.is_below_promise(market_id):
             yield market_id, newest is None and not disk.facts[market_id].tick_records
-        elif newest is not None and (stored.has_ladder(market_id) or disk.facts[market_id].tick_records):
+        elif newest is not None and (
+            without_ladder or stored.has_ladder(market_id) or disk.facts[market_id].tick_records
+        ):
             last = disk.facts[market_id].last_tick
             if last is None or last < newest or not (newest + settle_us) * 1000 <= stat.st_mtime_ns <= now_ns:
                 yield market_id, False
 
 
-def universe(stored: Stored, disk: OnDisk, include_markets_without_ticks: bool) -> list[str]:
-    """Return every market that a file is wanted of: in the database, on disk, or promised by the index."""
+def universe(stored: Stored, disk: OnDisk, without_ticks: bool, without_ladder: bool) -> list[str]:
+    """Return every market that a file is wanted of: in the database, on disk, or promised by the index.
+
+    without_ticks: those too that have none; without_ladder: those too that have traded rows only. They never get an
+    empty file.
+    """
     known = list(stored.with_ladder())
     known += (market_id for market_id in disk.files if not stored.has_ladder(market_id))
     promised = disk.ledger.market_ids() if disk.ledger.exists else disk.index
     known += (market_id for market_id in promised if not stored.has_ladder(market_id) and market_id not in disk.files)
-    if include_markets_without_ticks:
-        known = list({*known, *filter(is_market_id, stored.events)})
-    return sorted(known)
+    wanted = set(known)
+    if without_ladder:
+        wanted.update(filter(is_market_id, stored.traded_only))
+    if without_ticks:
+        wanted.update(market_id for market_id in stored.events if market_id not in stored.traded_only)
+    return sorted(filter(is_market_id, wanted))
 
 
 def refuse_other_database(database: Database, stored: Stored, disk: OnDisk, layout: Layout) -> None:

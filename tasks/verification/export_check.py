@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from tasks.export_directory import metadata_json
 from tasks.export_directory.index_csv import IndexRow
+from tasks.exporting import execution_report
 from tasks.postgres import stored_sums
 from tasks.postgres.database import LADDER, TRADED, Database
 from tasks.storage.layout import Layout, is_market_id
@@ -131,7 +132,7 @@ def verify(
     verdict.add(*directory_check.check_report(layout, rows))
     verdict.add(*directory_check.check_consolidated(layout, rows, day_rows))
     if database:
-        _compare_markets(newest, layout, rows, verdict)
+        _compare_markets(database, newest, layout, rows, verdict)
         verdict.differences += _described(database, layout, rows)
     verdict.differences.sort(key=lambda difference: (difference.market_id, difference.file))
     verdict.duration_s = time.monotonic() - started_s
@@ -207,8 +208,18 @@ def _certain_until(last_us: int, newest_us: int | None, settle_us: int) -> int:
     return last_us if newest_us is None or newest_us <= last_us else last_us - settle_us
 
 
-def _compare_markets(newest: Mapping[str, int], layout: Layout, rows: Mapping[str, IndexRow], verdict: Verdict) -> None:
+def _compare_markets(
+    database: Database, newest: Mapping[str, int], layout: Layout, rows: Mapping[str, IndexRow], verdict: Verdict
+) -> None:
     """Find markets with ladder rows that no file holds, and ticks that came after the export."""
+    without_ladder = {
+        market_id
+        for table in database.tables(TRADED)
+        for market_id in database.market_ids(table)
+        if market_id not in newest and (market_id not in rows or not rows[market_id].facts.tick_records)
+    }
+    if without_ladder:
+        verdict.notes.append(execution_report.about_trades(sorted(without_ladder)))
     exported_us = max((row.facts.last_tick for row in rows.values() if row.facts.last_tick is not None), default=0)
     for market_id, moment in sorted(newest.items()):
         if market_id not in rows and moment > exported_us:

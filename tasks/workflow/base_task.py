@@ -125,7 +125,16 @@ def link(layout: Layout, path: Path) -> str:
     return f"{base.rstrip('/')}/{urllib.parse.quote(path.relative_to(layout.output_dir.parent).as_posix())}"
 
 
-class AllMarketsTask(ExportTask):
+class MarketsTask(ExportTask):
+    """A task on markets, with or without those that have traded rows only."""
+
+    include_markets_without_ladder = luigi.BoolParameter(
+        default=False,
+        description="export the trades of markets that have traded rows and no ladder rows (they were dropped)",
+    )
+
+
+class AllMarketsTask(MarketsTask):
     """A task on all markets of the database."""
 
     include_markets_without_ticks = luigi.BoolParameter(
@@ -137,7 +146,13 @@ class AllMarketsTask(ExportTask):
         run = run_context.current()
         if self.offline:
             return run.once(plan.plan_offline, self.layout)
-        return run.once(plan.plan_all, self.layout, self.include_markets_without_ticks, self.allow_other_database)
+        return run.once(
+            plan.plan_all,
+            self.layout,
+            self.include_markets_without_ticks,
+            self.include_markets_without_ladder,
+            self.allow_other_database,
+        )
 
 
 class DayTask(ExportTask):

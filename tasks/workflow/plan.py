@@ -105,15 +105,19 @@ class Plan:
         return before is None or not now.is_same_file(before)
 
 
-def plan_all(layout: Layout, include_markets_without_ticks: bool, allow_other_database: bool) -> Plan:
-    """Plan the export of all markets."""
+def plan_all(layout: Layout, without_ticks: bool, without_ladder: bool, allow_other_database: bool) -> Plan:
+    """Plan the export of all markets; without_ticks, without_ladder: those too that have none, or traded rows only."""
     found = run_context.current().once(findings.look_at_all, layout, allow_other_database)
-    if include_markets_without_ticks:
-        stored = found.stored
-        found = dataclasses.replace(
-            found, stored=dataclasses.replace(stored, refused=stored.with_refused(stored.events))
-        )
-    return _planned(found, survey.universe(found.stored, found.disk, include_markets_without_ticks))
+    stored = found.stored
+    for wanted, market_ids in ((without_ticks, stored.events), (without_ladder, stored.traded_only)):
+        if wanted:
+            stored = dataclasses.replace(stored, refused=stored.with_refused(market_ids))
+    trades = stored.trades_not_exported(found.disk.facts)
+    if trades and not without_ladder:
+        _log.warning("%s", execution_report.about_trades(trades))
+    found = dataclasses.replace(found, stored=stored)
+    wanted_ids = survey.universe(stored, found.disk, without_ticks, without_ladder)
+    return _planned(found, wanted_ids, without_ladder=without_ladder)
 
 
 def plan_day(layout: Layout, date: datetime.date, allow_other_database: bool) -> Plan:
@@ -122,10 +126,12 @@ def plan_day(layout: Layout, date: datetime.date, allow_other_database: bool) ->
     return _planned(found, found.market_ids or ())
 
 
-def plan_market(layout: Layout, market_id: str, refresh: bool, allow_other_database: bool) -> Plan:
-    """Plan the export of one market; refresh: even if its file is complete."""
+def plan_market(
+    layout: Layout, market_id: str, refresh: bool, without_ladder: bool, allow_other_database: bool
+) -> Plan:
+    """Plan the export of one market; refresh: even if its file is complete; without_ladder: also of traded rows only."""
     found = run_context.current().once(findings.look_at_market, layout, market_id, allow_other_database)
-    return _planned(found, [market_id], refresh, is_of_one=True)
+    return _planned(found, [market_id], refresh, is_of_one=True, without_ladder=without_ladder)
 
 
 def plan_offline(layout: Layout) -> Plan:
@@ -133,8 +139,14 @@ def plan_offline(layout: Layout) -> Plan:
     return _planned(run_context.current().once(findings.look_offline, layout), ())
 
 
-def _planned(found: Findings, market_ids: Iterable[str], refresh: bool = False, is_of_one: bool = False) -> Plan:
-    pending = dict(survey.pending(found.stored, found.disk, tick_export().settle_us, market_ids))
+def _planned(
+    found: Findings,
+    market_ids: Iterable[str],
+    refresh: bool = False,
+    is_of_one: bool = False,
+    without_ladder: bool = False,
+) -> Plan:
+    pending = dict(survey.pending(found.stored, found.disk, tick_export().settle_us, market_ids, without_ladder))
     if refresh:
         pending |= {market_id: False for market_id in market_ids if market_id in found.disk.files.keys() - pending}
     density = Density()

@@ -143,6 +143,7 @@ def test_luigid_shows_tasks_progress_messages_and_links_and_no_password(server, 
             "export_metadata",
             "offline",
             "include_markets_without_ticks",
+            "include_markets_without_ladder",
             "group",
         }
     source.query(
