@@ -18,20 +18,22 @@ from tasks.storage.layout import Layout
 from tasks.workflow import findings, run_context
 from tasks.workflow.exit_codes import EXIT_ALREADY_RUNNING, EXIT_MISSING_DATA, EXIT_USAGE, determining, stop
 from tasks.workflow.outcome import parsed, run_task
+from tasks.workflow.parameters import MOST_DAYS
+from tasks.workflow.settings import tick_export
 
 _log = logging.getLogger("tick_export.nightly")
 
 _TASK = "ConsolidateDay"
-_MOST_DAYS = 366
 
 HELP = f"""\
 Consolidates yesterday (UTC): refreshes the market files of that day, their metadata and index.csv, and writes
-consolidated_ticks_YYYY_MM_DD.csv with its report. Looks at the day before once more, and makes it anew if ticks came late.
+consolidated_ticks_YYYY_MM_DD.csv with its report. Looks at the day before once more, and at those of the days before it that have a
+file ([tick_export] recheck_days in luigi.cfg says how many): it counts their rows and makes a day anew of which rows came late.
 What is complete already is not touched: run it twice, or late, as you like.
 
 usage: ./run_pipeline.sh nightly [--catch-up N] [options of {_TASK}]
 
-  --catch-up N                also make those of the last N days (at most {_MOST_DAYS}) that have no file, after missed nights
+  --catch-up N                also make those of the last N days (at most {MOST_DAYS}) that have no file, after missed nights
   --output-dir DIR            default data_exports/tick_export
   --format {'|'.join(formats.NAMES)}      default {formats.DEFAULT}
   --workers N                 processes at once, default 1
@@ -70,21 +72,29 @@ def nightly(arguments: Sequence[str]) -> int:
             pass  # a database that is down is told once, not once a day
     missed = days_missing(layout, yesterday, catch_up)
     before = yesterday - datetime.timedelta(days=1)
+    recheck = ["--recheck"] if tick_export().recheck_days else []
+    again = {before, *_made_before(layout, yesterday, tick_export().recheck_days)}
     codes = {}
-    for date in sorted({*missed, before, yesterday}):
+    for date in sorted({*missed, *again, yesterday}):
         _log.info("%s (UTC)%s:", date, "" if date == yesterday else ", missed" if date in missed else ", once more")
         run_context.begin()
-        codes[date] = run_task(_TASK, [*options, "--date", str(date)])
+        codes[date] = run_task(_TASK, [*options, *recheck, "--date", str(date)])
         if codes[date] == EXIT_USAGE:
             return EXIT_USAGE
     _summarise(codes)
-    return max(code for date, code in codes.items() if code != EXIT_MISSING_DATA or date != before or date in missed)
+    return max(code for date, code in codes.items() if code != EXIT_MISSING_DATA or date not in again or date in missed)
 
 
 def days_missing(layout: Layout, yesterday: datetime.date, catch_up: int) -> list[datetime.date]:
     """Return those of so many days up to yesterday that have no whole consolidated file."""
     days = [yesterday - datetime.timedelta(days=number) for number in range(catch_up)]
     return [day for day in days if not _is_made(layout, day)]
+
+
+def _made_before(layout: Layout, yesterday: datetime.date, days: int) -> list[datetime.date]:
+    """Return those of so many days before yesterday that have a whole consolidated file: rows may have come late."""
+    past = [yesterday - datetime.timedelta(days=number) for number in range(1, days + 1)]
+    return [day for day in past if _is_made(layout, day)]
 
 
 def _is_made(layout: Layout, day: datetime.date) -> bool:
@@ -115,8 +125,8 @@ def _parse(arguments: Sequence[str]) -> tuple[int, list[str]]:
             f" {own.date}.",
             EXIT_USAGE,
         )
-    if not (own.catch_up.isascii() and own.catch_up.isdecimal() and 0 <= int(own.catch_up) <= _MOST_DAYS):
-        stop(f"--catch-up is {own.catch_up!r}, expected a number of days from 0 to {_MOST_DAYS}.", EXIT_USAGE)
+    if not (own.catch_up.isascii() and own.catch_up.isdecimal() and 0 <= int(own.catch_up) <= MOST_DAYS):
+        stop(f"--catch-up is {own.catch_up!r}, expected a number of days from 0 to {MOST_DAYS}.", EXIT_USAGE)
     return int(own.catch_up), rest
 
 

@@ -5,6 +5,7 @@ import datetime
 
 from tasks.market_files.file_facts import FileFacts
 
+DAY_US = 86_400_000_000
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MICROSECOND = datetime.timedelta(microseconds=1)
 

@@ -111,6 +111,24 @@ _RUNNERS_BETWEEN = (
 """
 )
 
+#: How many rows of [lower, upper) each market has on each UTC day, counted in the index, runner by runner.
+_DAY_COUNTS = (
+    """
+    SELECT wanted.market_id, floor(extract(epoch FROM tick.publish_time) / 86400)::int8, count(*)
+      FROM unnest(%(ids)s::text[]) AS wanted(market_id)
+     CROSS JOIN LATERAL ("""
+    + _RUNNERS
+    + """) AS runner
+     CROSS JOIN LATERAL (
+         SELECT publish_time FROM {table} AS tick
+          WHERE tick.market_id = wanted.market_id AND tick.selection_id = runner.selection_id
+            AND tick.publish_time >= %(lower)s::timestamptz AND tick.publish_time < %(upper)s::timestamptz
+         ) AS tick
+     WHERE runner.publish_time >= %(lower)s::timestamptz
+     GROUP BY 1, 2
+"""
+)
+
 #: Never run, only planned: the plan names the tables that can hold rows of [lower, upper).
 _BETWEEN = """
     EXPLAIN (VERBOSE, COSTS OFF, FORMAT JSON) SELECT FROM {table}
@@ -358,6 +376,14 @@ class Database:
                 statement, {"ids": list(market_ids)} | _bounds(lower_us, upper_us)
             )
         ]
+
+    def day_counts(
+        self, table: Table, market_ids: Sequence[str], lower_us: int, upper_us: int
+    ) -> list[tuple[str, int, int]]:
+        """Return market id, UTC day (since 1970) and number of rows of those markets in [lower_us, upper_us)."""
+        statement = sql.SQL(_DAY_COUNTS).format(table=table.identifier)
+        rows = self.query(statement, {"ids": list(market_ids)} | _bounds(lower_us, upper_us))
+        return [(sys.intern(market_id), day, count) for market_id, day, count in rows]
 
     def events(self) -> dict[str, str]:
         """Return the event id of every market in public.markets."""

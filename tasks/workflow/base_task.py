@@ -15,7 +15,7 @@ from tasks.market_files.time_span import Span
 from tasks.storage.layout import Layout
 from tasks.workflow import directory_lock, plan, run_context
 from tasks.workflow.exit_codes import EXIT_USAGE, is_debug, stop
-from tasks.workflow.parameters import DayParameter, FormatParameter, SwitchParameter
+from tasks.workflow.parameters import DayParameter, FormatParameter, RecheckDaysParameter, SwitchParameter
 from tasks.workflow.plan import Plan
 from tasks.workflow.settings import tick_export
 
@@ -141,6 +141,13 @@ class AllMarketsTask(MarketsTask):
         default=False, description="give the markets of public.markets without ticks an empty file and an index row"
     )
 
+    recheck_days = RecheckDaysParameter(
+        default=0,
+        significant=False,
+        visibility=ParameterVisibility.HIDDEN,
+        description="count the rows of the last so many days again, and refresh the markets of which rows came late",
+    )
+
     def plan(self) -> Plan:
         """Return what is to be exported, found out once per run."""
         run = run_context.current()
@@ -151,6 +158,7 @@ class AllMarketsTask(MarketsTask):
             self.layout,
             self.include_markets_without_ticks,
             self.include_markets_without_ladder,
+            self.recheck_days,
             self.allow_other_database,
         )
 
@@ -169,9 +177,16 @@ class DayTask(ExportTask):
 class DayMarketsTask(DayTask):
     """A task on the markets with ticks on one UTC day."""
 
+    recheck = luigi.BoolParameter(
+        default=False,
+        significant=False,
+        visibility=ParameterVisibility.HIDDEN,
+        description="count the day's rows again, and refresh the markets of which rows came late",
+    )
+
     def plan(self) -> Plan:
         """Return what of the day's markets is to be exported, found out once per run."""
-        return run_context.current().once(plan.plan_day, self.layout, self.date, self.allow_other_database)
+        return run_context.current().once(plan.plan_day, self.layout, self.date, self.recheck, self.allow_other_database)
 
     def day_market_ids(self) -> list[str]:
         """Return the markets that the database has ticks of on that day."""

@@ -10,6 +10,9 @@ from tasks.market_files import formats
 from tasks.storage.layout import is_market_id
 from tasks.workflow.exit_codes import EXIT_USAGE, stop
 
+#: The most days that can be asked for at once.
+MOST_DAYS = 366
+
 Value = TypeVar("Value")
 
 
@@ -103,6 +106,23 @@ class PositiveParameter(_Checked[Any]):
         return number
 
     def serialize(self, value: float) -> str:
+        """Return the option's text."""
+        return str(value)
+
+
+class RecheckDaysParameter(_Checked[int]):
+    """--recheck-days, a number of days."""
+
+    option = "--recheck-days"
+    expected = f"a number of days from 0 to {MOST_DAYS}"
+
+    def parse_text(self, value: str) -> int:
+        """Return the number."""
+        if not 0 <= int(value) <= MOST_DAYS:
+            raise ValueError(value)
+        return int(value)
+
+    def serialize(self, value: int) -> str:
         """Return the option's text."""
         return str(value)
 

@@ -4,15 +4,17 @@ import dataclasses
 import datetime
 import logging
 import zlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import luigi.interface
 
 from tasks.export_directory.directory_scan import OnDisk
 from tasks.export_directory.journal import Journal
 from tasks.exporting import execution_report, survey
+from tasks.exporting.late_rows import markets_with_late_rows
 from tasks.exporting.market_export import Job
 from tasks.exporting.survey import Pending, Stored
+from tasks.market_files.time_span import DAY_US, Span
 from tasks.postgres.database import Database
 from tasks.postgres.density import Density
 from tasks.postgres.server import Server
@@ -105,8 +107,14 @@ class Plan:
         return before is None or not now.is_same_file(before)
 
 
-def plan_all(layout: Layout, without_ticks: bool, without_ladder: bool, allow_other_database: bool) -> Plan:
-    """Plan the export of all markets; without_ticks, without_ladder: those too that have none, or traded rows only."""
+def plan_all(
+    layout: Layout, without_ticks: bool, without_ladder: bool, recheck_days: int, allow_other_database: bool
+) -> Plan:
+    """Plan the export of all markets.
+
+    without_ticks, without_ladder: those too that have none, or traded rows only; recheck_days: so many days, today
+    among them, are searched for rows that came late.
+    """
     found = run_context.current().once(findings.look_at_all, layout, allow_other_database)
     stored = found.stored
     for wanted, market_ids in ((without_ticks, stored.events), (without_ladder, stored.traded_only)):
@@ -117,13 +125,15 @@ def plan_all(layout: Layout, without_ticks: bool, without_ladder: bool, allow_ot
         _log.warning("%s", execution_report.about_trades(trades))
     found = dataclasses.replace(found, stored=stored)
     wanted_ids = survey.universe(stored, found.disk, without_ticks, without_ladder)
-    return _planned(found, wanted_ids, without_ladder=without_ladder)
+    today = Span.of_day(datetime.datetime.fromtimestamp(found.started_s, datetime.UTC).date())
+    recheck = Span(today.upper_us - recheck_days * DAY_US, today.upper_us) if recheck_days else None
+    return _planned(found, wanted_ids, without_ladder=without_ladder, recheck=recheck)
 
 
-def plan_day(layout: Layout, date: datetime.date, allow_other_database: bool) -> Plan:
-    """Plan the export of the markets with ticks on a UTC day."""
+def plan_day(layout: Layout, date: datetime.date, recheck: bool, allow_other_database: bool) -> Plan:
+    """Plan the export of the markets with ticks on a UTC day; recheck: search the day for rows that came late."""
     found = run_context.current().once(findings.look_at_day, layout, date, allow_other_database)
-    return _planned(found, found.market_ids or ())
+    return _planned(found, found.market_ids or (), recheck=Span.of_day(date) if recheck else None)
 
 
 def plan_market(
@@ -145,10 +155,13 @@ def _planned(
     refresh: bool = False,
     is_of_one: bool = False,
     without_ladder: bool = False,
+    recheck: Span | None = None,
 ) -> Plan:
     pending = dict(survey.pending(found.stored, found.disk, tick_export().settle_us, market_ids, without_ladder))
     if refresh:
         pending |= {market_id: False for market_id in market_ids if market_id in found.disk.files.keys() - pending}
+    if recheck is not None:
+        pending |= dict.fromkeys(_late(found, market_ids, pending, recheck), False)
     density = Density()
     if pending:
         with determining(), Database(findings.server()) as database:
@@ -178,6 +191,24 @@ def _planned(
         found.started_s,
         is_of_one=is_of_one,
     )
+
+
+def _late(found: Findings, market_ids: Iterable[str], pending: Collection[str], span: Span) -> list[str]:
+    """Return the markets with complete files that lack settled rows of a span."""
+    settled_us = int(found.started_s * 1e6) - tick_export().settle_us
+    span = Span(span.lower_us, min(span.upper_us, settled_us))
+    wanted = [
+        market_id
+        for market_id in market_ids
+        if market_id in found.disk.facts and market_id not in pending
+        if found.stored.newest.get(market_id, span.lower_us - 1) >= span.lower_us
+    ]
+    if not wanted or span.lower_us >= span.upper_us:
+        return []
+    with determining(), Database(findings.server()) as database:
+        late = markets_with_late_rows(database, found.layout, wanted, span)
+    _log.info("Rows that came late: %d of %d markets are to be read again.", len(late), len(wanted))
+    return late
 
 
 def _grouped(market_ids: Iterable[str], number: int) -> dict[int, tuple[str, ...]]:

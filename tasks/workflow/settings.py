@@ -18,6 +18,9 @@ class tick_export(luigi.Config):  # noqa: N801  (the section's name)
         description="warn of ticks that no file holds in partitions older than this; the platform drops them at 30",
     )
 
+    recheck_days = CountParameter(
+        default=3, description="nightly looks for rows that came late in so many days before yesterday, 0 for none"
+    )
     output_url = luigi.Parameter(
         default="",
         description="where a web server shows the folder that the output directories are in, for luigid's links",

@@ -1,0 +1,74 @@
+"""Rows that came late: older than the newest tick that a complete market file has, so that nothing else sees them."""
+
+import collections
+import concurrent.futures
+import os
+from collections.abc import Collection, Iterator, Sequence
+
+import numpy as np
+
+from tasks.errors import DamagedFile
+from tasks.market_files import market_file
+from tasks.market_files.time_span import DAY_US, Span
+from tasks.postgres.database import LADDER, TRADED, Database, Table, ask_each
+from tasks.storage.layout import Layout
+from tasks.ticks.tick_arrays import TRADED as TRADED_SIDE
+
+_PART_MARKETS = 500
+_READ_ROWS = 131_072
+
+#: Ticks by day since 1970 and whether traded.
+Counts = collections.Counter[tuple[int, bool]]
+
+
+def markets_with_late_rows(database: Database, layout: Layout, market_ids: Collection[str], span: Span) -> list[str]:
+    """Return those of these markets, sorted, of which the database has more rows on a day of the span than the file.
+
+    Rows are counted in the index, those of ladder and trades apart; what the file has more, since the database has
+    dropped it, is no difference. A file that cannot be read counts as different: its refresh says what is wrong.
+    """
+    stored = _stored(database, set(market_ids), span)
+    with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0)), "count") as pool:
+        held = pool.map(lambda market_id: _held(layout, market_id, span), stored)
+        return sorted(
+            market_id
+            for market_id, counts in zip(stored, held)
+            if counts is None or any(counts[key] < number for key, number in stored[market_id].items())
+        )
+
+
+def _stored(database: Database, market_ids: set[str], span: Span) -> dict[str, Counts]:
+    stored: dict[str, Counts] = {}
+    for name in (LADDER, TRADED):
+        parts = list(_parts(database, name, market_ids, span))  # before others use the connection
+        for found in ask_each(
+            database, lambda connection, part: connection.day_counts(*part, span.lower_us, span.upper_us), parts
+        ):
+            for market_id, day, number in found:
+                stored.setdefault(market_id, Counts())[day, name == TRADED] += number
+    return stored
+
+
+def _parts(
+    database: Database, name: str, market_ids: set[str], span: Span
+) -> Iterator[tuple[Table, Sequence[str]]]:
+    """Yield tables and markets to ask about at once."""
+    for table in database.tables_between(name, span.lower_us, span.upper_us):
+        wanted = sorted(market_ids.intersection(database.market_ids(table)))
+        for start in range(0, len(wanted), _PART_MARKETS):
+            yield table, wanted[start : start + _PART_MARKETS]
+
+
+def _held(layout: Layout, market_id: str, span: Span) -> Counts | None:
+    """Return what a market file has of a span; None where it cannot be read."""
+    counts = Counts()
+    try:
+        for ticks in market_file.read_span(layout.market_file(market_id), 0, span, _READ_ROWS):
+            keys, numbers = np.unique(
+                ticks.publish_time // DAY_US * 2 + (ticks.side == TRADED_SIDE), return_counts=True
+            )
+            for key, number in zip(keys.tolist(), numbers.tolist()):
+                counts[key // 2, bool(key % 2)] += number
+    except (DamagedFile, OSError):
+        return None
+    return counts
