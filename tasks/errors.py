@@ -4,7 +4,7 @@ ExportError                 told to the operator in one line; exit code 30 unles
 ├── UsageError              the request cannot be carried out as it stands (2)
 │   ├── NotAnExport         the output directory does not hold what its index promises
 │   └── UnknownFormat       a format of market files that there is none of
-├── DatabaseError           the database cannot be reached, refuses us, or lacks what is needed (35 before the first task)
+├── DatabaseError           the database cannot be reached, refuses us, or lacks what is needed (35)
 ├── UnreadableRow           a row in the database that no tick can be made of
 ├── UnreadableMarket        a market with such a row
 ├── UnreadableIndex         index.csv is not one that BuildIndex has made
@@ -19,7 +19,8 @@ ExportError                 told to the operator in one line; exit code 30 unles
 ├── NotVerified             the export is not what it should be
 └── ServerFailed            the PostgreSQL of demo and tests cannot be found or does not start (40)
 
-An error of the operating system stays the OSError that it is. A fault of ours is any other exception: it has its traceback.
+An error of the operating system stays the OSError that it is. Any other exception is a fault of the pipeline and is
+shown with its traceback. The numbers are exit codes of a run that ends before its first task; a failed task is 30.
 """
 
 import errno

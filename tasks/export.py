@@ -103,7 +103,7 @@ class OneMarketExport(SomeMarketsExport):
     market_id = MarketIdParameter(description="Betfair market id, such as 1.200806927")
 
     @property
-    def priority(self) -> int:  # type: ignore[override]  # Luigi's documentation makes a property of it, its class an attribute
+    def priority(self) -> int:  # type: ignore[override]  # a property by Luigi's documentation
         """Large markets first, so that the last one does not run alone."""
         return 100 + round(self.plan().job.density.rows(self.market_id))
 

@@ -1,6 +1,7 @@
 """What the tests share: one PostgreSQL server, databases in it, and the pipeline run as a user runs it."""
 
 import contextlib
+import csv
 import dataclasses
 import itertools
 import os
@@ -13,9 +14,11 @@ import psycopg2
 import pytest
 
 from tasks.demo.local_server import PostgresServer
+from tasks.market_files import formats
 
 ROOT = Path(__file__).resolve().parent.parent
 SCHEMA = (ROOT / "tasks" / "demo" / "source_schema.sql").read_text()
+FORMATS = formats.NAMES
 _numbers = itertools.count()
 
 
@@ -232,3 +235,24 @@ def pipeline(small: Source, tmp_path: Path) -> Pipeline:
 def connect(source: Source) -> "psycopg2.extensions.connection":
     """Return a connection to a source."""
     return source.server.connect(source.name)
+
+
+def index_of(pipeline: Pipeline) -> dict[str, dict[str, str]]:
+    """Return the rows of index.csv by market id."""
+    with open(pipeline.output_dir / "index.csv", newline="") as file:
+        return {row["market_id"]: row for row in csv.DictReader(file)}
+
+
+def fill(source: Source) -> Source:
+    """Give a source three markets on two days."""
+    for day in ("2026-02-05", "2026-02-06"):
+        source.partition(day)
+    for market_id in ("1.101", "1.102", "1.103"):
+        source.market(market_id)
+    for hour in range(3):
+        source.message("1.101", f"2026-02-05 1{hour}:00:00.123+00")
+        source.message("1.101", f"2026-02-05 1{hour}:00:00.123+00", selection_id=2, size=0.1 + 0.2)
+        source.message("1.102", f"2026-02-06 0{hour}:30:00+00", prices=(1.5, 2.5))
+    source.message("1.103", "2026-02-05 23:59:59.999+00", traded=())
+    source.message("1.103", "2026-02-06 00:00:00+00")
+    return source

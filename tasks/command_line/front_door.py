@@ -18,13 +18,13 @@ from tasks.workflow.interrupts import make_sure_of_interrupts
 from tasks.workflow.outcome import run_task
 
 HELP = """\
-Exports every Betfair tick that a recorder has stored in PostgreSQL into files.
+Exports every Betfair tick in PostgreSQL to Parquet or JSONL: complete, duplicate-free, byte-for-byte reproducible.
 
 usage: ./run_pipeline.sh TASK [options]      run a task; its options: ./run_pipeline.sh TASK --help
        ./run_pipeline.sh nightly [options]   consolidate yesterday, and missed days: ./run_pipeline.sh nightly --help
        ./run_pipeline.sh demo                make a small database, export it to data_exports/demo, show what came out
        ./run_pipeline.sh test [options]      run the tests; options are pytest's
-       ./run_pipeline.sh bench GROUP         measure it beside other tools; GROUPs and options: ./run_pipeline.sh bench --help
+       ./run_pipeline.sh bench GROUP         measure it beside other tools: ./run_pipeline.sh bench --help
        ./run_pipeline.sh --help              this text
 
 tasks:
@@ -42,8 +42,9 @@ common options:
 .env beside run_pipeline.sh gives POSTGRES_HOST, POSTGRES_PORT, POSTGRES_DB, POSTGRES_USER and
 POSTGRES_PASSWORD (see config/env.example); the environment wins over it.
 
-exit codes: 0 all done, 2 wrong usage, 10 another run works in the directory, 20 the data asked for is not there, 25 not run,
-            30 a task failed, 35 the work could not be determined (no connection, wrong password, missing schema), 40 unexpected error
+exit codes: 0 all done, 2 wrong usage, 10 another run works in the directory, 20 the data asked for is not there,
+            25 not run, 30 a task failed, 35 the work could not be determined (no connection, wrong password,
+            missing schema), 40 unexpected error, 130 interrupted
 """
 
 
@@ -128,13 +129,11 @@ def _test(arguments: Sequence[str]) -> int:
 
 
 def _bench(arguments: Sequence[str]) -> int:
-    import importlib
-
+    """Become the benchmark: a program of its own beside the tests, which are not installed."""
     if "--database" in arguments:
         _read_env_file(ROOT / ".env")
-    sys.path.insert(0, str(ROOT))  # the benchmark lies in tests/, which is not installed
-    code: int = importlib.import_module("tests.bench.__main__").main(arguments)
-    return code
+    os.environ["PYTHONPATH"] = str(ROOT)
+    os.execv(sys.executable, [sys.executable, "-m", "tests.bench", *arguments])
 
 
 _COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {

@@ -27,13 +27,13 @@ _TASK = "ConsolidateDay"
 
 HELP = f"""\
 Consolidates yesterday (UTC): refreshes the market files of that day, their metadata and index.csv, and writes
-consolidated_ticks_YYYY_MM_DD.csv with its report. Looks at the day before once more, and at those of the days before it that have a
-file ([tick_export] recheck_days in luigi.cfg says how many): it counts their rows and makes a day anew of which rows came late.
-What is complete already is not touched: run it twice, or late, as you like.
+consolidated_ticks_YYYY_MM_DD.csv with its report. Looks at the day before once more, and at those of the days before it
+that have a file ([tick_export] recheck_days in luigi.cfg says how many): it counts their rows and rebuilds a day of
+which rows came late. What is complete already is not touched: run it twice, or late, as you like.
 
 usage: ./run_pipeline.sh nightly [--catch-up N] [options of {_TASK}]
 
-  --catch-up N                also make those of the last N days (at most {MOST_DAYS}) that have no file, after missed nights
+  --catch-up N                also make those of the last N days (at most {MOST_DAYS}) that have no file
   --output-dir DIR            default data_exports/tick_export
   --format {'|'.join(formats.NAMES)}      default {formats.DEFAULT}
   --workers N                 processes at once, default 1
@@ -47,9 +47,9 @@ One day's failure does not stop the others. The exit code is the largest of all 
   10  another run works there         35  the work could not be determined: no connection, wrong password
   20  a day has no ticks              40  unexpected error
 
-20 means that neither the database nor a market file has a tick of yesterday, or of a day that --catch-up was to make: the recorder
-was down, or the platform dropped the day before it was exported. The log names the day. A day without ticks that is only looked
-at once more was reported the night before, and does not count again.
+20 means that neither the database nor a market file has a tick of yesterday, or of a day that --catch-up was to make:
+the recorder was down, or the platform dropped the day before it was exported. The log names the day. A day without
+ticks that is only looked at once more was reported the night before, and does not count again.
 """
 
 

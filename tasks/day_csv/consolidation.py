@@ -1,4 +1,4 @@
-"""One sorted CSV out of a source of ticks: slices of time are sorted, freed of duplicates and made text side by side."""
+"""One sorted CSV from a source of ticks: slices of time are sorted, de-duplicated and rendered side by side."""
 
 import collections
 import concurrent.futures

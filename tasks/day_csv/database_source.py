@@ -29,7 +29,7 @@ _THROUGH_INDEX = "-c enable_seqscan=off"
 
 @dataclasses.dataclass(frozen=True)
 class Runners:
-    """Who has ticks in a span: the selections of each market that an export covers, and ids with ticks that are none."""
+    """Who has ticks in a span: the selections of each market that an export covers, and invalid market ids."""
 
     selections: dict[str, list[int]]
     refused: list[str]

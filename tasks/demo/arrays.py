@@ -17,7 +17,7 @@ def first_of(counts: Ints) -> Ints:
 
 
 def members(counts: Ints) -> tuple[Ints, Ints]:
-    """Return, for every element of groups of so many elements, its group and its number (0, 1, 2 …) within the group."""
+    """Return, for every element of groups of so many elements, its group and its number (0, 1, 2 …) within it."""
     group: Ints = np.repeat(np.arange(len(counts)), counts)
     return group, np.arange(len(group)) - first_of(counts)[group]
 

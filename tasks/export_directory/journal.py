@@ -83,7 +83,7 @@ class Journal:
                     yield record
 
     def forget_before(self, moment_s: float) -> None:
-        """Forget failures recorded before a moment, seconds since 1970: that run is over, and its markets come again."""
+        """Forget failures recorded before a moment, seconds since 1970: that run is over, its markets come again."""
         for path in self._directory.glob("failed.*.jsonl"):
             if path.stat().st_mtime < moment_s:
                 path.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """The ledger: what was written of each market, and what must not be lost.
 
-A second witness beside index.csv. It vouches for the market files after the index is gone, edited or of another day, and
-it keeps what a market once had until its ticks are back or the operator accepts the loss. It is one binary file:
+A second witness beside index.csv. It vouches for the market files after the index is gone, edited or of another day,
+and it keeps what a market once had until its ticks are back or the operator accepts the loss. It is one binary file:
 
     b"tick_export ledger 1\n", three sections, the SHA-256 of all before it
     section: number of records (8 bytes), then of each: lengths of market id and record (1 and 2 bytes), both
@@ -148,7 +148,7 @@ class Ledger:
         return new
 
     def promising(self, indexed: Packed[FileFacts]) -> "Ledger":
-        """Return the ledger; where there is none yet (an export of version 0.1), one that promises what the index says."""
+        """Return the ledger; where there is none (an export of version 0.1), one that promises what the index says."""
         return self if self.exists else Ledger(promises=indexed | Packed(FileFacts), exists=True)
 
     def without(self, market_id: str) -> "Ledger":

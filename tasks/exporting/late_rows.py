@@ -49,9 +49,7 @@ def _stored(database: Database, market_ids: set[str], span: Span) -> dict[str, C
     return stored
 
 
-def _parts(
-    database: Database, name: str, market_ids: set[str], span: Span
-) -> Iterator[tuple[Table, Sequence[str]]]:
+def _parts(database: Database, name: str, market_ids: set[str], span: Span) -> Iterator[tuple[Table, Sequence[str]]]:
     """Yield tables and markets to ask about at once."""
     for table in database.tables_between(name, span.lower_us, span.upper_us):
         wanted = sorted(market_ids.intersection(database.market_ids(table)))

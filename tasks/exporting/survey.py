@@ -43,9 +43,7 @@ class Stored:
     def trades_not_exported(self, facts: Mapping[str, FileFacts]) -> list[str]:
         """Return the markets with traded rows only that no file has ticks of. facts: of the market files there are."""
         return sorted(
-            market_id
-            for market_id in self.traded_only
-            if market_id not in facts or not facts[market_id].tick_records
+            market_id for market_id in self.traded_only if market_id not in facts or not facts[market_id].tick_records
         )
 
     def with_ladder(self) -> Iterator[str]:
@@ -124,8 +122,9 @@ def pending(
     stored: Stored, disk: OnDisk, settle_us: int, market_ids: Iterable[str], without_ladder: bool = False
 ) -> Iterator[tuple[str, bool]]:
     """Yield those markets whose file is missing, damaged, below what it once had, dated in the future, or does not
-    hold the newest tick, settled; and whether its file is empty. A file that could not be read is left alone. without_ladder: an empty file
-    of a market that has traded rows is not what is wanted.
+    hold the newest tick, settled; and whether its file is empty. A file that could not be read is left alone.
+
+    without_ladder: an empty file of a market that has traded rows is not what is wanted.
     """
     now_ns = time.time_ns()
     for market_id in market_ids:

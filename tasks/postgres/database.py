@@ -42,7 +42,8 @@ _MICROSECONDS = (
 )
 
 _PARTITIONS = """
-    SELECT n.nspname, c.relname, pg_relation_size(c.oid) / current_setting('block_size')::int, has_table_privilege(c.oid, 'SELECT')
+    SELECT n.nspname, c.relname, pg_relation_size(c.oid) / current_setting('block_size')::int,
+           has_table_privilege(c.oid, 'SELECT')
       FROM (SELECT relid FROM pg_partition_tree(%(table)s::regclass) WHERE isleaf
              UNION SELECT %(table)s::regclass) AS leaf(oid)
       JOIN pg_class c ON c.oid = leaf.oid AND c.relkind = 'r'
@@ -154,7 +155,8 @@ _METADATA = (
       FROM unnest(%(ids)s::text[]) AS wanted(market_id)
       LEFT JOIN public.markets m ON m.market_id = wanted.market_id
      CROSS JOIN LATERAL (
-         SELECT array_agg(selection_id ORDER BY selection_id) AS ids, array_agg(runner_name ORDER BY selection_id) AS names
+         SELECT array_agg(selection_id ORDER BY selection_id) AS ids, array_agg(runner_name ORDER BY selection_id)
+                AS names
            FROM public.runners r WHERE r.market_id = wanted.market_id) AS runner
 """
 )

@@ -19,10 +19,13 @@ _MICROSECONDS = "coalesce((extract(epoch FROM {0}) * 1000000)::int8, 0)"
 
 #: What the rows of markets up to a time each add up to, by UTC day: exact, so doubles by their shortest decimals.
 _SUMS = """
-    SELECT market_id, (extract(epoch FROM day) / 86400)::int8, count(*), sum(publish_time - day), sum({delay}), sum(selection_id),
+    SELECT market_id, (extract(epoch FROM day) / 86400)::int8, count(*), sum(publish_time - day), sum({delay}),
+           sum(selection_id),
            count(*) FILTER (WHERE {back}), sum({level}),
-           sum(CASE WHEN {finite_price} THEN price::text::numeric END), sum(CASE WHEN {finite_size} THEN {size}::text::numeric END),
-           count(*) FILTER (WHERE NOT {finite_price}) + count(*) FILTER (WHERE NOT {finite_size}), sum(mixed * mixed %% {prime})
+           sum(CASE WHEN {finite_price} THEN price::text::numeric END),
+               sum(CASE WHEN {finite_size} THEN {size}::text::numeric END),
+           count(*) FILTER (WHERE NOT {finite_price}) + count(*) FILTER (WHERE NOT {finite_size}),
+               sum(mixed * mixed %% {prime})
       FROM (SELECT tick.*, day, {mixed} AS mixed
               FROM unnest(%(ids)s::varchar[], %(until)s::timestamptz[]) AS wanted(market, until)
               JOIN {table} AS tick ON tick.market_id = wanted.market AND tick.publish_time <= wanted.until

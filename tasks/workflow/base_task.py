@@ -118,7 +118,7 @@ class ExportTask(luigi.Task):
 
 
 def link(layout: Layout, path: Path) -> str:
-    """Return the address of a path in an output directory: below [tick_export] output_url, or on this machine's disk."""
+    """Return the address of a path in an output directory: below [tick_export] output_url, or on this disk."""
     base = tick_export().output_url
     if not base:
         return path.as_uri()
@@ -186,7 +186,9 @@ class DayMarketsTask(DayTask):
 
     def plan(self) -> Plan:
         """Return what of the day's markets is to be exported, found out once per run."""
-        return run_context.current().once(plan.plan_day, self.layout, self.date, self.recheck, self.allow_other_database)
+        return run_context.current().once(
+            plan.plan_day, self.layout, self.date, self.recheck, self.allow_other_database
+        )
 
     def day_market_ids(self) -> list[str]:
         """Return the markets that the database has ticks of on that day."""

@@ -12,7 +12,8 @@ _CHATTER = ("Informed scheduler that task", "Done scheduling tasks", "Running Wo
 _WORKER = re.compile(r"\[pid (\d+)\] Worker Worker\(.*?\) (running|done|failed) +(\w+)\((.*)\)")
 _PASSWORD = re.compile(r"(://[^/\s:@]*:)[^/\s@]+(@)")
 _COMMON = re.compile(
-    r"(?<![a-z_])(?:output_dir|format|export_metadata|offline|allow_other_database|include_markets_without_\w+|refresh)="
+    r"(?<![a-z_])(?:output_dir|format|export_metadata|offline|allow_other_database|include_markets_without_\w+"
+    r"|refresh)="
     r"[^,]*(?:, )?"
 )
 

@@ -139,7 +139,7 @@ def plan_day(layout: Layout, date: datetime.date, recheck: bool, allow_other_dat
 def plan_market(
     layout: Layout, market_id: str, refresh: bool, without_ladder: bool, allow_other_database: bool
 ) -> Plan:
-    """Plan the export of one market; refresh: even if its file is complete; without_ladder: also of traded rows only."""
+    """Plan the export of one market; refresh: even if its file is complete; without_ladder: traded rows alone too."""
     found = run_context.current().once(findings.look_at_market, layout, market_id, allow_other_database)
     return _planned(found, [market_id], refresh, is_of_one=True, without_ladder=without_ladder)
 

@@ -1,4 +1,4 @@
-"""What must hold before Luigi is imported: it then reads its configuration, and answers a broken one with a traceback."""
+"""What must hold before Luigi is imported: it reads its configuration then, and a broken one gives a traceback."""
 
 import configparser
 import os

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks.workflow.interrupts import make_sure_of_interrupts
 from tests.bench.measure import (
     ROOT,
     BenchError,
@@ -28,16 +29,18 @@ if TYPE_CHECKING:
 
 _EPILOG = """\
 groups:
-  export       all ticks of a database into Parquet: ExportAll with a worker a core; the limit, parallel psql COPYs to /dev/null, as many as
-               cores; adbc, connectorx, DuckDB's scanner in two ways, pandas, psycopg2 with CSV, each with as many processes
+  export       all ticks of a database into Parquet: ExportAll with a worker per core; the limit, as many parallel psql
+               COPYs to /dev/null as cores; adbc, connectorx, DuckDB's scanner in two ways, pandas, psycopg2 with CSV,
+               each with as many processes
   consolidate  a day as one sorted CSV, from market files: ConsolidateDay; DuckDB, Polars, chdb
   archive      a JSONL export as one compressed file: Archive in its three formats; tar -czf; tar with pigz
   growth       ExportAll over growing databases, and again with nothing to do; the fitted exponents of time and memory
   all          one after the other
 
-Without --database the rows are invented, in a PostgreSQL server of our own, which goes at the end. Every contender runs --rounds times,
-round by round in turn, and must produce the same rows (count and sums), or the benchmark fails. Results: GROUP.md, GROUP.json (every run)
-and GROUP.png in --output. Seconds move with the machine and with what else it does: read the ratios.
+Without --database the rows are invented, in a PostgreSQL server of our own, which goes at the end. Every contender
+runs --rounds times, round by round in turn, and must produce the same rows (count and sums), or the benchmark fails.
+Results: GROUP.md, GROUP.json (every run) and GROUP.png in --output. Seconds move with the machine and with what else it
+does: read the ratios.
 """
 
 
@@ -265,4 +268,5 @@ def _names(contenders: Sequence[Contender]) -> list[str]:
 _GROUPS = {"export": _export, "consolidate": _consolidate, "archive": _archive, "growth": _growth}
 
 if __name__ == "__main__":
+    make_sure_of_interrupts()
     sys.exit(main(sys.argv[1:]))

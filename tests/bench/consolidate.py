@@ -91,7 +91,8 @@ def csv_facts(path: Path) -> dict[str, object]:
         row = connection.execute(
             f"""
             SELECT {", ".join(_FACTS.values())}
-              FROM (SELECT *, ? AS columns, lag((publish_time, market_id)) OVER () <= (publish_time, market_id) AS in_order
+              FROM (SELECT *, ? AS columns, lag((publish_time, market_id)) OVER () <= (publish_time, market_id)
+                  AS in_order
                       FROM read_csv('{path}', header = true, nullstr = ['', '\\N'], types = {types}))""",
             [columns],
         ).fetchone()

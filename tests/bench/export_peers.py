@@ -25,7 +25,8 @@ from typing import Any
 SCANNER = Path(sys.prefix) / "duckdb-scanner"
 
 _QUERY = """
-    SELECT market_id, selection_id, side::text AS side, level, price, size, NULL::float8 AS traded_volume, publish_time, received_time
+    SELECT market_id, selection_id, side::text AS side, level, price, size, NULL::float8 AS traded_volume,
+           publish_time, received_time
       FROM stream_ingest.ladder_levels WHERE market_id = '{0}'
      UNION ALL
     SELECT market_id, selection_id, NULL, NULL, price, size_traded, size_traded, publish_time, received_time
@@ -115,7 +116,8 @@ def psycopg2_csv(market_id: str) -> None:
 _LADDER = (
     "SELECT market_id, selection_id, side, level, price, size, publish_time, received_time FROM source.stream_ingest."
 )
-_TRADED = """SELECT market_id, selection_id, NULL AS side, NULL AS level, price, size_traded AS size, publish_time, received_time
+_TRADED = """SELECT market_id, selection_id, NULL AS side, NULL AS level, price, size_traded AS size, publish_time,
+    received_time
                FROM source.stream_ingest.traded_volume"""
 
 

@@ -92,18 +92,18 @@ class Source:
         return self.query("""
             SELECT market_id, ladder.rows + coalesce(traded.rows, 0)
               FROM (SELECT market_id, count(*) AS rows FROM stream_ingest.ladder_levels GROUP BY 1) AS ladder
-              LEFT JOIN (SELECT market_id, count(*) AS rows FROM stream_ingest.traded_volume GROUP BY 1) AS traded USING (market_id)
+              LEFT JOIN (SELECT market_id, count(*) AS rows FROM stream_ingest.traded_volume GROUP BY 1) AS traded
+                  USING (market_id)
              ORDER BY 2 DESC, 1""")
 
     def facts(self) -> dict[str, object]:
         """Return what every contender has to produce, from SQL alone."""
         columns = ", ".join(text.format(price="price", size="size") for text in FACTS.values())
-        (row,) = self.query(
-            f"""
+        (row,) = self.query(f"""
             SELECT {columns} FROM (
                 SELECT market_id, selection_id, price, size FROM stream_ingest.ladder_levels
-                 UNION ALL SELECT market_id, selection_id, price, size_traded FROM stream_ingest.traded_volume) AS tick"""
-        )
+                 UNION ALL SELECT market_id, selection_id, price, size_traded FROM stream_ingest.traded_volume)
+                     AS tick""")
         return {name: int(value or 0) for name, value in zip(FACTS, row)}
 
     def server_cpu(self) -> Callable[[], float | None]:

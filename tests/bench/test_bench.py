@@ -22,7 +22,8 @@ from tests.bench.measure import (
 _GROWN = """
 import subprocess, sys, time
 block = bytearray(b"x") * 80_000_000
-child = [sys.executable, "-c", "import time; block = bytearray(b'x') * 80_000_000; time.sleep(1.5)"] if sys.argv[1:] else ["true"]
+hold = "import time; block = bytearray(b'x') * 80_000_000; time.sleep(1.5)"
+child = [sys.executable, "-c", hold] if sys.argv[1:] else ["true"]
 subprocess.run(child, check=True)
 time.sleep(0.5)
 """

@@ -30,7 +30,8 @@ def add_message(source, numbers, time):
         list(numbers),
     )
     source.query(
-        "INSERT INTO stream_ingest.traded_volume SELECT '1.' || n + 100000000, 7, 2.5, mod(n, 89) + 0.5, timestamptz %s,"
+        "INSERT INTO stream_ingest.traded_volume"
+        " SELECT '1.' || n + 100000000, 7, 2.5, mod(n, 89) + 0.5, timestamptz %s,"
         " timestamptz %s FROM unnest(%s::int[]) AS n",
         time,
         time,

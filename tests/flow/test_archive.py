@@ -25,8 +25,7 @@ from tasks.errors import DamagedFile, ExportError, UsageError
 from tasks.storage.atomic_files import NewFile
 from tasks.storage.layout import Layout
 from tasks.verification.export_check import verify
-from tests.conftest import Pipeline, new_source
-from tests.flow.test_verify import fill
+from tests.conftest import Pipeline, fill, new_source
 
 KINDS = containers.KINDS
 DATE = ("--date", "2024-01-15")

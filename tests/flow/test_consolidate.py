@@ -52,7 +52,8 @@ def rich(small: Source) -> Source:
     )
     small.query("""INSERT INTO stream_ingest.ladder_levels
                    SELECT '1.' || market, 1, side, level, 2 + level, n, t, t + interval '9 milliseconds'
-                     FROM generate_series(300, 320) AS market, generate_series(1, 20) AS n, unnest(ARRAY['B', 'L']) AS side,
+                     FROM generate_series(300, 320) AS market, generate_series(1, 20) AS n, unnest(ARRAY['B', 'L'])
+                         AS side,
                           generate_series(0, 7) AS level,
                           LATERAL (SELECT timestamptz '2026-02-05 08:00+00' + n * interval '1 second') AS moment(t)""")
     return small
@@ -214,7 +215,8 @@ def test_duplicates_are_removed_and_counted_and_the_first_received_stays(pipelin
             " '1.101'"
         )
         small.query(f"""INSERT INTO stream_ingest.{table}
-                        SELECT (jsonb_populate_record(t, jsonb_build_object('received_time', received_time - interval '1 hour'))).*
+                        SELECT (jsonb_populate_record(t, jsonb_build_object('received_time',
+                               received_time - interval '1 hour'))).*
                           FROM stream_ingest.{table} t WHERE market_id = '1.101'""")
     for task in ("ConsolidateDay", "ConsolidateDayDirect"):
         where = beside(pipeline, task)

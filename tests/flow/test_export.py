@@ -1,6 +1,5 @@
 """ExportAll and its tasks, as a user runs them, on a real PostgreSQL."""
 
-import csv
 import hashlib
 import json
 import re
@@ -15,27 +14,22 @@ import pytest
 from tasks.errors import DatabaseError
 from tasks.postgres import tick_reader
 from tasks.postgres.server import Server
-from tests.conftest import Pipeline, Source, new_source
-
-FORMATS = ("parquet", "jsonl")
-
-
-def index_of(pipeline: Pipeline) -> dict[str, dict[str, str]]:
-    """Return the rows of index.csv by market id."""
-    with open(pipeline.output_dir / "index.csv", newline="") as file:
-        return {row["market_id"]: row for row in csv.DictReader(file)}
+from tests.conftest import FORMATS, Pipeline, Source, index_of, new_source
 
 
 def rows_in_database(source: Source, market_id: str) -> list[tuple]:
     """Return a market's ticks in the order and with the values of the contract, by SQL alone."""
     return source.query(
         """
-        SELECT to_char(received_time, 'YYYY-MM-DD HH24:MI:SS.US'), to_char(publish_time, 'YYYY-MM-DD HH24:MI:SS.US'), market_id, selection_id,
-               CASE side WHEN 'B' THEN 'BACK' ELSE 'LAY' END, price, size, NULL::float8, 'update', level::int, 'ladder', NULL::bool,
+        SELECT to_char(received_time, 'YYYY-MM-DD HH24:MI:SS.US'), to_char(publish_time, 'YYYY-MM-DD HH24:MI:SS.US'),
+               market_id, selection_id,
+               CASE side WHEN 'B' THEN 'BACK' ELSE 'LAY' END, price, size, NULL::float8, 'update', level::int,
+                   'ladder', NULL::bool,
                level::bigint
           FROM stream_ingest.ladder_levels WHERE market_id = %s
          UNION ALL
-        SELECT to_char(received_time, 'YYYY-MM-DD HH24:MI:SS.US'), to_char(publish_time, 'YYYY-MM-DD HH24:MI:SS.US'), market_id, selection_id,
+        SELECT to_char(received_time, 'YYYY-MM-DD HH24:MI:SS.US'), to_char(publish_time, 'YYYY-MM-DD HH24:MI:SS.US'),
+               market_id, selection_id,
                NULL, price, size_traded, size_traded, 'update', NULL, 'traded', NULL,
                dense_rank() OVER (PARTITION BY selection_id, publish_time ORDER BY price) - 1
           FROM stream_ingest.traded_volume WHERE market_id = %s
@@ -60,8 +54,10 @@ def rows_in_file(pipeline: Pipeline, market_id: str, format: str) -> list[tuple]
     )
     return duckdb.execute(f"""
         SET TimeZone = 'UTC';
-        SELECT strftime(received_at::timestamp, '%Y-%m-%d %H:%M:%S.%f'), strftime(publish_time::timestamp, '%Y-%m-%d %H:%M:%S.%f'),
-               market_id, selection_id, side, price, size, traded_volume, change_type, level, record_type, in_play, sequence
+        SELECT strftime(received_at::timestamp, '%Y-%m-%d %H:%M:%S.%f'), strftime(publish_time::timestamp,
+               '%Y-%m-%d %H:%M:%S.%f'),
+               market_id, selection_id, side, price, size, traded_volume, change_type, level, record_type, in_play,
+                   sequence
           FROM {source} ORDER BY file_row_number""").fetchall()
 
 
@@ -285,7 +281,8 @@ def test_markets_read_together_have_every_value_of_either_table(server, tmp_path
             source.message(market_id, f"2026-02-05 10:{minute}0:00.000001+00", selection_id=number + minute)
     source.query("""
         UPDATE stream_ingest.ladder_levels SET received_time = '1999-12-31 23:59:59.999999+00' WHERE market_id = '1.7';
-        UPDATE stream_ingest.ladder_levels SET received_time = '1969-07-20 20:17:40+00', size = 'Infinity', price = 0.1::float8 + 0.2
+        UPDATE stream_ingest.ladder_levels SET received_time = '1969-07-20 20:17:40+00', size = 'Infinity',
+            price = 0.1::float8 + 0.2
          WHERE market_id = '1.8'""")
     if empty is not None:
         source.query(
@@ -423,7 +420,8 @@ def test_a_role_that_may_read_the_parents_alone_gets_the_same(pipeline, small, s
     server.create_role(role, "secret")
     small.query(
         f"""GRANT USAGE ON SCHEMA stream_ingest TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role};
-                    GRANT SELECT ON stream_ingest.ladder_levels, stream_ingest.traded_volume, stream_ingest.market_lifecycle_events TO {role}"""
+                    GRANT SELECT ON stream_ingest.ladder_levels, stream_ingest.traded_volume,
+                        stream_ingest.market_lifecycle_events TO {role}"""
     )
     with pytest.raises(psycopg2.Error, match="permission denied"):
         small.query(f"SET ROLE {role}; SELECT FROM stream_ingest.ladder_20260205")

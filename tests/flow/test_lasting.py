@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from tasks.demo.load import load
 from tasks.demo.recording import Recording
-from tests.conftest import Pipeline, new_source
-from tests.flow.test_export import FORMATS, index_of
+from tests.conftest import FORMATS, Pipeline, index_of, new_source
 
 SETTLED = "2026-02-05 12:00:00.123+00"
 

@@ -28,14 +28,15 @@ def minutes(server):
     source.query(
         """INSERT INTO stream_ingest.ladder_levels
                     SELECT %s, selection, 'B', 0, 2 + selection, minute, moment, moment
-                      FROM generate_series(0, 599) AS minute, generate_series(1, CASE minute WHEN 200 THEN 300 ELSE 5 END) AS selection,
-                           LATERAL (SELECT timestamptz '2026-02-05 00:00+00' + minute * interval '1 minute' AS moment) AS at""",
+                      FROM generate_series(0, 599) AS minute, generate_series(1,
+                          CASE minute WHEN 200 THEN 300 ELSE 5 END) AS selection,
+                           LATERAL (SELECT timestamptz '2026-02-05 00:00+00' + minute * interval '1 minute' AS moment)
+                               AS at""",
         MARKET,
     )
-    source.query(
-        """INSERT INTO stream_ingest.traded_volume SELECT market_id, selection_id, price, size, publish_time, received_time
-                      FROM stream_ingest.ladder_levels WHERE selection_id <= 3"""
-    )
+    source.query("""INSERT INTO stream_ingest.traded_volume SELECT market_id, selection_id, price, size, publish_time,
+            received_time
+                      FROM stream_ingest.ladder_levels WHERE selection_id <= 3""")
     return source
 
 

@@ -25,26 +25,10 @@ from tasks.storage.layout import Layout
 from tasks.ticks.schema import SCHEMA
 from tasks.ticks.tick_arrays import Ticks
 from tasks.verification.export_check import verify
-from tests.conftest import Pipeline, Source, new_source
-from tests.flow.test_export import FORMATS
+from tests.conftest import FORMATS, Pipeline, Source, fill, new_source
 
 MARKET = "1.101"
 DAY = 86_400_000_000
-
-
-def fill(source: Source) -> Source:
-    """Give a source three markets on two days."""
-    for day in ("2026-02-05", "2026-02-06"):
-        source.partition(day)
-    for market_id in ("1.101", "1.102", "1.103"):
-        source.market(market_id)
-    for hour in range(3):
-        source.message("1.101", f"2026-02-05 1{hour}:00:00.123+00")
-        source.message("1.101", f"2026-02-05 1{hour}:00:00.123+00", selection_id=2, size=0.1 + 0.2)
-        source.message("1.102", f"2026-02-06 0{hour}:30:00+00", prices=(1.5, 2.5))
-    source.message("1.103", "2026-02-05 23:59:59.999+00", traded=())
-    source.message("1.103", "2026-02-06 00:00:00+00")
-    return source
 
 
 @pytest.fixture(scope="module")
@@ -500,9 +484,8 @@ CHANGED = {
     "UPDATE stream_ingest.traded_volume SET price = price + 1 WHERE market_id = '1.101' AND price = 2.0": (
         "sum of price"
     ),
-    "UPDATE stream_ingest.ladder_levels SET received_time = received_time + interval '1 microsecond' WHERE market_id = '1.101'": (
-        "sum of delay_us"
-    ),
+    "UPDATE stream_ingest.ladder_levels SET received_time = received_time + interval '1 microsecond'"
+    " WHERE market_id = '1.101'": ("sum of delay_us"),
     "DELETE FROM stream_ingest.ladder_levels WHERE market_id = '1.101' AND level = 1": (
         "ladder rows of 2026-02-05: found 24, expected 12"
     ),
@@ -512,7 +495,8 @@ CHANGED = {
     "INSERT INTO stream_ingest.traded_volume VALUES ('1.101', 1, 9, 9, '2026-02-05 11:00+00', '2026-02-05 11:00+00')": (
         "found 18, expected 19"
     ),
-    "INSERT INTO stream_ingest.ladder_levels VALUES ('1.100', 1, 'B', 0, 9, 9, '2026-02-05 11:00+00', '2026-02-05 11:00+00')": (
+    "INSERT INTO stream_ingest.ladder_levels"
+    " VALUES ('1.100', 1, 'B', 0, 9, 9, '2026-02-05 11:00+00', '2026-02-05 11:00+00')": (
         "market 1.100: markets/marketId=1.100.parquet: the file: found nothing"
     ),
     "UPDATE public.markets SET market_name = 'B v A' WHERE market_id = '1.101'": (

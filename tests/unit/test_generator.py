@@ -359,7 +359,8 @@ class TestPeculiarities:
         assert query(
             database,
             """SELECT market_id FROM stream_ingest.ladder_levels l GROUP BY 1 HAVING max(publish_time) <
-                                  (SELECT max(publish_time) FROM stream_ingest.traded_volume t WHERE t.market_id = l.market_id)""",
+                                  (SELECT max(publish_time) FROM stream_ingest.traded_volume t
+                                      WHERE t.market_id = l.market_id)""",
         )
 
     def test_markets_without_trades_and_beyond_midnight(self, database: "psycopg2.extensions.connection") -> None:
@@ -418,7 +419,8 @@ class TestPeculiarities:
             query(
                 database,
                 """SELECT 1 FROM stream_ingest.market_liquidity_history h WHERE total_matched <> (
-                                  SELECT coalesce(sum(size_traded), 0)::numeric(20, 2) FROM stream_ingest.traded_volume t
+                                  SELECT coalesce(sum(size_traded), 0)::numeric(20, 2)
+                                         FROM stream_ingest.traded_volume t
                                    WHERE t.market_id = h.market_id AND t.publish_time = h.publish_time)""",
             )
             == []
@@ -429,7 +431,8 @@ def test_ctrl_c_while_the_driver_writes_is_an_interrupt(server: PostgresServer) 
     server.create_database("slow")
     with contextlib.closing(server.connect("slow")) as connection, connection, connection.cursor() as cursor:
         cursor.execute("""CREATE TABLE slow (n bigint);
-                          CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(3600); RETURN new; END';
+                          CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql
+                              AS 'BEGIN PERFORM pg_sleep(3600); RETURN new; END';
                           CREATE TRIGGER wait BEFORE INSERT ON slow FOR EACH ROW EXECUTE FUNCTION wait()""")
     interrupt = threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT))
     with (

@@ -56,13 +56,13 @@ def number(value):
 
 
 def contract_order(row):
-    """The order of spec section 2, in words."""
+    """The order of a market file, in words (README, "A tick")."""
     market, publish, received, selection, side, level, price, size = row
     return (market, publish, side == TRADED, level, selection, side, number(price), received, number(size))
 
 
 def identity(row):
-    """The uniqueness key of the seed."""
+    """What makes a tick unique: ladder rows by place, traded rows by price."""
     market, publish, _, selection, side, level, price, _ = row
     return (market, selection, price, publish) if side == TRADED else (market, selection, side, level, publish)
 
