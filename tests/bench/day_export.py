@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tasks.export_directory import directory_scan, metadata_json
+from tasks.export_directory.journal import Journal, Written
 from tasks.market_files.market_file import MarketWriter
 from tasks.postgres.market_metadata import MarketMetadata
 from tasks.storage.layout import Layout
@@ -37,7 +38,8 @@ def make_export(output_dir: Path, rows: int, markets: int) -> None:
         with MarketWriter(layout.market_file(market_id), market_id) as writer:
             for arrays in _messages(random, messages):
                 writer.write(Ticks(*arrays).sorted())
-            writer.finish(time.time_ns() // 1000)
+            facts, stat = writer.finish(time.time_ns() // 1000)
+            Journal(layout.journal_dir).written(Written(market_id, "new", stat, facts))
             writer.file.publish()
         names = [f"Runner {market}, {n}" for n in range(_RUNNERS)]
         known = MarketMetadata(
