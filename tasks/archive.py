@@ -17,6 +17,7 @@ from tasks.index import BuildIndex
 from tasks.metadata import BuildMetadata
 from tasks.storage.atomic_files import remove_leftovers
 from tasks.storage.layout import Layout
+from tasks.verification.ledger_check import check_ledger
 from tasks.workflow import run_context
 from tasks.workflow.base_task import AllMarketsTask
 from tasks.workflow.exit_codes import determining
@@ -93,7 +94,8 @@ class Archive(AllMarketsTask):
             return False
         with determining():
             try:
-                return self.archive.is_of(archive_file.members(self.layout)[0])
+                is_made = self.archive.is_of(archive_file.members(self.layout)[0])
+                return is_made and not (self.offline and self._lost())
             except DamagedFile:
                 return False  # work() says what it is
 
@@ -130,7 +132,12 @@ class Archive(AllMarketsTask):
         text = f"{archive.path}: {len(contents):,} files, {archive.path.stat().st_size:,} bytes, read back and compared"
         _log.info("%s.", text)
         self.say_done(text)
-        return None if self.offline else self.plan().failures()
+        return self._lost() if self.offline else self.plan().failures()
+
+    def _lost(self) -> dict[str, str]:
+        """Return what markets of an export that is archived as it lies have lost since it was written."""
+        differences, _ = check_ledger(self.layout, export_source.indexed(self.layout))
+        return {difference.market_id: str(difference) for difference in differences}
 
 
 @Archive.event_handler(luigi.Event.DEPENDENCY_PRESENT)

@@ -17,6 +17,7 @@ from tasks.ticks.day_sums import DAY_US, NOTHING, Sums
 from tasks.ticks.value_text import time_text
 from tasks.verification import directory_check
 from tasks.verification.difference import EXPORT, REFRESH, Difference
+from tasks.verification.ledger_check import check_ledger
 from tasks.verification.market_check import Checked, check_market
 
 #: Markets that are compared with the database in one query, and ticks after which a group of them ends.
@@ -99,6 +100,7 @@ def verify(
     verdict = Verdict(None if database is None else str(database.server))
     rows, verdict.differences = directory_check.read_index(layout)
     verdict.add(*directory_check.check_names(layout, rows))
+    verdict.add(*check_ledger(layout, rows))
     settled_us = time.time_ns() // 1000 - settle_us
     ranges = stored_sums.ladder_ranges(database) if database else None
     newest = _newest(database) if database else {}
@@ -123,6 +125,11 @@ def verify(
                 verdict.differences += checked.differences
                 verdict.differences += directory_check.check_metadata(layout, row, metadata_required)
                 day_rows[row.market_id] = checked.day_rows
+                if checked.repeated:
+                    verdict.notes.append(
+                        f"market {row.market_id}: {checked.repeated} rows have the key of another row, as stored: the"
+                        " source table has no primary key. A consolidated CSV keeps the one received first"
+                    )
                 verdict.ticks += sum(checked.day_rows.values())
                 if database and (checked.sums or not checked.differences):
                     verdict.differences += _against(row, checked, stored.get(row.market_id, {}), ranges)

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from tasks.errors import DamagedFile
 from tasks.export_directory.index_csv import IndexRow
 from tasks.market_files import formats, market_file
+from tasks.market_files.decoding import decoding, require_regular
 from tasks.market_files.file_facts import FileFacts, TickCounter
 from tasks.storage.file_identity import checksum_of
 from tasks.ticks import day_sums
@@ -27,12 +28,13 @@ from tasks.verification.difference import Difference
 @dataclasses.dataclass(frozen=True)
 class Checked:
     """A market file that was read. day_rows: ticks of each day; sums: by day and whether traded; both of days since
-    1970.
+    1970; repeated: rows with the key of another.
     """
 
     differences: list[Difference]
     day_rows: dict[int, int]
     sums: dict[tuple[int, bool], Sums]
+    repeated: int = 0
 
 
 def check_market(path: Path, row: IndexRow, sums_until_us: int | None = None) -> Checked:
@@ -44,38 +46,42 @@ def check_market(path: Path, row: IndexRow, sums_until_us: int | None = None) ->
     day_rows: dict[int, int] = collections.Counter()
     totals: dict[tuple[int, bool], Sums] = {}
     counter, rows, text_hash = TickCounter(), _Rows(row), hashlib.sha256()
-    with open(path, "rb") as file:
-        checksum = checksum_of(file)
-        size_bytes = file.tell()
+    try:
+        require_regular(path)
+        with open(path, "rb") as file:
+            checksum = checksum_of(file)
+            size_bytes = file.tell()
+    except (OSError, DamagedFile) as error:
+        return Checked([_unreadable(row, error)], {}, {})
     market_format, readable = formats.of(path), True
     try:
-        for batch in _messages(path):
-            ticks = Ticks.from_batch(batch)
-            if not rows.differences:
-                rows.check(batch, ticks)
-            if rows.in_order:
-                try:
+        with decoding(path):
+            for batch in _messages(path):
+                ticks = Ticks.from_batch(batch)
+                if not rows.differences:
+                    rows.check(batch, ticks)
+                if rows.in_order:
                     counter.add(ticks)
-                except ValueError as error:
-                    raise DamagedFile(f"{path}: {error}") from None
-            if market_format.is_text and not rows.differences:
-                for lines in market_format.text(ticks, row.market_id, ticks.sequence()):
-                    text_hash.update(lines)
-            for day, count in zip(
-                *(values.tolist() for values in np.unique(ticks.publish_time // DAY_US, return_counts=True))
-            ):
-                day_rows[day] += count
-            if sums_until_us is not None and rows.in_order:
-                for day, traded, part in day_sums.by_day(
-                    ticks[: np.searchsorted(ticks.publish_time, sums_until_us, "right")]
+                if market_format.is_text and not rows.differences:
+                    for lines in market_format.text(ticks, row.market_id, ticks.sequence()):
+                        text_hash.update(lines)
+                for day, count in zip(
+                    *(values.tolist() for values in np.unique(ticks.publish_time // DAY_US, return_counts=True))
                 ):
-                    totals[day, traded] = totals.get((day, traded), NOTHING) + part
-        found += [Difference(row.market_id, row.file_path, *flaw) for flaw in market_format.flaws(path)]
+                    day_rows[day] += count
+                if sums_until_us is not None and rows.in_order:
+                    for day, traded, part in day_sums.by_day(
+                        ticks[: np.searchsorted(ticks.publish_time, sums_until_us, "right")]
+                    ):
+                        totals[day, traded] = totals.get((day, traded), NOTHING) + part
+            found += [Difference(row.market_id, row.file_path, *flaw) for flaw in market_format.flaws(path)]
     except DamagedFile as error:
         readable = False
         found.append(
             Difference(row.market_id, row.file_path, "content", str(error).removeprefix(f"{path}: "), "a market file")
         )
+    except OSError as error:
+        return Checked([_unreadable(row, error)], {}, {})
     found += rows.differences
     whole = readable and rows.in_order
     found += _facts(row, counter.facts(size_bytes, checksum), whole)
@@ -89,7 +95,18 @@ def check_market(path: Path, row: IndexRow, sums_until_us: int | None = None) ->
                 "the pipeline's",
             )
         )
-    return Checked(found, dict(day_rows), totals if whole else {})
+    return Checked(found, dict(day_rows), totals if whole else {}, rows.repeated)
+
+
+def _unreadable(row: IndexRow, error: OSError | DamagedFile) -> Difference:
+    what = error.strerror if isinstance(error, OSError) else error
+    return Difference(
+        row.market_id, row.file_path, "content", f"cannot be read: {what}", "a file that can be read", _READ
+    )
+
+
+#: What to do about a file that the operating system does not let us read.
+_READ = "Mend the cause (permissions, limits, the disk) and verify again; the file itself may be sound"
 
 
 def _messages(path: Path) -> Iterator[pa.RecordBatch]:
@@ -126,6 +143,8 @@ class _Rows:
     def __init__(self, row: IndexRow) -> None:
         self.differences: list[Difference] = []
         self.in_order = True
+        #: Rows with the key of the row before: only a source table without its primary key has them.
+        self.repeated = 0
         self._row = row
         self._count = 0
         self._last_us: int | None = None
@@ -161,15 +180,7 @@ class _Rows:
                 f"row {self._count + back} ({time_text(int(ticks.publish_time[back]))}) after a later one",
                 "rows by publish_time, record_type, level, selection_id, side, price",
             )
-        twice = np.flatnonzero(steps == 0)
-        if len(twice):
-            at = int(twice[0]) + 1
-            self._add(
-                "duplicate keys",
-                f"{len(twice)}, the first in row {self._count + at} (selection {ticks.selection_id[at]}, "
-                f"{time_text(int(ticks.publish_time[at]))})",
-                "none",
-            )
+        self.repeated += int(np.count_nonzero(steps == 0))
 
     def _column(self, name: str, found: pa.Array, expected: pa.Array) -> None:
         if pa.types.is_dictionary(SCHEMA.field(name).type):

@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 
+import pyarrow.parquet as pq
 import pytest
 
 from tasks.market_files.formats import NAMES as FORMATS
@@ -134,3 +135,18 @@ def test_a_pipe_with_a_market_files_name_hangs_nothing(pipeline):
     assert pipeline.run("ExportAll").returncode == 0
     path.with_name(f"{path.name}.damaged").unlink()
     assert pipeline.files() == before
+
+
+def test_rows_that_share_a_key_are_kept_and_no_damage(pipeline, small):
+    """In a table without its primary key. The seed's uniqueness is restored where ticks are consolidated."""
+    small.query("ALTER TABLE stream_ingest.traded_volume DROP CONSTRAINT traded_volume_pkey")
+    small.query(
+        "INSERT INTO stream_ingest.traded_volume SELECT * FROM stream_ingest.traded_volume WHERE market_id = '1.101'"
+    )
+    assert pipeline.run("ExportAll").returncode == 0
+    assert pq.read_metadata(pipeline.market("1.101")).num_rows == 42 + 18
+    assert pipeline.run("VerifyExport").returncode == 0
+    assert "18 rows have the key of another row" in (pipeline.output_dir / "verification_report.txt").read_text()
+    assert pipeline.run("ConsolidateDay", "--date", "2026-02-05").returncode == 0
+    report = (pipeline.output_dir / "consolidation_report_2026_02_05.txt").read_text()
+    assert "Duplicates removed: 18" in report
