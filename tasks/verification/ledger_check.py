@@ -1,4 +1,4 @@
-"""The index against the ledger: has a market fewer ticks than it once had, or a file that the pipeline did not write?"""
+"""The index against the ledger: has a market lost ticks, or a file that the pipeline did not write?"""
 
 from collections.abc import Iterator, Mapping
 
