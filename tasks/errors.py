@@ -5,6 +5,7 @@ ExportError                 told to the operator in one line; exit code 30 unles
 │   ├── NotAnExport         the output directory does not hold what its index promises
 │   └── UnknownFormat       a format of market files that there is none of
 ├── DatabaseError           the database cannot be reached, refuses us, or lacks what is needed (35)
+│   └── TableGone           a table has been dropped since it was listed
 ├── UnreadableRow           a row in the database that no tick can be made of
 ├── UnreadableMarket        a market with such a row
 ├── UnreadableIndex         index.csv is not one that BuildIndex has made
@@ -58,6 +59,10 @@ class DatabaseError(ExportError):
     """The database cannot be reached, refuses us, or lacks what is needed."""
 
     exit_code = EXIT_UNDETERMINED
+
+
+class TableGone(DatabaseError):
+    """A table has been dropped since it was listed: the platform drops a partition a day."""
 
 
 class UnreadableRow(ExportError):

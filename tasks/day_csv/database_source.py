@@ -11,9 +11,10 @@ from tasks.day_csv.consolidation_report import Inputs
 from tasks.errors import UnreadableMarket, UnreadableRow
 from tasks.export_directory import metadata_json
 from tasks.market_files.time_span import Span
-from tasks.postgres.database import LADDER, TRADED, Database
+from tasks.postgres.database import Database
 from tasks.postgres.density import Density
 from tasks.postgres.server import Server
+from tasks.postgres.source_tables import LADDER, TRADED
 from tasks.postgres.tick_reader import Rows, TickReader, TooManyRows, read_market
 from tasks.storage.layout import is_market_id
 from tasks.ticks.tick_arrays import Ticks
@@ -24,7 +25,7 @@ _LIMIT_ROWS = 1_000_000
 _BATCH_MARKETS = 32
 
 #: Whatever the planner thinks of its statistics: rows are reached through an index.
-_THROUGH_INDEX = "-c enable_seqscan=off"
+_THROUGH_INDEX = {"enable_seqscan": "off"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,8 +70,9 @@ class DatabaseSource:
                 flat_csv.describe(market.market_id, market.event_id or "", metadata_json.described(market))
                 for market in sorted(database.metadata(self.market_ids), key=lambda market: market.market_id)
             ]
+            tables = database.source_tables
             self._density = Density.sampled(database, self.market_ids)
-        self._reader = TickReader(dataclasses.replace(server, options=f"{server.options} {_THROUGH_INDEX}"))
+        self._reader = TickReader(server, tables, _THROUGH_INDEX)
         self._reader.begin_snapshot()
 
     def __enter__(self) -> "DatabaseSource":

@@ -21,6 +21,7 @@ from tasks.market_files.file_facts import FileFacts
 from tasks.market_files.market_file import MarketWriter
 from tasks.postgres.density import Density
 from tasks.postgres.server import Server
+from tasks.postgres.source_tables import SourceTables
 from tasks.postgres.tick_reader import Rows, TickReader, TooManyRows, read_market
 from tasks.storage.atomic_files import flush_all_to_disk, flush_directory
 from tasks.storage.file_identity import FileStat
@@ -41,7 +42,7 @@ class Job:
     """All that an export needs to know.
 
     promise: what the fullest file of a market had, None where nobody knows of any; workers: how many processes export
-    at once.
+    at once; tables: where the database has them.
     """
 
     server: Server
@@ -49,6 +50,7 @@ class Job:
     density: Density
     promise: Callable[[str], FileFacts | None]
     workers: int = 1
+    tables: SourceTables | None = None
     progress: Callable[[int, int], None] = lambda markets, ticks: None
 
 
@@ -72,7 +74,7 @@ def export(job: Job, markets: Iterable[Pending]) -> list[Failed]:
     failures: list[Failed] = []
     job.layout.markets_dir.mkdir(parents=True, exist_ok=True)
     todo = list(markets)
-    with TickReader(job.server) as reader:
+    with TickReader(job.server, job.tables) as reader:
         while todo:
             again: list[Pending] = []
             with contextlib.closing(

@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from tasks.errors import UsageError
 from tasks.export_directory.directory_scan import OnDisk
 from tasks.market_files.file_facts import FileFacts
-from tasks.postgres.database import LADDER, TRADED, Database, Table, ask_each
+from tasks.postgres.database import Database, Table, ask_each
+from tasks.postgres.source_tables import LADDER, TRADED
 from tasks.storage.file_identity import FileStat
 from tasks.storage.layout import Layout, is_market_id
 
@@ -72,16 +73,24 @@ def ask_database(
     database: Database, market_ids: Collection[str] | None, files_present: Collection[str], drop_before_us: int
 ) -> Stored:
     """Find the newest tick of markets (all if None) by index probes, partition by partition."""
-    tables = database.tables(LADDER)
-    wanted = (
-        ask_each(database, Database.market_ids, tables) if market_ids is None else [sorted(market_ids)] * len(tables)
-    )
     newest: dict[str, int] = {}
     old: dict[str, int] = {}
-    for market_id, moment in _newest(database, zip(tables, list(wanted), strict=True)):
-        newest[market_id] = max(moment, newest.get(market_id, moment))
-        if moment < drop_before_us:
-            old[market_id] = max(moment, old.get(market_id, moment))
+    no_ids: set[str] = set()
+    asked: set[tuple[str, str]] = set()
+    # again, until no partition has come, by another name perhaps, while others were asked
+    while tables := [table for table in database.tables(LADDER) if (table.schema, table.name) not in asked]:
+        asked.update((table.schema, table.name) for table in tables)
+        wanted = (
+            ask_each(database, Database.market_ids, tables)
+            if market_ids is None
+            else [sorted(market_ids)] * len(tables)
+        )
+        listed = list(wanted)
+        no_ids.update(market_id for ids in listed for market_id in ids if not is_market_id(market_id))
+        for market_id, moment in _newest(database, zip(tables, listed, strict=True)):
+            newest[market_id] = max(moment, newest.get(market_id, moment))
+            if moment < drop_before_us:
+                old[market_id] = max(moment, old.get(market_id, moment))
     traded_tables = database.tables(TRADED)
     candidates = {*files_present, *(market_ids or ())} & {*(files_present if market_ids is None else market_ids)}
     if market_ids is None:
@@ -100,7 +109,7 @@ def ask_database(
         frozenset(market_id for market_id in candidates if market_id in files_present or market_id in newest),
         old,
         database.events(),
-        [market_id for market_id in invalid if market_id not in traded_only],
+        sorted({*no_ids, *(market_id for market_id in invalid if market_id not in traded_only)}),
         traded_only,
     )
 

@@ -1,10 +1,11 @@
-"""PostgreSQL: every SQL statement of the pipeline, and the small questions. Only reads."""
+"""The small questions to PostgreSQL. Only reads."""
 
 import collections
 import concurrent.futures
 import contextlib
 import dataclasses
 import datetime
+import logging
 import queue
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,39 +15,37 @@ import psycopg2
 import psycopg2.extensions
 from psycopg2 import sql
 
-from tasks.errors import DatabaseError
+from tasks.errors import DatabaseError, TableGone
+from tasks.postgres import waiting
 from tasks.postgres.market_metadata import MarketMetadata
 from tasks.postgres.server import Server, one_line
+from tasks.postgres.session import Session
+from tasks.postgres.source_tables import LIFECYCLE, MARKETS, RUNNERS, Relation, SourceTables, look_over
 
-LADDER = "ladder_levels"
-TRADED = "traded_volume"
+_log = logging.getLogger("tick_export.database")
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
-_SCHEMA = "stream_ingest"
-_REQUIRED = (
-    "public.events",
-    "public.markets",
-    "public.runners",
-    "stream_ingest.ladder_levels",
-    "stream_ingest.traded_volume",
-    "stream_ingest.market_lifecycle_events",
-)
-
 _ANSWERS_AHEAD = 3
+_ROWS_AT_ONCE = 2_000
+_METADATA_TABLES = {"markets": MARKETS, "lifecycle": LIFECYCLE, "runners": RUNNERS}
 
-#: Microseconds since 1970; a time at infinity becomes the largest integer, so that only its own market fails.
-_MICROSECONDS = (
-    "CASE WHEN NOT isfinite({0}) THEN 9223372036854775807 ELSE round(extract(epoch FROM {0}) * 1000000)::int8 END"
+#: What no tick's time can be: infinity, before the year 1 or after 9999, where Betfair and Python know no time.
+_WRITABLE = "({0} >= '0001-01-01Z'::timestamptz AND {0} < '10000-01-01Z'::timestamptz)"
+
+#: Microseconds since 1970; a time after the year 9999 becomes the largest integer, so that only its own market fails.
+MICROSECONDS = (
+    "CASE WHEN {0} >= '10000-01-01Z' THEN 9223372036854775807 WHEN NOT isfinite({0}) THEN -9223372036854775807"
+    " ELSE round(extract(epoch FROM {0}) * 1000000)::int8 END"
 )
 
-_PARTITIONS = """
-    SELECT n.nspname, c.relname, pg_relation_size(c.oid) / current_setting('block_size')::int,
-           has_table_privilege(c.oid, 'SELECT')
-      FROM (SELECT relid FROM pg_partition_tree(%(table)s::regclass) WHERE isleaf
-             UNION SELECT %(table)s::regclass) AS leaf(oid)
-      JOIN pg_class c ON c.oid = leaf.oid AND c.relkind = 'r'
+_LEAVES = """
+    SELECT n.nspname, c.relname, c.relkind, has_table_privilege(c.oid, 'SELECT'),
+           coalesce(pg_relation_size(c.oid), 0) / current_setting('block_size')::int
+      FROM (SELECT relid FROM pg_partition_tree(to_regclass(%(table)s)) WHERE isleaf
+             UNION SELECT to_regclass(%(table)s)) AS leaf(oid)
+      JOIN pg_class c ON c.oid = leaf.oid AND c.relkind <> 'p'
       JOIN pg_namespace n ON n.oid = c.relnamespace
      ORDER BY c.relname
 """
@@ -61,8 +60,11 @@ _MARKET_IDS = """
     SELECT market_id FROM walk WHERE market_id IS NOT NULL
 """
 
+#: The same of a table that has no index to walk on.
+_MARKET_IDS_SCANNED = "SELECT DISTINCT market_id FROM {table} WHERE market_id IS NOT NULL ORDER BY 1"
+
 #: The runners of each market with their newest publish_time, in one index probe each.
-_RUNNERS = """
+RUNNERS_OF = """
     WITH RECURSIVE walk AS (
         (SELECT selection_id, publish_time FROM {table} WHERE market_id = wanted.market_id
           ORDER BY selection_id, publish_time DESC LIMIT 1)
@@ -77,23 +79,33 @@ _RUNNERS = """
 _NEWEST = (
     """
     SELECT wanted.market_id, """
-    + _MICROSECONDS.format("newest.publish_time")
+    + MICROSECONDS.format("newest.publish_time")
     + """
       FROM unnest(%(ids)s::text[]) AS wanted(market_id)
      CROSS JOIN LATERAL (SELECT max(publish_time) AS publish_time FROM ("""
-    + _RUNNERS
+    + RUNNERS_OF
     + """) AS runner) AS newest
      WHERE newest.publish_time IS NOT NULL
 """
 )
 
+_NEWEST_SCANNED = (
+    "SELECT market_id, "
+    + MICROSECONDS.format("max(publish_time)")
+    + " FROM {table} WHERE market_id = ANY (%(ids)s::text[]) GROUP BY market_id HAVING max(publish_time) IS NOT NULL"
+)
+
 #: A sample of a table's pages: how many rows each market has, and when.
-_SAMPLE = """
+_SAMPLE = (
+    """
     SELECT market_id, (floor(date_part('epoch', publish_time) / %(step_s)s) * %(step_s)s)::int8, count(*)
       FROM {table} TABLESAMPLE SYSTEM (%(percent)s) REPEATABLE (0)
-     WHERE isfinite(publish_time) AND (%(ids)s::text[] IS NULL OR market_id = ANY (%(ids)s::text[]))
+     WHERE """
+    + _WRITABLE.format("publish_time")
+    + """ AND (%(ids)s::text[] IS NULL OR market_id = ANY (%(ids)s::text[]))
      GROUP BY 1, 2
 """
+)
 
 #: The runners of markets with a row in [lower, upper), in two index probes each.
 _RUNNERS_BETWEEN = (
@@ -101,7 +113,7 @@ _RUNNERS_BETWEEN = (
     SELECT wanted.market_id, runner.selection_id
       FROM unnest(%(ids)s::text[]) AS wanted(market_id)
      CROSS JOIN LATERAL ("""
-    + _RUNNERS
+    + RUNNERS_OF
     + """) AS runner
      CROSS JOIN LATERAL (
          SELECT FROM {table} AS tick
@@ -112,13 +124,19 @@ _RUNNERS_BETWEEN = (
 """
 )
 
+_RUNNERS_BETWEEN_SCANNED = """
+    SELECT DISTINCT market_id, selection_id FROM {table}
+     WHERE market_id = ANY (%(ids)s::text[])
+       AND publish_time >= %(lower)s::timestamptz AND publish_time < %(upper)s::timestamptz
+"""
+
 #: How many rows of [lower, upper) each market has on each UTC day, counted in the index, runner by runner.
 _DAY_COUNTS = (
     """
     SELECT wanted.market_id, floor(extract(epoch FROM tick.publish_time) / 86400)::int8, count(*)
       FROM unnest(%(ids)s::text[]) AS wanted(market_id)
      CROSS JOIN LATERAL ("""
-    + _RUNNERS
+    + RUNNERS_OF
     + """) AS runner
      CROSS JOIN LATERAL (
          SELECT publish_time FROM {table} AS tick
@@ -130,98 +148,62 @@ _DAY_COUNTS = (
 """
 )
 
+_DAY_COUNTS_SCANNED = """
+    SELECT market_id, floor(extract(epoch FROM publish_time) / 86400)::int8, count(*) FROM {table}
+     WHERE market_id = ANY (%(ids)s::text[])
+       AND publish_time >= %(lower)s::timestamptz AND publish_time < %(upper)s::timestamptz
+     GROUP BY 1, 2
+"""
+
 #: Never run, only planned: the plan names the tables that can hold rows of [lower, upper).
 _BETWEEN = """
     EXPLAIN (VERBOSE, COSTS OFF, FORMAT JSON) SELECT FROM {table}
      WHERE publish_time >= %(lower)s::timestamptz AND publish_time < %(upper)s::timestamptz
 """
 
-_MARKETS = "SELECT market_id, event_id FROM public.markets"
+_MARKETS = "SELECT market_id, event_id FROM {markets} AS market"
 
 _METADATA = (
     """
     SELECT wanted.market_id, m.event_id, m.market_name, m.market_type,
-           CASE WHEN m.market_start_time >= '0001-01-01Z' AND m.market_start_time < '10000-01-01Z'
-                THEN """
-    + _MICROSECONDS.format("m.market_start_time")
+           CASE WHEN """
+    + _WRITABLE.format("m.market_start_time")
+    + " THEN "
+    + MICROSECONDS.format("m.market_start_time")
     + """ END,
-           (SELECT status FROM stream_ingest.market_lifecycle_events l
-             WHERE l.market_id = wanted.market_id AND status IS NOT NULL
+           (SELECT status FROM {lifecycle} AS l
+             WHERE l.market_id = wanted.market_id AND status IS NOT NULL AND """
+    + _WRITABLE.format("publish_time")
+    + """
              ORDER BY publish_time DESC, received_time DESC, status DESC LIMIT 1),
-           (SELECT in_play FROM stream_ingest.market_lifecycle_events l
-             WHERE l.market_id = wanted.market_id AND in_play IS NOT NULL
+           (SELECT in_play FROM {lifecycle} AS l
+             WHERE l.market_id = wanted.market_id AND in_play IS NOT NULL AND """
+    + _WRITABLE.format("publish_time")
+    + """
              ORDER BY publish_time DESC, received_time DESC, status DESC NULLS LAST, in_play DESC LIMIT 1),
-           runner.ids, runner.names
+           runner.ids, runner.names,
+           (SELECT count(*) FROM {lifecycle} AS l WHERE l.market_id = wanted.market_id
+               AND (publish_time < '0001-01-01Z'::timestamptz OR publish_time >= '10000-01-01Z'::timestamptz))
       FROM unnest(%(ids)s::text[]) AS wanted(market_id)
-      LEFT JOIN public.markets m ON m.market_id = wanted.market_id
+      LEFT JOIN {markets} AS m ON m.market_id = wanted.market_id
      CROSS JOIN LATERAL (
-         SELECT array_agg(selection_id ORDER BY selection_id) AS ids, array_agg(runner_name ORDER BY selection_id)
-                AS names
-           FROM public.runners r WHERE r.market_id = wanted.market_id) AS runner
+         SELECT array_agg(selection_id ORDER BY selection_id) AS ids, array_agg(runner_name ORDER BY selection_id) AS names
+           FROM {runners} AS r WHERE r.market_id = wanted.market_id) AS runner
 """
 )
-
-#: What a ladder row is, as few columns as possible: one integer holds selection, level and the side's letter.
-#: Multiplication, unlike a shift, fails where it does not fit: then there are two. The letter's code, for comparing
-#: char(1) by a collation is a tenth of the question.
-_LADDER_TICKS = """
-    SELECT {runner} AS runner, price, size, publish_time, received_time{place}{market}
-      FROM stream_ingest.ladder_levels WHERE {rows} LIMIT {limit}
-"""
-_PLACE = '(level * 256 + side::"char"::int)'
-#: What leaves room for level and side beside it.
-_ROOM = 1 << 39
-_TRADED_TICKS = """
-    SELECT {runner} AS runner, price, size_traded AS size, publish_time, received_time{place}{market}
-      FROM stream_ingest.traded_volume WHERE {rows} LIMIT {limit}
-"""
-
-#: Those rows as one row, or as one a market: of each column all values one after the other, as PostgreSQL would send
-#: each. To the server that is as dear as a row a tick, to the client a tenth. string_agg leaves nulls out: rows says
-#: how many values there must be.
-_TOGETHER = """
-    SELECT count(*), string_agg(int8send(runner), NULL), string_agg(float8send(price), NULL),
-           string_agg(float8send(size), NULL), string_agg(timestamptz_send(publish_time), NULL),
-           string_agg(timestamptz_send(received_time), NULL){places}{market}
-      FROM ({ticks}) AS tick {groups}
-"""
-#: Its columns; place (level and side) comes with selection ids that leave no room for it in runner, market_id with
-#: several markets.
-TOGETHER = ("rows", "runner", "price", "size", "publish_time", "received_time")
-
-#: For who asks that: the rows of a read are grouped in memory (not for others: with so much the planner takes another
-#: way to the newest ticks, which is a third slower), and the server reads its pages itself: from PostgreSQL 18 on
-#: others read them ahead for it, which costs a seventh of its time where the system has them in memory, and gains
-#: nothing where it has not.
-TOGETHER_SETTINGS = "-c work_mem=64MB -c effective_io_concurrency=0"
-
-#: Before ticks are read: a place to come back to where that fails, without losing the snapshot. And each page is looked
-#: at once, by a bitmap of those that have any, and not for every runner anew. The planner often expects that to be as
-#: good; it is a tenth slower. For the runners themselves it is the way.
-BEFORE_READ = "SAVEPOINT before_read; SELECT set_config('enable_indexscan', 'off', true)"
-AFTER_READ = "RELEASE SAVEPOINT before_read"
-AFTER_FAILED_READ = "ROLLBACK TO SAVEPOINT before_read; RELEASE SAVEPOINT before_read"
-
-#: What one session sees, and how another comes to see the same, as the first statement of its transaction.
-EXPORT_SNAPSHOT = "SELECT pg_export_snapshot()"
-IMPORT_SNAPSHOT = "SET TRANSACTION SNAPSHOT %(snapshot)s"
-
-#: The server's time.
-CLOCK = "SELECT " + _MICROSECONDS.format("statement_timestamp()")
-
-#: What tasks.workflow.process_memory does here, done to the server: its C library gives the memory of such an answer
-#: back to the system and takes it anew for the next one, page by page, until it has freed a piece as large as this
-#: once. Takes 2 ms, and saves a tenth of the server's time.
-KEEP_FREED_MEMORY = "SELECT octet_length(repeat(repeat(' ', 4096), pages)) FROM generate_series(2048, 2048) AS pages"
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table that really holds rows: traded_volume, or a partition of ladder_levels."""
+    """A table that really holds rows: traded_volume, or a partition of ladder_levels.
+
+    pages: of its file; is_ordinary: it lies in this database, with the indexes of the platform.
+    """
 
     schema: str
     name: str
     pages: int
+    is_ordinary: bool = True
 
     @property
     def identifier(self) -> sql.Identifier:
@@ -230,19 +212,16 @@ class Table:
 
 
 class Database:
-    """Small questions to the database: what markets there are, how new, how large. Ticks come through TickReader."""
+    """Small questions to the database: what markets there are, how new, how large. Ticks come through TickReader.
 
-    def __init__(self, server: Server) -> None:
+    tables: where its tables are, if that is known already.
+    """
+
+    def __init__(self, server: Server, tables: SourceTables | None = None) -> None:
         self.server = server
+        self._session = Session(server)
         try:
-            self._connection = psycopg2.connect(server.conninfo())
-        except psycopg2.Error as error:
-            raise DatabaseError(
-                f"No connection to {server}: {one_line(error)}. Check POSTGRES_HOST, POSTGRES_PORT, POSTGRES_DB, "
-                "POSTGRES_USER and POSTGRES_PASSWORD, and that the server runs."
-            ) from None
-        try:
-            self._require_schema()
+            self.source_tables = tables or look_over(self._session)
         except BaseException:
             self.close()
             raise
@@ -255,7 +234,7 @@ class Database:
 
     def close(self) -> None:
         """Close the connection."""
-        self._connection.close()
+        self._session.close()
 
     def query(
         self, statement: LiteralString | sql.Composable, parameters: Mapping[str, Any] | None = None
@@ -271,72 +250,72 @@ class Database:
         """Yield the very many rows of a SELECT, in a transaction of its own. Raises DatabaseError."""
         with self._transaction("stream") as cursor:
             cursor.execute(statement, parameters)
-            yield from cursor
+            while rows := self._next_rows(cursor):
+                yield from rows
+
+    def _next_rows(self, cursor: psycopg2.extensions.cursor) -> list[tuple[Any, ...]]:
+        with self._session.waited("the rest of an answer"):
+            return list(cursor.fetchmany(_ROWS_AT_ONCE))
 
     @contextlib.contextmanager
     def _transaction(self, name: str | None) -> Iterator[psycopg2.extensions.cursor]:
         try:
-            with self._connection.cursor(
-                name
-            ) as cursor:  # one with a name stays in the server, which hands out 2,000 rows at a time
-                yield cursor
+            with self._session.cursor(name) as cursor:
+                yield _Watched(cursor, self._session)
         except psycopg2.Error as error:
-            raise DatabaseError(f"A query on {self.server} failed: {one_line(error)}.") from None
+            waiting.raise_if_interrupted()
+            kind = TableGone if is_table_gone(error) else DatabaseError
+            raise kind(f"A query on {self.server} failed: {one_line(error)}.{_advice(error, self.server)}") from None
         finally:
-            with contextlib.suppress(psycopg2.Error):
-                self._connection.rollback()  # ends the snapshot: an idle one would hold back the server's vacuum
-
-    def _require_schema(self) -> None:
-        rows = self.query(
-            "SELECT name FROM unnest(%(names)s::text[]) AS name WHERE to_regclass(name) IS NULL",
-            {"names": list(_REQUIRED)},
-        )
-        if rows:
-            raise DatabaseError(
-                f"Database {self.server} has no table {', '.join(name for (name,) in rows)}: it does not look like a "
-                "netbet recorder's. Check POSTGRES_DB."
-            )
-        rows = self.query(
-            "SELECT c.oid::regclass FROM unnest(%(names)s::text[]) AS name, pg_class c WHERE c.oid = name::regclass "
-            "AND c.relkind NOT IN ('r', 'p')",
-            {"names": list(_REQUIRED)},
-        )
-        if rows:
-            raise DatabaseError(
-                f"In {self.server} {', '.join(name for (name,) in rows)} is no table. A recorder's ticks and markets"
-                " lie in tables. Check POSTGRES_DB."
-            )
-        rows = self.query(
-            "SELECT name FROM unnest(%(names)s::text[]) AS name WHERE NOT has_table_privilege(name, 'SELECT')",
-            {"names": list(_REQUIRED)},
-        )
-        if rows:
-            raise DatabaseError(
-                f"User {self.server.user} may not read {', '.join(name for (name,) in rows)} in {self.server}. "
-                "GRANT SELECT on them."
-            )
+            self._session.rollback()  # ends the snapshot: an idle one would hold back the server's vacuum
 
     def tables(self, name: str) -> list[Table]:
-        """Return the tables that hold the rows of stream_ingest.<name>: its leaf partitions, or itself.
+        """Return the tables that hold the rows of one of the recorder's: its leaf partitions, or itself.
 
         Itself, too, where the user may read it and not all of its partitions: a GRANT on a table does not reach
         them by name. That is slower where there are very many markets, since each probe then visits every
         partition.
         """
-        rows = self.query(_PARTITIONS, {"table": f"{_SCHEMA}.{name}"})
-        if not all(may_read for *_, may_read in rows):
-            return [Table(_SCHEMA, name, sum(pages for _, _, pages, _ in rows))]
-        return [Table(schema, relation, pages) for schema, relation, pages, _ in rows]
+        return [table for relation in self.source_tables.relations[name] for table in self._leaves(relation)]
+
+    def quoted_names(self, name: str) -> list[str]:
+        """Return the names, as SQL text, of what one of the recorder's tables is read from."""
+        return [self._session.quoted(relation.identifier) for relation in self.source_tables.relations[name]]
+
+    def _leaves(self, relation: Relation) -> list[Table]:
+        rows = self.query(_LEAVES, {"table": self._session.quoted(relation.identifier)})
+        if not all(may_read for *_, may_read, _ in rows):
+            is_ordinary = all(kind == "r" for _, _, kind, _, _ in rows)
+            return [Table(relation.schema, relation.name, sum(pages for *_, pages in rows), is_ordinary)]
+        return [Table(schema, leaf, pages, kind == "r") for schema, leaf, kind, _, pages in rows]
+
+    def _of_leaf(self, table: Table, statement: str, scanned: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """Return the rows of a statement on one table; none where the platform has dropped it meanwhile."""
+        text = statement if table.is_ordinary else scanned
+        try:
+            return self.query(sql.SQL(text).format(table=table.identifier), parameters)
+        except TableGone as error:
+            self._require_dropped(table, error)
+            return []
+
+    def _require_dropped(self, table: Table, error: TableGone) -> None:
+        name = self._session.quoted(table.identifier)
+        if self.query("SELECT to_regclass(%(name)s) IS NOT NULL", {"name": name})[0][0]:
+            raise error
+        _log.warning("%s.%s has been dropped since this run began: going on without it.", table.schema, table.name)
 
     def market_ids(self, table: Table) -> list[str]:
         """Return every market id of the table, without scanning it."""
-        return [
-            sys.intern(market_id) for (market_id,) in self.stream(sql.SQL(_MARKET_IDS).format(table=table.identifier))
-        ]
+        text = _MARKET_IDS if table.is_ordinary else _MARKET_IDS_SCANNED
+        try:
+            return [sys.intern(market_id) for (market_id,) in self.stream(sql.SQL(text).format(table=table.identifier))]
+        except TableGone as error:
+            self._require_dropped(table, error)
+            return []
 
     def newest(self, table: Table, market_ids: Sequence[str]) -> dict[str, int]:
         """Return the newest publish_time of those markets that the table has, microseconds since 1970."""
-        rows = self.query(sql.SQL(_NEWEST).format(table=table.identifier), {"ids": list(market_ids)})
+        rows = self._of_leaf(table, _NEWEST, _NEWEST_SCANNED, {"ids": list(market_ids)})
         return {sys.intern(market_id): moment for market_id, moment in rows}
 
     def sample(
@@ -345,24 +324,37 @@ class Database:
         """Estimate rows of each market (all if None) and step of time from about so many pages: (market id, start of
         the step in s, rows).
         """
+        if not table.is_ordinary:
+            return
         percent = min(100.0, 100.0 * pages / max(table.pages, 1))
-        rows = self.stream(
-            sql.SQL(_SAMPLE).format(table=table.identifier), {"percent": percent, "step_s": step_s, "ids": market_ids}
-        )
-        return ((sys.intern(market_id), start, count * 100.0 / percent) for market_id, start, count in rows)
+        statement = sql.SQL(_SAMPLE).format(table=table.identifier)
+        try:
+            for market_id, start, count in self.stream(
+                statement, {"percent": percent, "step_s": step_s, "ids": market_ids}
+            ):
+                yield sys.intern(market_id), start, count * 100.0 / percent
+        except TableGone as error:
+            self._require_dropped(table, error)
 
     def tables_between(self, name: str, lower_us: int, upper_us: int) -> list[Table]:
-        """Return those of the tables of stream_ingest.<name> that can hold rows of [lower_us, upper_us)."""
-        statement = sql.SQL(_BETWEEN).format(table=sql.Identifier(_SCHEMA, name))
-        waiting = [node["Plan"] for node in self.query(statement, _bounds(lower_us, upper_us))[0][0]]
+        """Return those of the tables of one of the recorder's that can hold rows of [lower_us, upper_us)."""
+        return [
+            table
+            for relation in self.source_tables.relations[name]
+            for table in self._leaves_between(relation, lower_us, upper_us)
+        ]
+
+    def _leaves_between(self, relation: Relation, lower_us: int, upper_us: int) -> list[Table]:
+        statement = sql.SQL(_BETWEEN).format(table=relation.identifier)
+        nodes = [node["Plan"] for node in self.query(statement, _bounds(lower_us, upper_us))[0][0]]
         planned = set()
-        while waiting:
-            node = waiting.pop()
+        while nodes:
+            node = nodes.pop()
             planned.add((node.get("Schema"), node.get("Relation Name")))
-            waiting += node.get("Plans", [])
-        tables = self.tables(name)
-        if [table.name for table in tables] == [name]:  # the plan names its partitions
-            return tables if planned else []
+            nodes += node.get("Plans", [])
+        tables = self._leaves(relation)
+        if [(table.schema, table.name) for table in tables] == [(relation.schema, relation.name)]:
+            return tables if planned else []  # the plan names its partitions
         return [table for table in tables if (table.schema, table.name) in planned]
 
     def runners_between(
@@ -371,11 +363,13 @@ class Database:
         """Return market and selection id of the runners of those markets that have rows of [lower_us, upper_us) in a
         table.
         """
-        statement = sql.SQL(_RUNNERS_BETWEEN).format(table=table.identifier)
         return [
             (market_id, selection_id)
-            for market_id, selection_id in self.query(
-                statement, {"ids": list(market_ids)} | _bounds(lower_us, upper_us)
+            for market_id, selection_id in self._of_leaf(
+                table,
+                _RUNNERS_BETWEEN,
+                _RUNNERS_BETWEEN_SCANNED,
+                {"ids": list(market_ids)} | _bounds(lower_us, upper_us),
             )
         ]
 
@@ -383,17 +377,71 @@ class Database:
         self, table: Table, market_ids: Sequence[str], lower_us: int, upper_us: int
     ) -> list[tuple[str, int, int]]:
         """Return market id, UTC day (since 1970) and number of rows of those markets in [lower_us, upper_us)."""
-        statement = sql.SQL(_DAY_COUNTS).format(table=table.identifier)
-        rows = self.query(statement, {"ids": list(market_ids)} | _bounds(lower_us, upper_us))
+        rows = self._of_leaf(
+            table, _DAY_COUNTS, _DAY_COUNTS_SCANNED, {"ids": list(market_ids)} | _bounds(lower_us, upper_us)
+        )
         return [(sys.intern(market_id), day, count) for market_id, day, count in rows]
 
     def events(self) -> dict[str, str]:
         """Return the event id of every market in public.markets."""
-        return {sys.intern(market_id): sys.intern(event_id or "") for market_id, event_id in self.stream(_MARKETS)}
+        statement = sql.SQL(_MARKETS).format(markets=self.source_tables.rows(MARKETS))
+        return {sys.intern(market_id): sys.intern(event_id or "") for market_id, event_id in self.stream(statement)}
 
     def metadata(self, market_ids: Sequence[str]) -> list[MarketMetadata]:
         """Return what there is to know of each market beside its ticks."""
-        return [MarketMetadata(*row) for row in self.query(_METADATA, {"ids": list(market_ids)})]
+        statement = sql.SQL(_METADATA).format(
+            **{name: self.source_tables.rows(table) for name, table in _METADATA_TABLES.items()}
+        )
+        rows = self.query(statement, {"ids": list(market_ids)})
+        for market_id, *_, names, left_out in rows:
+            if left_out:
+                _say_once(
+                    f"Market {market_id}: {left_out} rows of market_lifecycle_events at infinity, before the year 1 or"
+                    " after 9999 are left out of its status."
+                )
+            if any("\N{REPLACEMENT CHARACTER}" in (name or "") for name in names or ()):
+                _say_once(f"Market {market_id}: a runner name is no UTF-8; what is none in it is replaced by \N{REPLACEMENT CHARACTER}.")
+        return [MarketMetadata(*row[:-1]) for row in rows]
+
+
+_said: set[str] = set()
+
+
+def _say_once(text: str) -> None:
+    if text not in _said:
+        _said.add(text)
+        _log.warning("%s", text)
+
+
+class _Watched:
+    """A cursor whose execute() is watched."""
+
+    def __init__(self, cursor: psycopg2.extensions.cursor, session: Session) -> None:
+        self._cursor, self._session = cursor, session
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        return iter(self._cursor)
+
+    def execute(self, statement: Any, parameters: Mapping[str, Any] | None = None) -> None:
+        with self._session.waited("an answer"):
+            self._cursor.execute(statement, parameters)
+
+    def fetchmany(self, size: int) -> list[tuple[Any, ...]]:
+        return list(self._cursor.fetchmany(size))
+
+
+def is_table_gone(error: psycopg2.Error) -> bool:
+    """Tell whether an error says that a table is there no more."""
+    return error.pgcode == "42P01" or "could not open relation with OID" in str(error)
+
+
+def _advice(error: psycopg2.Error, server: Server) -> str:
+    if error.pgcode == "55P03":  # lock_not_available
+        return (
+            f" It has waited {server.lock_timeout_s} s for the lock, as lock_timeout_s in [tick_export] of luigi.cfg says."
+            " End what holds it, and start again."
+        )
+    return ""
 
 
 def ask_each(database: Database, ask: Callable[[Database, Item], Answer], items: Iterable[Item]) -> Iterator[Answer]:
@@ -410,7 +458,7 @@ def ask_each(database: Database, ask: Callable[[Database, Item], Answer], items:
         finally:
             free.put(connection)
 
-    with Database(database.server) as second, concurrent.futures.ThreadPoolExecutor(2, "database") as pool:
+    with Database(database.server, database.source_tables) as second, concurrent.futures.ThreadPoolExecutor(2, "database") as pool:
         free.put(second)
         answers = collections.deque[concurrent.futures.Future[Answer]]()
         try:
@@ -423,81 +471,6 @@ def ask_each(database: Database, ask: Callable[[Database, Item], Answer], items:
         finally:
             for answer in answers:
                 answer.cancel()
-
-
-@dataclasses.dataclass(frozen=True)
-class TickQuery:
-    """A statement that reads ticks: one row with whole columns, with several markets one row for each that has any
-    ticks.
-    """
-
-    statement: str
-    columns: tuple[str, ...]
-
-
-def tick_queries(
-    market_ids: Sequence[str],
-    selection_ids: Sequence[int] | None,
-    lower_us: int | None,
-    upper_us: int | None,
-    limit: int,
-) -> tuple[TickQuery, TickQuery]:
-    """Return what reads the ladder and the traded rows of markets in [lower_us, upper_us).
-
-    selection_ids, all of the market's, let the server go through the index (market_id, selection_id, publish_time)
-    straight to the times asked for.
-    """
-    conditions: list[sql.Composable] = [
-        (
-            sql.SQL("market_id = ANY({}::varchar[])").format(_literal(list(market_ids)))
-            if len(market_ids) > 1
-            else sql.SQL("market_id = {}").format(_literal(market_ids[0]))
-        )
-    ]
-    if selection_ids is not None:
-        conditions.append(sql.SQL("selection_id = ANY({}::bigint[])").format(_literal(list(selection_ids))))
-    for comparison, bound_us in ((">=", lower_us), ("<", upper_us)):
-        if bound_us is not None:
-            conditions.append(
-                sql.SQL("publish_time " + comparison + " {}::timestamptz").format(_literal(timestamp_text(bound_us)))
-            )
-    several = len(market_ids) > 1
-    wide = any(abs(selection_id) >= _ROOM for selection_id in selection_ids or ())
-    parts = {
-        "market": sql.SQL(", market_id" if several else ""),
-        "groups": sql.SQL("GROUP BY market_id" if several else ""),
-        "rows": sql.SQL(" AND ").join(conditions),
-        "limit": _literal(limit),
-    }
-
-    def query(ticks: str, runner: str, wide: bool) -> TickQuery:
-        place, places = (f", {_PLACE}::int8 AS place", ", string_agg(int8send(place), NULL)") if wide else ("", "")
-        statement = sql.SQL(_TOGETHER.replace("{ticks}", ticks)).format(
-            runner=sql.SQL(runner), place=sql.SQL(place), places=sql.SQL(places), **parts
-        )
-        return TickQuery(str(statement.as_string(None)), (*TOGETHER, *["place"] * wide, *["market_id"] * several))
-
-    return (
-        query(_LADDER_TICKS, "selection_id" if wide else f"selection_id * 16777216 + {_PLACE}", wide),
-        query(_TRADED_TICKS, "selection_id", False),
-    )
-
-
-def runner_query(market_id: str) -> str:
-    """Return the statement that lists the selection ids of a market in both tables, without scanning them."""
-    walks = [_RUNNERS.format(table=f"{_SCHEMA}.{name}") for name in (LADDER, TRADED)]
-    union = " UNION ".join(f"SELECT selection_id FROM ({walk}) AS runner" for walk in walks)
-    statement = sql.SQL(
-        "SELECT runners.selection_id FROM (SELECT {id}::text AS market_id) AS wanted, LATERAL ("
-        + union
-        + ") AS runners"
-    )
-    return str(statement.format(id=_literal(market_id)).as_string(None))
-
-
-def _literal(value: object) -> sql.SQL:
-    """Return a value quoted for SQL. The tick statements hold numbers, times and checked market ids, nothing else."""
-    return sql.SQL(psycopg2.extensions.adapt(value).getquoted().decode())
 
 
 def _bounds(lower_us: int, upper_us: int) -> dict[str, str]:

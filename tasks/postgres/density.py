@@ -11,7 +11,8 @@ from collections.abc import Collection, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from tasks.postgres.database import LADDER, TRADED, Database, Table, ask_each
+from tasks.postgres.database import Database, Table, ask_each
+from tasks.postgres.source_tables import LADDER, TRADED
 
 _STEP_S = 5
 _STEP = np.dtype([("market", np.int64), ("start_s", np.int64), ("rows", np.float64)])

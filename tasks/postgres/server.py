@@ -2,22 +2,31 @@
 
 import dataclasses
 import os
+import re
 from collections.abc import Mapping
 
 import psycopg2.extensions
 
 from tasks.errors import DatabaseError
 
-#: Each session reads only, sees one snapshot a transaction, and does not compile queries that are not worth it.
-_SESSION = (
-    "-c default_transaction_read_only=on -c default_transaction_isolation=repeatable\\ read -c jit=off "
-    "-c max_parallel_workers_per_gather=0 -c TimeZone=UTC -c extra_float_digits=1"
-)
+#: A peer that says nothing at all, not even that it is there, is given up after 35 s (libpq 12 or later knows the last).
+_KEEPALIVES = {
+    "keepalives": 1,
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 35_000,
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Server:
-    """Where the database is. The password stays out of every text made of this."""
+    """Where the database is. The password stays out of every text made of this.
+
+    options: as PGOPTIONS has them; lock_timeout_s: how long a statement waits for a lock; answer_timeout_s: how long it
+    waits for the next byte; tables_in_two_schemas: which of two tables of one name counts, if both have rows: a schema,
+    or "merge" for both, or empty for none.
+    """
 
     host: str = "localhost"
     port: int = 5432
@@ -25,6 +34,9 @@ class Server:
     user: str = "netbet"
     password: str = dataclasses.field(default="", repr=False)
     options: str = "-c search_path=public,stream_ingest"
+    lock_timeout_s: int = 600
+    answer_timeout_s: int = 3_600
+    tables_in_two_schemas: str = ""
 
     @staticmethod
     def from_environment(environment: Mapping[str, str] = os.environ) -> "Server":
@@ -50,9 +62,10 @@ class Server:
     def __str__(self) -> str:
         return f"{self.user}@{self.host}:{self.port}/{self.database}"
 
-    def conninfo(self, settings: str = "") -> str:
-        """Return libpq's connection string, with settings for the session. It holds the password: hand it to a
-        driver, never to a log.
+    def conninfo(self) -> str:
+        """Return libpq's connection string. It holds the password: hand it to a driver, never to a log.
+
+        It has no options, which poolers refuse: tasks.postgres.session sets them, PGOPTIONS too.
         """
         secret = {"password": self.password} if self.password else {}
         return str(
@@ -61,13 +74,30 @@ class Server:
                 port=self.port,
                 dbname=self.database,
                 user=self.user,
-                options=f"{self.options} {_SESSION} {settings}",
+                options="",
                 application_name="tick_export",
                 client_encoding="UTF8",
                 connect_timeout=10,
+                **_KEEPALIVES,
                 **secret,
             )
         )
+
+    def settings(self) -> dict[str, str]:
+        """Return the settings that PGOPTIONS asks for. Raises DatabaseError where it has anything else than settings."""
+        words = [re.sub(r"\\(.)", r"\1", word) for word in re.findall(r"(?:\\.|[^\s\\])+", self.options)]
+        settings = {}
+        while words:
+            word = words.pop(0)
+            text = words.pop(0) if word == "-c" and words else word[2:] if word.startswith(("-c", "--")) else ""
+            name, equals, value = text.partition("=")
+            if not equals or not re.fullmatch(r"[\w.-]+", name):
+                raise DatabaseError(
+                    f"PGOPTIONS is {self.options!r}, expected settings alone, such as -c search_path=public,stream_ingest."
+                    " Mend it in .env or the environment."
+                )
+            settings[name.replace("-", "_").lower()] = value
+        return settings
 
 
 def one_line(error: BaseException) -> str:

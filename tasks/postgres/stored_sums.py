@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 
 from psycopg2 import sql
 
-from tasks.postgres.database import LADDER, Database, timestamp_text
+from tasks.postgres.database import Database, timestamp_text
+from tasks.postgres.source_tables import LADDER
 from tasks.ticks.day_sums import MIX_FACTOR, MIX_PRIME, Sums
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
@@ -37,14 +38,14 @@ _SUMS = """
 #: The bounds of the partitions of ladder_levels as PostgreSQL writes them; one null where it is not partitioned.
 _RANGES = """
     SELECT pg_get_expr(c.relpartbound, c.oid)
-      FROM (SELECT relid FROM pg_partition_tree('stream_ingest.ladder_levels') WHERE isleaf
-             UNION SELECT 'stream_ingest.ladder_levels'::regclass) AS leaf(oid)
-      JOIN pg_class c ON c.oid = leaf.oid AND c.relkind = 'r'
+      FROM (SELECT relid FROM pg_partition_tree(to_regclass(%(table)s)) WHERE isleaf
+             UNION SELECT to_regclass(%(table)s)) AS leaf(oid)
+      JOIN pg_class c ON c.oid = leaf.oid AND c.relkind <> 'p'
 """
 _RANGE = re.compile(r"FOR VALUES FROM \('([^']+)'\) TO \('([^']+)'\)")
 
 
-def _statement(name: str) -> sql.Composed:
+def _statement(database: Database, name: str) -> sql.Composed:
     size, back, level = ("size", "side = 'B'", "level") if name == LADDER else ("size_traded", "false", "0")
     mixed = "0"
     for value in (
@@ -68,7 +69,7 @@ def _statement(name: str) -> sql.Composed:
         "finite_size": _FINITE.format(size),
     }
     return sql.SQL(_SUMS).format(
-        table=sql.Identifier("stream_ingest", name),
+        table=database.source_tables.rows(name),
         **{key: sql.SQL(part.replace("%", "%%")) for key, part in parts.items()},
     )
 
@@ -91,7 +92,7 @@ def sums(database: Database, name: str, until_us: Mapping[str, int]) -> Iterator
         size,
         not_finite,
         mixed,
-    ) in database.query(_statement(name), {"ids": list(until_us), "until": until}):
+    ) in database.query(_statement(database, name), {"ids": list(until_us), "until": until}):
         yield (
             market_id,
             day,
@@ -116,7 +117,7 @@ def ladder_ranges(database: Database) -> list[tuple[int, int]] | None:
 
     None where the table is not partitioned.
     """
-    bounds = [bound for (bound,) in database.query(_RANGES)]
+    bounds = [bound for name in database.quoted_names(LADDER) for (bound,) in database.query(_RANGES, {"table": name})]
     if None in bounds:
         return None
     ranges = [match.groups() for match in map(_RANGE.fullmatch, bounds) if match]

@@ -16,8 +16,13 @@ import numpy.typing as npt
 import psycopg2
 import psycopg2.extensions
 
-from tasks.errors import DatabaseError, UnreadableRow
-from tasks.postgres.database import (
+from tasks.errors import DatabaseError, TableGone, UnreadableRow
+from tasks.postgres import source_tables, waiting
+from tasks.postgres.database import is_table_gone
+from tasks.postgres.server import Server, one_line
+from tasks.postgres.session import Session
+from tasks.postgres.source_tables import SourceTables, look_over
+from tasks.postgres.tick_statements import (
     AFTER_FAILED_READ,
     AFTER_READ,
     BEFORE_READ,
@@ -30,7 +35,6 @@ from tasks.postgres.database import (
     runner_query,
     tick_queries,
 )
-from tasks.postgres.server import Server, one_line
 from tasks.ticks.schema import FIRST_TIME_US, LAST_TIME_US, MAX_LEVEL
 from tasks.ticks.sort_keys import Ints
 from tasks.ticks.tick_arrays import BACK, LAY, TRADED, Ticks
@@ -60,16 +64,23 @@ class TooManyRows(Exception):
 
 
 class TickReader:
-    """Reads ticks within one snapshot at a time. Not for use by two threads at once."""
+    """Reads ticks within one snapshot at a time. Not for use by two threads at once.
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
+    tables: where they are, if that is known already; settings: of the session, over the usual ones.
+    """
+
+    def __init__(
+        self, server: Server, tables: SourceTables | None = None, settings: Mapping[str, str] | None = None
+    ) -> None:
+        self._server, self._settings = server, dict(settings or {})
         self._is_reading = False
+        self._session = Session(server, TOGETHER_SETTINGS | self._settings)
         try:
-            self._connection = psycopg2.connect(server.conninfo(TOGETHER_SETTINGS))
-        except psycopg2.Error as error:
-            raise DatabaseError(f"No connection to {server}: {one_line(error)}.") from None
-        self._fetch(KEEP_FREED_MEMORY)
+            self._tables = tables or look_over(self._session, (source_tables.LADDER, source_tables.TRADED))
+            self._fetch(KEEP_FREED_MEMORY)
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -79,21 +90,20 @@ class TickReader:
 
     def close(self) -> None:
         """Close the connection."""
-        self._connection.close()
+        self._session.close()
 
     def begin_snapshot(self) -> int:
         """Start to read the database as it is now; return that time by the server's clock, microseconds since 1970."""
-        with contextlib.suppress(psycopg2.Error):  # where it matters, the next question says so
-            self._connection.rollback()
+        self._session.rollback()
         ((moment,),) = self._fetch(CLOCK)
         return int(moment)
 
     def of_same_snapshot(self) -> Self:
         """Return another reader, over a connection of its own, of the snapshot that this one reads."""
         ((snapshot,),) = self._fetch(EXPORT_SNAPSHOT)
-        other = type(self)(self._server)
+        other = type(self)(self._server, self._tables, self._settings)
         try:
-            other._connection.rollback()
+            other._session.rollback()
             other._fetch(IMPORT_SNAPSHOT, {"snapshot": snapshot})
         except BaseException:
             other.close()
@@ -102,7 +112,7 @@ class TickReader:
 
     def selection_ids(self, market_id: str) -> list[int]:
         """Return the selection ids of a market in either table. Raises UnreadableRow where it has rows without any."""
-        selection_ids = [selection_id for (selection_id,) in self._fetch(runner_query(market_id))]
+        selection_ids = [selection_id for (selection_id,) in self._fetch(runner_query(self._session.connection, self._tables, market_id))]
         if None in selection_ids:
             raise UnreadableRow("its rows have no selection_id")
         return selection_ids
@@ -114,7 +124,15 @@ class TickReader:
         when the connection is lost.
         """
         with self._reading():
-            ladder, traded = tick_queries(rows.market_ids, selection_ids, rows.lower_us, rows.upper_us, limit + 1)
+            ladder, traded = tick_queries(
+                self._session.connection,
+                self._tables,
+                rows.market_ids,
+                selection_ids,
+                rows.lower_us,
+                rows.upper_us,
+                limit + 1,
+            )
             return Ticks.concatenate(
                 [
                     _ladder_ticks(self._rows(ladder, rows.market_ids, limit)),
@@ -155,24 +173,20 @@ class TickReader:
     def _asking(self) -> Iterator[psycopg2.extensions.cursor]:
         """Yield a cursor; tell an error that is the connection's from one that is a row's."""
         try:
-            with self._connection.cursor() as cursor:
+            with self._session.cursor() as cursor, self._session.waited("ticks"):
                 yield cursor
         except psycopg2.Error as error:
+            waiting.raise_if_interrupted()
             if not self._is_alive():
                 raise DatabaseError(f"The connection to {self._server} was lost: {one_line(error)}.") from None
+            if is_table_gone(error):
+                raise TableGone(f"A query on {self._server} failed: {one_line(error)}.") from None
             raise UnreadableRow(one_line(error)) from None
 
     def _is_alive(self) -> bool:
         """Tell whether the connection works, and make it ready for the next question."""
         was_reading, self._is_reading = self._is_reading, False
-        try:
-            if not was_reading:
-                self._connection.rollback()
-            with self._connection.cursor() as cursor:
-                cursor.execute(AFTER_FAILED_READ if was_reading else "SELECT 1")
-        except psycopg2.Error:
-            return False
-        return True
+        return self._session.is_alive(AFTER_FAILED_READ if was_reading else None)
 
 
 def _records(answer: memoryview, columns: Sequence[str]) -> Iterator[dict[str, memoryview | bytes]]:

@@ -15,6 +15,7 @@ from tasks.exporting.survey import Stored
 from tasks.market_files.time_span import Span
 from tasks.postgres.database import Database
 from tasks.postgres.server import Server
+from tasks.postgres.source_tables import SourceTables
 from tasks.storage.layout import Layout
 from tasks.workflow.exit_codes import determining
 from tasks.workflow.settings import tick_export
@@ -22,19 +23,29 @@ from tasks.workflow.settings import tick_export
 
 @dataclasses.dataclass(frozen=True)
 class Findings:
-    """What was found. market_ids: the markets that were asked for, None for all; started_s: when the look began."""
+    """What was found. market_ids: the markets that were asked for, None for all; started_s: when the look began;
+    tables: where the database has its tables.
+    """
 
     layout: Layout
     stored: Stored
     disk: OnDisk
     market_ids: tuple[str, ...] | None
     started_s: float
+    tables: SourceTables | None = None
 
 
 def server() -> Server:
     """Return the database that the environment names."""
+    settings = tick_export()
     with determining():
-        return Server.from_environment()
+        return dataclasses.replace(
+            Server.from_environment(),
+            lock_timeout_s=int(settings.lock_timeout_s),
+            answer_timeout_s=int(settings.answer_timeout_s),
+            silence_timeout_s=int(settings.silence_timeout_s),
+            tables_in_two_schemas=str(settings.tables_in_two_schemas),
+        )
 
 
 def look_at_all(layout: Layout, allow_other_database: bool) -> Findings:
@@ -57,7 +68,7 @@ def look_at_day(layout: Layout, date: datetime.date, allow_other_database: bool)
         stored = dataclasses.replace(stored, refused=runners.refused)
         if not allow_other_database:
             survey.refuse_other_database(database, stored, disk, layout)
-    return Findings(layout, stored, disk, tuple(runners.selections), started_s)
+    return Findings(layout, stored, disk, tuple(runners.selections), started_s, database.source_tables)
 
 
 def look_offline(layout: Layout) -> Findings:
@@ -78,7 +89,7 @@ def _look(layout: Layout, market_ids: tuple[str, ...] | None, allow_other_databa
         stored, disk = _both(database, market_ids, layout, stats)
         if not allow_other_database:
             survey.refuse_other_database(database, stored, disk, layout)
-    return Findings(layout, stored, disk, market_ids, started_s)
+    return Findings(layout, stored, disk, market_ids, started_s, database.source_tables)
 
 
 def _both(database: Database, market_ids: Sequence[str] | None, layout: Layout, stats: Stats) -> tuple[Stored, OnDisk]:

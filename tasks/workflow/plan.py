@@ -17,7 +17,6 @@ from tasks.exporting.survey import Pending, Stored
 from tasks.market_files.time_span import DAY_US, Span
 from tasks.postgres.database import Database
 from tasks.postgres.density import Density
-from tasks.postgres.server import Server
 from tasks.storage.file_identity import FileStat
 from tasks.storage.layout import Layout
 from tasks.workflow import findings, run_context
@@ -186,7 +185,15 @@ def _planned(
         pending,
         tuple(sorted(large, key=density.rows, reverse=True)),
         groups,
-        Job(Server.from_environment(), found.layout, density, found.disk.promise, core.workers, progress.count),
+        Job(
+            findings.server(),
+            found.layout,
+            density,
+            found.disk.promise,
+            core.workers,
+            found.tables,
+            progress.count,
+        ),
         progress,
         found.started_s,
         is_of_one=is_of_one,

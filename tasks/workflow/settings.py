@@ -26,6 +26,17 @@ class tick_export(luigi.Config):  # noqa: N801  (the section's name)
         description="where a web server shows the folder that the output directories are in, for luigid's links",
     )
 
+    lock_timeout_s = luigi.IntParameter(
+        default=600, description="a statement that waits so many seconds for a lock in the database fails"
+    )
+    answer_timeout_s = luigi.IntParameter(
+        default=3600, description="a statement of which no byte comes for so many seconds is given up"
+    )
+    tables_in_two_schemas = luigi.Parameter(
+        default="",
+        description="which of two tables of one name counts where both have rows: a schema, or merge for both by key",
+    )
+
     @property
     def settle_us(self) -> int:
         """settle_minutes in microseconds."""

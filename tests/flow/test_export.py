@@ -318,7 +318,7 @@ def test_mistakes_get_one_line_and_an_exit_code(pipeline, small, luigi):
         (("ExportAll", "--export-metadata", "maybe"), {}, 2, "expected true or false"),
         (("ExportAll",), {"POSTGRES_PASSWORD": "geheim-und-falsch"}, 35, "password authentication failed"),
         (("ExportAll",), {"POSTGRES_DB": "nowhere"}, 35, 'database "nowhere" does not exist'),
-        (("ExportAll",), {"POSTGRES_DB": "postgres"}, 35, "has no table public.events"),
+        (("ExportAll",), {"POSTGRES_DB": "postgres"}, 35, "has no table public.markets"),
         (("ExportAll",), {"POSTGRES_PORT": "1"}, 35, "No connection"),
         (("ExportAll",), {"POSTGRES_PORT": "many"}, 35, "POSTGRES_PORT is 'many'"),
     ]

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from tasks.postgres import density as densities
-from tasks.postgres.database import LADDER, Table
+from tasks.postgres.database import Table
 from tasks.postgres.density import _STEP, Density
+from tasks.postgres.source_tables import LADDER
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,191 @@
+"""A session with the database: connected, its settings pinned in every transaction, its waits watched. Only reads."""
+
+import contextlib
+import logging
+from collections.abc import Iterator, Mapping
+
+import psycopg2
+import psycopg2.errors
+import psycopg2.extensions
+from psycopg2 import sql
+
+from tasks.errors import DatabaseError
+from tasks.postgres import waiting
+from tasks.postgres.server import Server, one_line
+
+_log = logging.getLogger("tick_export.database")
+
+#: All that can change an answer, whatever database, role or pooler carry. PGOPTIONS cannot change these either. Names
+#: are written with their schema, so nothing is looked for along the path but PostgreSQL's own.
+_PINNED = {
+    "search_path": "pg_catalog",
+    "row_security": "off",  # a policy that hides rows becomes an error
+    "TimeZone": "UTC",
+    "DateStyle": "ISO, MDY",
+    "IntervalStyle": "postgres",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "standard_conforming_strings": "on",
+    "backslash_quote": "safe_encoding",
+    "array_nulls": "on",
+    "transform_null_equals": "off",
+    "quote_all_identifiers": "off",
+    "exit_on_error": "off",
+    "restrict_nonsystem_relation_kind": "",
+    "default_transaction_deferrable": "off",
+}
+
+#: What only speed and patience depend on: PGOPTIONS wins. A limit on a reader's statements is meant for people.
+_USUAL = {
+    "jit": "off",
+    "max_parallel_workers_per_gather": "0",
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
+    "transaction_timeout": "0",
+    "client_connection_check_interval": "5s",
+    "client_min_messages": "warning",
+}
+
+#: What a session cannot set by itself and that hides rows.
+_HIDING = {"zero_damaged_pages": "off", "ignore_checksum_failure": "off"}
+
+_READ = """
+    SELECT name, pg_catalog.current_setting(name, true) FROM pg_catalog.unnest(%(names)s::pg_catalog.text[]) AS name
+"""
+_WHERE_SET = """
+    SELECT coalesce((SELECT source FROM pg_catalog.pg_settings WHERE lower(name) = lower(%(name)s)), 'unknown')
+"""
+
+
+class Session:
+    """One connection. Each of its transactions reads one snapshot, with the same settings.
+
+    settings: over the usual ones, for who asks. Not for use by two threads at once.
+    """
+
+    def __init__(self, server: Server, settings: Mapping[str, str] | None = None) -> None:
+        self.server = server
+        self._wanted = (
+            _USUAL
+            | {"lock_timeout": f"{server.lock_timeout_s}s"}
+            | dict(settings or {})
+            | server.settings()
+            | _PINNED
+        )
+        #: PGOPTIONS' search_path, along which tables are looked for.
+        self.path = server.settings().get("search_path", '"$user", public')
+        self.connection = waiting.connect(server)
+        self._begin: sql.Composable = sql.SQL("")
+        try:
+            self.connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
+            self._pin()
+        except psycopg2.Error as error:
+            self.connection.close()
+            waiting.raise_if_interrupted()
+            raise DatabaseError(f"No session with {server}: {one_line(error)}.") from None
+        except BaseException:
+            self.connection.close()
+            raise
+
+    def _pin(self) -> None:
+        """Set what this server knows of the settings, and see that it took them."""
+        with self._waited("settings"), self.connection.cursor() as cursor:
+            cursor.execute(_READ, {"names": [*self._wanted, *_HIDING]})
+            found: dict[str, str | None] = dict(cursor.fetchall())
+            for name in _unknown_settings(found, self.server):
+                raise DatabaseError(f"PGOPTIONS sets {name}, and {self.server} knows no such setting. Leave it out.")
+            known = {name: value for name, value in self._wanted.items() if found[name] is not None or "." in name}
+            self._begin = sql.SQL("; ").join(
+                sql.SQL("SET LOCAL {} TO {}").format(
+                    sql.Identifier(name), sql.Literal(value) if name != "search_path" else sql.SQL(value)
+                )
+                for name, value in known.items()
+            )
+            cursor.execute(self._begin)
+            cursor.execute(_READ, {"names": [*known, *_HIDING]})
+            expected = {name: _PINNED[name] for name in known if name in _PINNED} | _HIDING
+            for name, value in cursor.fetchall():
+                if value is not None and name in expected and value != expected[name]:
+                    cursor.execute(_WHERE_SET, {"name": name})
+                    raise DatabaseError(
+                        f"{self.server} has the setting {name} = {value!r} (set by: {cursor.fetchone()[0]}), expected"
+                        f" {expected[name]!r}: it can change what is read. ALTER ROLE {self.server.user} RESET {name}, or"
+                        " in the database or the pooler, wherever it is set."
+                    )
+            self.connection.rollback()
+            if self.connection.info.parameter_status("server_encoding") == "SQL_ASCII":
+                _take_any_bytes(self.connection)
+
+    @contextlib.contextmanager
+    def cursor(self, name: str | None = None) -> Iterator[psycopg2.extensions.cursor]:
+        """Yield a cursor in the transaction, begun if there is none. One with a name stays in the server."""
+        with self._waited("a transaction"):
+            self.begin()
+        cursor = self.connection.cursor(name)
+        try:
+            yield cursor
+        finally:
+            if name is None:  # the end of the transaction closes the other
+                cursor.close()
+
+    def begin(self) -> None:
+        """Begin a transaction if there is none: with its settings, but without a snapshot yet."""
+        if self.connection.status == psycopg2.extensions.STATUS_READY:
+            with self.connection.cursor() as cursor:
+                cursor.execute(self._begin)
+
+    def waited(self, what: str) -> contextlib.AbstractContextManager[None]:
+        """Watch what happens within: it ends with an interrupt, and where the server falls silent."""
+        return self._waited(what)
+
+    @contextlib.contextmanager
+    def _waited(self, what: str) -> Iterator[None]:
+        with waiting.watched(self.connection, self.server, what):
+            yield
+
+    def rollback(self) -> None:
+        """End the transaction, if there is one and the connection still is."""
+        with contextlib.suppress(psycopg2.Error, DatabaseError), self._waited("the end of a transaction"):
+            self.connection.rollback()
+
+    def is_alive(self, again: str | None = None) -> bool:
+        """Tell whether the server still answers: in a new transaction, or to a statement that mends the present one."""
+        try:
+            with self._waited("an answer"):
+                if again is None:
+                    self.connection.rollback()
+                    self.begin()
+                else:
+                    with self.connection.cursor() as cursor:
+                        cursor.execute(again)
+        except (psycopg2.Error, DatabaseError):
+            return False
+        return True
+
+    def quoted(self, name: sql.Composable) -> str:
+        """Return a name as SQL text."""
+        return str(name.as_string(self.connection))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.connection.close()
+
+
+def _unknown_settings(found: Mapping[str, str | None], server: Server) -> Iterator[str]:
+    """Yield the settings that PGOPTIONS names and the server does not know. Those with a dot it takes all."""
+    return (name for name in server.settings() if found.get(name) is None and "." not in name)
+
+
+def _take_any_bytes(connection: psycopg2.extensions.connection) -> None:
+    """Have text of a database without an encoding come as it is, and what is no UTF-8 in it replaced."""
+    psycopg2.extensions.encodings["SQL_ASCII"] = "latin_1"  # so each byte comes as one character, to be decoded here
+    connection.set_client_encoding("SQL_ASCII")
+
+    def text(value: str | None, _: object) -> str | None:
+        return None if value is None else value.encode("latin_1").decode("utf-8", "replace")
+
+    kinds = psycopg2.extensions.new_type((18, 19, 25, 1042, 1043), "TEXT", text)
+    arrays = psycopg2.extensions.new_array_type((1002, 1003, 1009, 1014, 1015), "TEXTS", kinds)
+    psycopg2.extensions.register_type(kinds, connection)
+    psycopg2.extensions.register_type(arrays, connection)

@@ -1,0 +1,273 @@
+"""Waits for the database: each hears Ctrl-C and kill, says after ten seconds what it waits for, and gives up a server that
+is silent.
+
+libpq waits in poll() without a timeout, where Python cannot raise anything. So a thread of each process watches: it is
+woken by the signal itself (signal.set_wakeup_fd) and ends the wait by shutting the connection's socket down.
+"""
+
+import contextlib
+import dataclasses
+import logging
+import os
+import queue
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import psycopg2
+import psycopg2.extensions
+
+from tasks.errors import DatabaseError
+from tasks.postgres.server import Server, one_line
+
+_log = logging.getLogger("tick_export.database")
+
+#: After so long without a byte it is asked what the wait is for, again and again; a server that does not even answer that
+#: is given up after so long; the log hears of a wait that goes on so often.
+_ASK_AFTER_S, _ASK_AGAIN_S, _GIVE_UP_S, _SAY_EVERY_S = 10.0, 10.0, 30.0, 60.0
+_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGALRM}
+#: Milliseconds since the last data came, in Linux' struct tcp_info.
+_TCP_INFO, _LAST_DATA_RECEIVED = 11, slice(52, 56)
+
+_BLOCKERS = """
+    SELECT own.state, coalesce(own.wait_event, ''),
+           (SELECT string_agg(DISTINCT coalesce(n.nspname || '.' || c.relname, l.locktype), ', ')
+              FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_class c ON c.oid = l.relation
+              LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+             WHERE l.pid = own.pid AND NOT l.granted),
+           (SELECT string_agg(pg_catalog.format('process %%s (user %%s, %%s, %%s since %%s UTC: %%s)', other.pid, other.usename,
+                       coalesce(nullif(other.application_name, ''), 'no application name'), coalesce(other.state, 'state unknown'),
+                       to_char(other.xact_start AT TIME ZONE 'UTC', 'HH24:MI:SS'), left(other.query, 80)), '; ')
+              FROM pg_catalog.pg_stat_activity other WHERE other.pid = ANY (pg_catalog.pg_blocking_pids(own.pid)))
+      FROM pg_catalog.pg_stat_activity own WHERE own.pid = %(pid)s
+"""
+
+
+@dataclasses.dataclass(eq=False)
+class _Wait:
+    """A wait under way. reason: why it was ended, once it was."""
+
+    connection: psycopg2.extensions.connection
+    server: Server
+    what: str
+    started_s: float
+    asked_s: float = 0.0
+    said_s: float = 0.0
+    is_asking: bool = False
+    reason: str | None = None
+
+    def silent_s(self) -> float:
+        """Return how long no byte has come."""
+        waited_s = time.monotonic() - self.started_s
+        with contextlib.suppress(OSError, psycopg2.Error, ValueError), _socket_of(self.connection) as own:
+            if own.family != socket.AF_UNIX:
+                info = own.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 104)
+                return min(waited_s, int.from_bytes(info[_LAST_DATA_RECEIVED], sys.byteorder) / 1000)
+        return waited_s
+
+    def give_up(self, reason: str) -> None:
+        """End the wait: the driver's call comes back with an error at once."""
+        self.reason = self.reason or reason
+        with contextlib.suppress(OSError, psycopg2.Error), _socket_of(self.connection) as own:
+            own.shutdown(socket.SHUT_RDWR)
+
+
+def _socket_of(connection: psycopg2.extensions.connection) -> socket.socket:
+    return socket.socket(fileno=os.dup(connection.fileno()))
+
+
+class _Watch:
+    """What watches the waits of this process."""
+
+    def __init__(self) -> None:
+        self.interrupted = threading.Event()
+        self._waits: set[_Wait] = set()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._wake, self._woken = -1, -1
+
+    def start(self) -> None:
+        """Start to watch, once; to hear signals, from the main thread."""
+        with self._lock:
+            if self._thread is None:
+                self._wake, self._woken = os.pipe()
+                os.set_blocking(self._woken, False)
+                self._thread = threading.Thread(target=self._run, name="waits", daemon=True)
+                self._thread.start()
+            if threading.current_thread() is threading.main_thread():
+                signal.set_wakeup_fd(self._woken, warn_on_full_buffer=False)
+
+    def add(self, wait: _Wait) -> None:
+        with self._lock:
+            self._waits.add(wait)
+        if self.interrupted.is_set():
+            wait.give_up("interrupted")
+
+    def remove(self, wait: _Wait) -> None:
+        with self._lock:
+            self._waits.discard(wait)
+
+    def under_way(self) -> list[_Wait]:
+        with self._lock:
+            return list(self._waits)
+
+    def _run(self) -> None:
+        while True:
+            ready, _, _ = select.select([self._wake], [], [], 1.0)
+            if ready and _SIGNALS.intersection(os.read(self._wake, 4096)):
+                self.interrupted.set()
+            for wait in self.under_way():
+                if self.interrupted.is_set():
+                    wait.give_up("interrupted")
+                else:
+                    self._look_at(wait)
+
+    def _look_at(self, wait: _Wait) -> None:
+        now_s, silent_s = time.monotonic(), wait.silent_s()
+        if silent_s >= wait.server.answer_timeout_s:
+            wait.give_up(
+                f"no byte came for {silent_s:.0f} s ([tick_export] answer_timeout_s in luigi.cfg is"
+                f" {wait.server.answer_timeout_s})"
+            )
+        elif silent_s >= _ASK_AFTER_S and not wait.is_asking and now_s - wait.asked_s >= _ASK_AGAIN_S:
+            wait.is_asking, wait.asked_s = True, now_s
+            threading.Thread(target=self._ask, args=(wait,), name="who blocks", daemon=True).start()
+
+    def _ask(self, wait: _Wait) -> None:
+        """Ask over a second connection what the first waits for."""
+        try:
+            found = _activity(wait)
+            silent_s = wait.silent_s()
+            if wait not in self.under_way() or silent_s < _ASK_AFTER_S:
+                return
+            if isinstance(found, str):
+                if silent_s >= _GIVE_UP_S:
+                    wait.give_up(f"no byte came for {silent_s:.0f} s, and a second connection found: {found}")
+                else:
+                    self._say(wait, f"the server is silent: {found}")
+                return
+            state, event, lock, blockers = found
+            if lock or blockers:
+                self._say(wait, f"a lock on {lock or 'something'}, held by {blockers or 'nobody any more'}")
+            elif state == "active" and event != "ClientWrite":
+                self._say(wait, "the server is still at work on it")
+            elif silent_s >= _GIVE_UP_S:
+                wait.give_up(f"no byte came for {silent_s:.0f} s, though the server has sent its answer")
+            else:
+                self._say(wait, "the server has answered, and the answer does not arrive")
+        finally:
+            wait.is_asking = False
+
+    def _say(self, wait: _Wait, why: str) -> None:
+        now_s = time.monotonic()
+        if now_s - wait.said_s >= _SAY_EVERY_S:
+            wait.said_s = now_s
+            _log.warning(
+                "Waiting for %s from %s for %.0f s: %s.", wait.what, wait.server, now_s - wait.started_s, why
+            )
+
+
+def _activity(wait: _Wait) -> tuple[str, str, str | None, str | None] | str:
+    """Return state, wait event, lock and who holds it of the session that waits, or what went wrong."""
+    try:
+        pid = wait.connection.get_backend_pid()
+        asking = psycopg2.connect(wait.server.conninfo())
+    except psycopg2.Error as error:
+        return one_line(error)
+    timer = threading.Timer(_ASK_AGAIN_S, _Wait(asking, wait.server, "", 0.0).give_up, ("",))
+    timer.daemon = True
+    timer.start()
+    try:
+        with contextlib.closing(asking), asking.cursor() as cursor:
+            cursor.execute(_BLOCKERS, {"pid": pid})
+            rows = cursor.fetchall()
+    except psycopg2.Error as error:
+        return one_line(error)
+    finally:
+        timer.cancel()
+    # a pooler's sessions have other numbers: nobody can say more
+    return rows[0] if rows else ("active", "", None, None)
+
+
+_watch = _Watch()
+
+
+def _begin_anew() -> None:
+    """In a worker process: its own watch; the connections of its parent are not its to end."""
+    global _watch
+    was_watching = _watch._thread is not None
+    _watch = _Watch()
+    if was_watching:
+        _watch.start()
+
+
+os.register_at_fork(after_in_child=_begin_anew)
+
+
+def connect(server: Server) -> psycopg2.extensions.connection:
+    """Connect; an interrupt ends the wait at once. Raises DatabaseError."""
+    _watch.start()
+    answer: queue.SimpleQueue[psycopg2.extensions.connection | BaseException] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answer.put(psycopg2.connect(server.conninfo()))
+        except BaseException as error:
+            answer.put(error)
+
+    # whom an interrupt leaves behind ends with the process
+    threading.Thread(target=ask, name="connect", daemon=True).start()
+    while True:
+        with contextlib.suppress(queue.Empty):
+            found = answer.get(timeout=0.2)
+            break
+        raise_if_interrupted()
+    if isinstance(found, psycopg2.Error):
+        raise _no_connection(server, found) from None
+    if isinstance(found, BaseException):
+        raise found
+    return found
+
+
+def _no_connection(server: Server, error: psycopg2.Error) -> DatabaseError:
+    text = one_line(error)
+    if "startup parameter" in text:
+        return DatabaseError(
+            f"The pooler at {server} refuses a start-up parameter: {text}. docs/pgbouncer.md says how to set it up."
+        )
+    return DatabaseError(
+        f"No connection to {server}: {text}. Check POSTGRES_HOST, POSTGRES_PORT, POSTGRES_DB, POSTGRES_USER and"
+        " POSTGRES_PASSWORD, and that the server runs."
+    )
+
+
+@contextlib.contextmanager
+def watched(connection: psycopg2.extensions.connection, server: Server, what: str) -> Iterator[None]:
+    """Watch a call of the driver. Raises KeyboardInterrupt (in the main thread) or DatabaseError where the wait was ended
+    from here.
+    """
+    wait = _Wait(connection, server, what, time.monotonic())
+    _watch.add(wait)
+    try:
+        yield
+    except psycopg2.Error:
+        raise_if_interrupted()
+        if wait.reason is not None:
+            raise DatabaseError(
+                f"Waiting for {what} from {server} was given up: {wait.reason}. Start again when the server answers."
+            ) from None
+        raise
+    finally:
+        _watch.remove(wait)
+
+
+def raise_if_interrupted() -> None:
+    """Raise what an interrupt earns, if there was one: KeyboardInterrupt in the main thread, DatabaseError elsewhere."""
+    if _watch.interrupted.is_set():
+        if threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
+        raise DatabaseError("Interrupted.")

@@ -1,0 +1,243 @@
+"""The database as operators have it: wherever its tables are and whoever hides rows, an export is complete or an error."""
+
+import dataclasses
+
+import pytest
+
+from tasks.errors import DatabaseError
+from tasks.postgres.database import Database
+from tasks.postgres.server import Server
+from tasks.postgres.source_tables import LADDER
+from tests.conftest import Pipeline, Source
+from tests.flow.test_export import index_of
+
+
+def reader(source: Source) -> dict[str, str]:
+    """Make a role that may read all tables, and return the environment for it."""
+    role = f"reader_{source.name}"
+    source.server.create_role(role, "secret")
+    source.query(
+        f"GRANT USAGE ON SCHEMA public, stream_ingest TO {role};"
+        f" GRANT SELECT ON ALL TABLES IN SCHEMA public, stream_ingest TO {role}"
+    )
+    return source.environment | {"POSTGRES_USER": role, "POSTGRES_PASSWORD": "secret"}
+
+
+def refusal(environment: dict[str, str], **settings: str) -> str:
+    """Return the line with which the pipeline refuses a database."""
+    with pytest.raises(DatabaseError) as caught:
+        Database(dataclasses.replace(Server.from_environment(environment), **settings)).close()
+    assert caught.value.exit_code == 35
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("table", "policy"),
+    [
+        ("traded_volume", True),
+        ("ladder_levels", True),
+        ("ladder_20260205", True),
+        ("ladder_20260205", False),
+        ("market_lifecycle_events", False),
+    ],
+)
+def test_row_security_that_applies_is_an_error(small, table, policy):
+    environment = reader(small)
+    small.query(f"ALTER TABLE stream_ingest.{table} ENABLE ROW LEVEL SECURITY")
+    if policy:
+        small.query(f"CREATE POLICY most ON stream_ingest.{table} USING (market_id <> '1.101')")
+    said = refusal(environment)
+    assert "row-level security hides rows of" in said and f"stream_ingest.{table}" in said
+    Database(Server.from_environment(small.environment)).close()  # to the owner no policy applies
+
+
+def test_row_security_that_comes_during_a_run_is_an_error_too(pipeline, small):
+    pipeline.environment = reader(small)
+    server = Server.from_environment(pipeline.environment)
+    with Database(server) as database:
+        small.query("ALTER TABLE stream_ingest.traded_volume ENABLE ROW LEVEL SECURITY")
+        with pytest.raises(DatabaseError, match="row-level security"):
+            database.query("SELECT count(*) FROM stream_ingest.traded_volume")
+    assert pipeline.run("ExportAll").returncode == 35
+
+
+def test_all_missing_grants_at_once(small):
+    role = f"few_{small.name}"
+    small.server.create_role(role, "secret")
+    small.query("REVOKE USAGE ON SCHEMA public FROM PUBLIC")
+    small.query(f"GRANT SELECT ON public.markets, stream_ingest.ladder_levels TO {role}")
+    said = refusal(small.environment | {"POSTGRES_USER": role, "POSTGRES_PASSWORD": "secret"})
+    for name in ("schema public", "stream_ingest", "public.runners", "stream_ingest.traded_volume"):
+        assert name in said
+    grants = said.split("owner run: ")[1]
+    small.query(grants)
+    Database(
+        Server.from_environment(small.environment | {"POSTGRES_USER": role, "POSTGRES_PASSWORD": "secret"})
+    ).close()
+
+
+def test_a_partition_that_is_a_foreign_table_is_exported(pipeline, small):
+    small.query(
+        """ALTER TABLE stream_ingest.ladder_levels DROP CONSTRAINT ladder_levels_pkey;
+           CREATE EXTENSION postgres_fdw;
+           CREATE SCHEMA archive;
+           CREATE TABLE archive.ladder (LIKE stream_ingest.ladder_levels INCLUDING ALL);
+           INSERT INTO archive.ladder SELECT '1.777', 7, side, level, price, size, publish_time - interval '9 days', received_time
+             FROM stream_ingest.ladder_levels WHERE market_id = '1.103'"""
+    )
+    where = small.environment
+    small.query(
+        f"""CREATE SERVER archive FOREIGN DATA WRAPPER postgres_fdw
+                OPTIONS (host '{where["POSTGRES_HOST"]}', port '{where["POSTGRES_PORT"]}', dbname '{small.name}');
+            CREATE USER MAPPING FOR PUBLIC SERVER archive
+                OPTIONS (user '{where["POSTGRES_USER"]}', password '{where["POSTGRES_PASSWORD"]}');
+            CREATE FOREIGN TABLE stream_ingest.ladder_archive PARTITION OF stream_ingest.ladder_levels
+                FOR VALUES FROM ('2026-01-01 00:00+00') TO ('2026-02-01 00:00+00') SERVER archive
+                OPTIONS (schema_name 'archive', table_name 'ladder')"""
+    )
+    done = pipeline.run("ExportAll")
+    assert done.returncode == 0, done.stderr
+    assert int(index_of(pipeline)["1.777"]["total_tick_records"]) == 4
+    assert sum(int(row["total_tick_records"]) for row in index_of(pipeline).values()) == small.ticks()
+    verified = pipeline.run("VerifyExport")
+    assert verified.returncode == 0, verified.stderr
+    pipeline.market("1.777").unlink()
+    assert "1.777" in pipeline.run("VerifyExport").stderr, "its market is looked for in the archive"
+    day = pipeline.run("ConsolidateDayDirect", "--date", "2026-01-27")
+    assert day.returncode == 0, day.stderr
+    assert b"1.777" in (pipeline.output_dir / "consolidated_ticks_2026_01_27.csv").read_bytes()
+
+
+def test_a_foreign_table_views_and_children_by_inheritance(pipeline, small):
+    small.query(
+        """CREATE TABLE stream_ingest.traded_child () INHERITS (stream_ingest.traded_volume);
+           INSERT INTO stream_ingest.traded_child SELECT '1.103', 1, 3.5, 7, publish_time, received_time
+             FROM stream_ingest.ladder_levels WHERE market_id = '1.103' LIMIT 1"""
+    )
+    done = pipeline.run("ExportAll")
+    assert done.returncode == 0, done.stderr
+    assert sum(int(row["total_tick_records"]) for row in index_of(pipeline).values()) == small.ticks()
+    small.query("ALTER TABLE stream_ingest.traded_volume RENAME TO real_volume")
+    small.query("CREATE MATERIALIZED VIEW stream_ingest.traded_volume AS SELECT * FROM stream_ingest.real_volume")
+    assert "stream_ingest.traded_volume is no table" in refusal(small.environment)
+
+
+class TestWhereTheTablesAre:
+    def test_some_in_the_other_schema(self, pipeline: Pipeline, small: Source) -> None:
+        expected = pipeline.run("ExportAll")
+        assert expected.returncode == 0
+        files = pipeline.files()
+        small.query(
+            "ALTER TABLE stream_ingest.traded_volume SET SCHEMA public;"
+            "ALTER TABLE stream_ingest.market_lifecycle_events SET SCHEMA public;"
+            "ALTER TABLE stream_ingest.ladder_levels DROP COLUMN ingest_source"
+        )
+        moved = Pipeline(pipeline.output_dir.with_name("moved"), small.environment)
+        done = moved.run("ExportAll")
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count("traded_volume is read from public.traded_volume") == 1
+        assert moved.files() == files
+        assert moved.run("VerifyExport").returncode == 0
+
+    def test_all_in_one_schema_that_only_the_path_names(self, small: Source, pipeline: Pipeline) -> None:
+        small.query("ALTER SCHEMA stream_ingest RENAME TO recorder; ALTER TABLE public.markets SET SCHEMA recorder")
+        assert "has no table public.markets" in refusal(small.environment)
+        done = pipeline.run("ExportAll", PGOPTIONS="-c search_path=public,recorder")
+        assert done.returncode == 0, done.stderr
+        assert sorted(index_of(pipeline)) == ["1.101", "1.102", "1.103"]
+
+    def test_rows_left_behind(self, pipeline: Pipeline, small: Source) -> None:
+        small.query(
+            """CREATE TABLE public.ladder_levels (LIKE stream_ingest.ladder_levels INCLUDING ALL);
+               INSERT INTO public.ladder_levels SELECT '1.555', 5, side, level, price, size, publish_time - interval '90 days', received_time
+                 FROM stream_ingest.ladder_levels WHERE market_id = '1.103'"""
+        )
+        said = refusal(small.environment)
+        assert "stream_ingest.ladder_levels and public.ladder_levels both have rows" in said
+        assert pipeline.run("ExportAll").returncode == 35
+        small.query(  # one key that both have: the platform's own has the word
+            "INSERT INTO public.ladder_levels SELECT market_id, selection_id, side, level, 99, size, publish_time, received_time"
+            " FROM stream_ingest.ladder_levels WHERE market_id = '1.103'"
+        )
+        pipeline.output_dir.parent.mkdir(exist_ok=True)
+        config = pipeline.output_dir.parent / "luigi.cfg"
+        config.write_text("[tick_export]\ntables_in_two_schemas = merge\n")
+        done = pipeline.run("ExportAll", LUIGI_CONFIG_PATH=str(config))
+        assert done.returncode == 0, done.stderr
+        assert {name: int(row["total_tick_records"]) for name, row in index_of(pipeline).items()}["1.555"] == 4
+        assert sum(int(row["total_tick_records"]) for row in index_of(pipeline).values()) == small.ticks() + 4
+        assert pipeline.run("VerifyExport", LUIGI_CONFIG_PATH=str(config)).returncode == 0
+        server = Server.from_environment(small.environment)
+        for schema, markets in (("public", {"1.103", "1.555"}), ("stream_ingest", {"1.101", "1.102", "1.103"})):
+            with Database(dataclasses.replace(server, tables_in_two_schemas=schema)) as database:
+                assert {
+                    name for table in database.tables(LADDER) for name in database.market_ids(table)
+                } == markets
+
+    def test_an_empty_one_is_no_second_place_and_a_view_of_the_moved_one_neither(self, small: Source) -> None:
+        small.query(
+            "CREATE TABLE public.ladder_levels (LIKE stream_ingest.ladder_levels);"
+            "CREATE VIEW public.traded_volume AS SELECT * FROM stream_ingest.traded_volume"
+        )
+        with Database(Server.from_environment(small.environment)) as database:
+            assert {table.schema for table in database.tables(LADDER)} == {"stream_ingest"}
+
+    def test_without_runners_and_lifecycle(self, pipeline: Pipeline, small: Source) -> None:
+        small.query("DROP TABLE public.runners, stream_ingest.market_lifecycle_events, public.events CASCADE")
+        done = pipeline.run("ExportAll")
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count("There is no table runners") == 1
+        assert done.stderr.count("There is no table market_lifecycle_events") == 1
+        metadata = (pipeline.output_dir / "markets" / "marketId=1.101_metadata.json").read_text()
+        assert '"marketStatus": null' in metadata and '"runners": []' in metadata
+        assert pipeline.run("ConsolidateDay", "--date", "2026-02-05").returncode == 0
+
+
+@pytest.mark.parametrize("where", ["ALTER DATABASE {database}", "ALTER ROLE {role}"])
+def test_settings_that_a_database_or_a_role_carries(small, where):
+    environment = reader(small)
+    start = where.format(database=small.name, role=environment["POSTGRES_USER"])
+    for setting in (
+        "DateStyle = 'German'",
+        "IntervalStyle = 'iso_8601'",
+        "TimeZone = 'Asia/Tokyo'",
+        "extra_float_digits = -15",
+        "standard_conforming_strings = off",
+        "bytea_output = 'escape'",
+        "search_path = 'nowhere'",
+        "default_transaction_isolation = 'read committed'",
+        "statement_timeout = '1ms'",
+        "row_security = on",
+    ):
+        small.query(f"{start} SET {setting}")
+    with Database(Server.from_environment(environment)) as database:
+        assert database.query("SELECT interval '1 day 2 hours'::text, timestamptz '2026-02-05 12:00Z'::text") == [
+            ("1 day 02:00:00", "2026-02-05 12:00:00+00")
+        ]
+        assert database.query("SELECT pg_sleep(0.05)::text, current_setting('transaction_isolation')")[0][1] == (
+            "repeatable read"
+        )
+
+
+def test_a_setting_that_hides_rows_is_named(small):
+    environment = reader(small)
+    small.query(f"ALTER ROLE {environment['POSTGRES_USER']} SET zero_damaged_pages = on")
+    said = refusal(environment)
+    assert "zero_damaged_pages = 'on' (set by: user)" in said and "RESET zero_damaged_pages" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [("-d 5", "expected settings alone"), ("-c nonsense=1", "no such setting"), ("-c work_mem=lots", "invalid value")],
+)
+def test_pgoptions_that_mean_nothing(small, options, said):
+    assert said in refusal(small.environment | {"PGOPTIONS": options})
+
+
+def test_pgoptions_are_heard(small):
+    options = r"-c work_mem=8MB --statement-timeout=7s -c DateStyle=German -c my.own=a\ b"
+    with Database(Server.from_environment(small.environment | {"PGOPTIONS": options})) as database:
+        names = "work_mem", "statement_timeout", "DateStyle", "my.own"
+        assert database.query(
+            "SELECT current_setting(name) FROM unnest(%(names)s) AS name", {"names": list(names)}
+        ) == [("8MB",), ("7s",), ("ISO, MDY",), ("a b",)], "what an answer depends on stays as it must be"
