@@ -23,9 +23,10 @@ _KEEPALIVES = {
 class Server:
     """Where the database is. The password stays out of every text made of this.
 
-    options: as PGOPTIONS has them; lock_timeout_s: how long a statement waits for a lock; answer_timeout_s: how long it
-    waits for the next byte; tables_in_two_schemas: which of two tables of one name counts, if both have rows: a schema,
-    or "merge" for both, or empty for none.
+    options: as PGOPTIONS has them; lock_timeout_s: how long a statement waits for a lock; answer_timeout_s: how long for
+    the next byte, if the server says that it works on it; silence_timeout_s: how long, if it says nothing;
+    tables_in_two_schemas: which of two tables of one name counts, if both have rows: a schema, or "merge" for both, or
+    empty for none.
     """
 
     host: str = "localhost"
@@ -36,6 +37,7 @@ class Server:
     options: str = "-c search_path=public,stream_ingest"
     lock_timeout_s: int = 600
     answer_timeout_s: int = 3_600
+    silence_timeout_s: int = 30
     tables_in_two_schemas: str = ""
 
     @staticmethod
@@ -77,7 +79,7 @@ class Server:
                 options="",
                 application_name="tick_export",
                 client_encoding="UTF8",
-                connect_timeout=10,
+                connect_timeout=min(10, max(2, self.silence_timeout_s)),
                 **_KEEPALIVES,
                 **secret,
             )

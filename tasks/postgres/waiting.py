@@ -26,9 +26,9 @@ from tasks.postgres.server import Server, one_line
 
 _log = logging.getLogger("tick_export.database")
 
-#: After so long without a byte it is asked what the wait is for, again and again; a server that does not even answer that
-#: is given up after so long; the log hears of a wait that goes on so often.
-_ASK_AFTER_S, _ASK_AGAIN_S, _GIVE_UP_S, _SAY_EVERY_S = 10.0, 10.0, 30.0, 60.0
+#: After so long without a byte it is asked what the wait is for, again and again; the log hears of one that goes on so
+#: often.
+_ASK_EVERY_S, _SAY_EVERY_S = 10.0, 60.0
 _SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGALRM}
 #: Milliseconds since the last data came, in Linux' struct tcp_info.
 _TCP_INFO, _LAST_DATA_RECEIVED = 11, slice(52, 56)
@@ -59,6 +59,11 @@ class _Wait:
     said_s: float = 0.0
     is_asking: bool = False
     reason: str | None = None
+
+    @property
+    def ask_every_s(self) -> float:
+        """How long it may be silent before it is asked what it waits for."""
+        return min(_ASK_EVERY_S, self.server.silence_timeout_s / 3)
 
     def silent_s(self) -> float:
         """Return how long no byte has come."""
@@ -133,7 +138,7 @@ class _Watch:
                 f"no byte came for {silent_s:.0f} s ([tick_export] answer_timeout_s in luigi.cfg is"
                 f" {wait.server.answer_timeout_s})"
             )
-        elif silent_s >= _ASK_AFTER_S and not wait.is_asking and now_s - wait.asked_s >= _ASK_AGAIN_S:
+        elif silent_s >= wait.ask_every_s and not wait.is_asking and now_s - wait.asked_s >= wait.ask_every_s:
             wait.is_asking, wait.asked_s = True, now_s
             threading.Thread(target=self._ask, args=(wait,), name="who blocks", daemon=True).start()
 
@@ -142,10 +147,10 @@ class _Watch:
         try:
             found = _activity(wait)
             silent_s = wait.silent_s()
-            if wait not in self.under_way() or silent_s < _ASK_AFTER_S:
+            if wait not in self.under_way() or silent_s < wait.ask_every_s:
                 return
             if isinstance(found, str):
-                if silent_s >= _GIVE_UP_S:
+                if silent_s >= wait.server.silence_timeout_s:
                     wait.give_up(f"no byte came for {silent_s:.0f} s, and a second connection found: {found}")
                 else:
                     self._say(wait, f"the server is silent: {found}")
@@ -155,7 +160,7 @@ class _Watch:
                 self._say(wait, f"a lock on {lock or 'something'}, held by {blockers or 'nobody any more'}")
             elif state == "active" and event != "ClientWrite":
                 self._say(wait, "the server is still at work on it")
-            elif silent_s >= _GIVE_UP_S:
+            elif silent_s >= wait.server.silence_timeout_s:
                 wait.give_up(f"no byte came for {silent_s:.0f} s, though the server has sent its answer")
             else:
                 self._say(wait, "the server has answered, and the answer does not arrive")
@@ -178,7 +183,7 @@ def _activity(wait: _Wait) -> tuple[str, str, str | None, str | None] | str:
         asking = psycopg2.connect(wait.server.conninfo())
     except psycopg2.Error as error:
         return one_line(error)
-    timer = threading.Timer(_ASK_AGAIN_S, _Wait(asking, wait.server, "", 0.0).give_up, ("",))
+    timer = threading.Timer(wait.ask_every_s, _Wait(asking, wait.server, "", 0.0).give_up, ("",))
     timer.daemon = True
     timer.start()
     try:

@@ -32,6 +32,9 @@ class tick_export(luigi.Config):  # noqa: N801  (the section's name)
     answer_timeout_s = luigi.IntParameter(
         default=3600, description="a statement of which no byte comes for so many seconds is given up"
     )
+    silence_timeout_s = luigi.IntParameter(
+        default=30, description="a server that does not even answer a second connection for so many seconds is given up"
+    )
     tables_in_two_schemas = luigi.Parameter(
         default="",
         description="which of two tables of one name counts where both have rows: a schema, or merge for both by key",

@@ -1,0 +1,150 @@
+"""Waits for the database: every one ends by Ctrl-C, kill and systemd's stop, says what it waits for, and gives a silent
+server up.
+"""
+
+import contextlib
+import os
+import signal
+import time
+
+import filelock
+import psutil
+import pytest
+
+from tasks.demo.load import load
+from tasks.demo.recording import Recording
+from tests.conftest import Pipeline, new_source
+from tests.faults.proxy import StallingProxy
+from tests.faults.test_faults import works_in
+
+TASKS = {
+    "ExportAll": (),
+    "ExportMarket": ("--market-id", "1.101"),
+    "BuildIndex": (),
+    "BuildMetadata": (),
+    "ConsolidateDay": ("--date", "2026-02-05"),
+    "ConsolidateAll": (),
+    "ConsolidateDayDirect": ("--date", "2026-02-05"),
+    "Archive": (),
+    "VerifyExport": (),
+}
+#: Whom each signal strikes: the process, or with its workers.
+STOPS = {
+    "kill": (os.kill, signal.SIGTERM),
+    "Ctrl-C": (os.killpg, signal.SIGINT),
+    "systemctl stop": (os.killpg, signal.SIGTERM),
+}
+
+
+@pytest.fixture(scope="module")
+def recorded(server):
+    """A source with the generator's rows: more than a megabyte of them."""
+    source = new_source(server)
+    load(Recording(ticks=100_000, markets=20, days=2), server.conninfo(source.name))
+    return source
+
+
+@contextlib.contextmanager
+def locked(source, table="stream_ingest.ladder_levels"):
+    """Hold the lock on a table that an ALTER TABLE of the platform would take."""
+    with contextlib.closing(source.server.connect(source.name)) as session, session.cursor() as cursor:
+        cursor.execute("SET application_name TO 'migration'")
+        cursor.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+        yield session
+
+
+def wait_until_it_waits(source, process):
+    """Return when a session of the run waits for a lock."""
+    while not source.query(
+        "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'tick_export'"
+        " AND datname = current_database()"
+    ):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+
+
+def assert_stops(pipeline, process, stop):
+    """Stop a run; see that it ends by itself, leaves no process and no lock, and says so in a line."""
+    send, number = STOPS[stop]
+    send(process.pid, number)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130 and "Interrupted" in said and "Traceback" not in said, said
+    assert not [other for other in psutil.process_iter() if works_in(other, process.pid)]
+    with filelock.FileLock(pipeline.output_dir / ".lock", timeout=0):
+        pass
+
+
+def every_pair(request):
+    """Return each task with each signal, or, by default, each task with one."""
+    pairs = [(task, stop) for task in TASKS for stop in STOPS]
+    return pairs if request else [pair for number, pair in enumerate(pairs) if number % 3 == number // 3 % 3]
+
+
+@pytest.mark.parametrize(("task", "stop"), every_pair(os.environ.get("TICK_EXPORT_WALK")))
+def test_a_lock_in_the_parent(pipeline, small, task, stop):
+    if task == "VerifyExport":
+        assert pipeline.run("ExportAll").returncode == 0
+    with locked(small):
+        process = pipeline.start(task, *TASKS[task], "--workers", "2")
+        wait_until_it_waits(small, process)
+        assert_stops(pipeline, process, stop)
+    done = pipeline.run(task, *TASKS[task])
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("stop", STOPS)
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_lock_in_the_workers(recorded, tmp_path, stop, workers):
+    pipeline = Pipeline(tmp_path / "out", recorded.environment)
+    process = pipeline.start("ExportAll", "--workers", workers)
+    for line in process.stderr:
+        if "to export (" in line:
+            break
+    with locked(recorded):
+        wait_until_it_waits(recorded, process)
+        assert_stops(pipeline, process, stop)
+
+
+def test_the_log_says_who_blocks_and_the_wait_has_an_end(pipeline, small, tmp_path):
+    config = tmp_path / "luigi.cfg"
+    config.write_text("[tick_export]\nlock_timeout_s = 5\nsilence_timeout_s = 6\n")
+    with locked(small) as session:
+        holder = session.info.backend_pid
+        run = pipeline.run("ExportAll", LUIGI_CONFIG_PATH=str(config))
+    assert run.returncode == 35 and "Traceback" not in run.stderr
+    assert "held by process " + str(holder) in run.stderr and "migration" in run.stderr
+    assert "stream_ingest.ladder" in run.stderr
+    assert "waited 5 s for the lock" in run.stderr and "lock_timeout_s" in run.stderr
+
+
+@pytest.mark.parametrize("limit", [0, 1, 100, 10_000, 1_000_000])
+def test_a_server_that_falls_silent_is_given_up(recorded, tmp_path, limit):
+    pipeline = Pipeline(tmp_path / "out", recorded.environment)
+    config = tmp_path / "luigi.cfg"
+    config.write_text("[tick_export]\nsilence_timeout_s = 3\n")
+    with StallingProxy(int(recorded.environment["POSTGRES_PORT"]), limit) as proxy:
+        run = pipeline.run("ExportAll", LUIGI_CONFIG_PATH=str(config), POSTGRES_PORT=str(proxy.port))
+        assert proxy.left == 0, "the proxy has not stalled"
+    assert run.returncode == (30 if limit == 1_000_000 else 35), run.stderr
+    assert "Traceback" not in run.stderr
+    assert "given up" in run.stderr or "timeout expired" in run.stderr
+    with filelock.FileLock(pipeline.output_dir / ".lock", timeout=0) if pipeline.output_dir.exists() else open(os.devnull):
+        pass
+    assert pipeline.run("ExportAll").returncode == 0
+
+
+@pytest.mark.parametrize("stop", STOPS)
+@pytest.mark.parametrize("limit", [0, 1, 100, 10_000, 1_000_000])
+def test_a_silent_server_holds_up_no_stop(recorded, tmp_path, limit, stop):
+    if not os.environ.get("TICK_EXPORT_WALK") and limit not in (1, 1_000_000):
+        pytest.skip("part of the walk")
+    pipeline = Pipeline(tmp_path / "out", recorded.environment)
+    with StallingProxy(int(recorded.environment["POSTGRES_PORT"]), limit) as proxy:
+        process = pipeline.start("ExportAll", "--workers", "2", POSTGRES_PORT=str(proxy.port))
+        while proxy.left or not proxy.asked:
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.05)
+        send, number = STOPS[stop]
+        send(process.pid, number)
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130 and "Traceback" not in said, said
