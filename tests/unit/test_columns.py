@@ -140,8 +140,9 @@ def test_a_column_that_a_place_does_not_know_is_found_out(place, tmp_path, monke
 def test_sql_and_its_decoder_know_every_column(server):
     """The statements in postgres/ with the decoder in tick_reader.py, and stored_sums.py: each array comes as the
     database has it, and its checksum by SQL is the one of the ticks."""
-    from tasks.postgres.database import LADDER, TRADED, Database
+    from tasks.postgres.database import Database
     from tasks.postgres.server import Server
+    from tasks.postgres.source_tables import LADDER, TRADED
     from tasks.postgres.tick_reader import Rows
 
     source = new_source(server)
