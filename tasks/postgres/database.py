@@ -187,7 +187,8 @@ _METADATA = (
       FROM unnest(%(ids)s::text[]) AS wanted(market_id)
       LEFT JOIN {markets} AS m ON m.market_id = wanted.market_id
      CROSS JOIN LATERAL (
-         SELECT array_agg(selection_id ORDER BY selection_id) AS ids, array_agg(runner_name ORDER BY selection_id) AS names
+         SELECT array_agg(selection_id ORDER BY selection_id) AS ids, array_agg(runner_name ORDER BY selection_id)
+                AS names
            FROM {runners} AS r WHERE r.market_id = wanted.market_id) AS runner
 """
 )
@@ -289,7 +290,9 @@ class Database:
             return [Table(relation.schema, relation.name, sum(pages for *_, pages in rows), is_ordinary)]
         return [Table(schema, leaf, pages, kind == "r") for schema, leaf, kind, _, pages in rows]
 
-    def _of_leaf(self, table: Table, statement: str, scanned: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    def _of_leaf(
+        self, table: Table, statement: str, scanned: str, parameters: Mapping[str, Any]
+    ) -> list[tuple[Any, ...]]:
         """Return the rows of a statement on one table; none where the platform has dropped it meanwhile."""
         text = statement if table.is_ordinary else scanned
         try:
@@ -400,7 +403,10 @@ class Database:
                     " after 9999 are left out of its status."
                 )
             if any("\N{REPLACEMENT CHARACTER}" in (name or "") for name in names or ()):
-                _say_once(f"Market {market_id}: a runner name is no UTF-8; what is none in it is replaced by \N{REPLACEMENT CHARACTER}.")
+                _say_once(
+                    f"Market {market_id}: a runner name is no UTF-8; what is none in it is replaced by"
+                    f" \N{REPLACEMENT CHARACTER}."
+                )
         return [MarketMetadata(*row[:-1]) for row in rows]
 
 
@@ -438,8 +444,8 @@ def is_table_gone(error: psycopg2.Error) -> bool:
 def _advice(error: psycopg2.Error, server: Server) -> str:
     if error.pgcode == "55P03":  # lock_not_available
         return (
-            f" It has waited {server.lock_timeout_s} s for the lock, as lock_timeout_s in [tick_export] of luigi.cfg says."
-            " End what holds it, and start again."
+            f" It has waited {server.lock_timeout_s} s for the lock, as lock_timeout_s in [tick_export] of luigi.cfg"
+            " says. End what holds it, and start again."
         )
     return ""
 
@@ -458,7 +464,9 @@ def ask_each(database: Database, ask: Callable[[Database, Item], Answer], items:
         finally:
             free.put(connection)
 
-    with Database(database.server, database.source_tables) as second, concurrent.futures.ThreadPoolExecutor(2, "database") as pool:
+    with Database(database.server, database.source_tables) as second, concurrent.futures.ThreadPoolExecutor(
+        2, "database"
+    ) as pool:
         free.put(second)
         answers = collections.deque[concurrent.futures.Future[Answer]]()
         try:

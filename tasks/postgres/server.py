@@ -9,7 +9,7 @@ import psycopg2.extensions
 
 from tasks.errors import DatabaseError
 
-#: A peer that says nothing at all, not even that it is there, is given up after 35 s (libpq 12 or later knows the last).
+#: A peer that says nothing at all, not even that it is there, is given up after 35 s (libpq 12 knows the last).
 _KEEPALIVES = {
     "keepalives": 1,
     "keepalives_idle": 15,
@@ -23,8 +23,8 @@ _KEEPALIVES = {
 class Server:
     """Where the database is. The password stays out of every text made of this.
 
-    options: as PGOPTIONS has them; lock_timeout_s: how long a statement waits for a lock; answer_timeout_s: how long for
-    the next byte, if the server says that it works on it; silence_timeout_s: how long, if it says nothing;
+    options: as PGOPTIONS has them; lock_timeout_s: how long a statement waits for a lock; answer_timeout_s: how long
+    for the next byte, if the server says that it works on it; silence_timeout_s: how long, if it says nothing;
     tables_in_two_schemas: which of two tables of one name counts, if both have rows: a schema, or "merge" for both, or
     empty for none.
     """
@@ -86,7 +86,7 @@ class Server:
         )
 
     def settings(self) -> dict[str, str]:
-        """Return the settings that PGOPTIONS asks for. Raises DatabaseError where it has anything else than settings."""
+        """Return the settings that PGOPTIONS asks for. Raises DatabaseError where it has anything else."""
         words = [re.sub(r"\\(.)", r"\1", word) for word in re.findall(r"(?:\\.|[^\s\\])+", self.options)]
         settings = {}
         while words:
@@ -95,8 +95,8 @@ class Server:
             name, equals, value = text.partition("=")
             if not equals or not re.fullmatch(r"[\w.-]+", name):
                 raise DatabaseError(
-                    f"PGOPTIONS is {self.options!r}, expected settings alone, such as -c search_path=public,stream_ingest."
-                    " Mend it in .env or the environment."
+                    f"PGOPTIONS is {self.options!r}, expected settings alone, such as -c"
+                    " search_path=public,stream_ingest. Mend it in .env or the environment."
                 )
             settings[name.replace("-", "_").lower()] = value
         return settings

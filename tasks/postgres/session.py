@@ -67,11 +67,7 @@ class Session:
     def __init__(self, server: Server, settings: Mapping[str, str] | None = None) -> None:
         self.server = server
         self._wanted = (
-            _USUAL
-            | {"lock_timeout": f"{server.lock_timeout_s}s"}
-            | dict(settings or {})
-            | server.settings()
-            | _PINNED
+            _USUAL | {"lock_timeout": f"{server.lock_timeout_s}s"} | dict(settings or {}) | server.settings() | _PINNED
         )
         #: PGOPTIONS' search_path, along which tables are looked for.
         self.path = server.settings().get("search_path", '"$user", public')
@@ -110,8 +106,8 @@ class Session:
                     cursor.execute(_WHERE_SET, {"name": name})
                     raise DatabaseError(
                         f"{self.server} has the setting {name} = {value!r} (set by: {cursor.fetchone()[0]}), expected"
-                        f" {expected[name]!r}: it can change what is read. ALTER ROLE {self.server.user} RESET {name}, or"
-                        " in the database or the pooler, wherever it is set."
+                        f" {expected[name]!r}: it can change what is read. ALTER ROLE {self.server.user} RESET {name},"
+                        " or in the database or the pooler, wherever it is set."
                     )
             self.connection.rollback()
             if self.connection.info.parameter_status("server_encoding") == "SQL_ASCII":

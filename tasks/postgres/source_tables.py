@@ -24,8 +24,8 @@ MERGE = "merge"
 
 @dataclasses.dataclass(frozen=True)
 class _Expected:
-    """A table: its schema by the platform's documents, its columns that are read, what tells its rows apart (nothing does,
-    where that is empty), and what there is without it (None: it must be there).
+    """A table: its schema by the platform's documents, its columns that are read, what tells its rows apart (nothing
+    does, where that is empty), and what there is without it (None: it must be there).
     """
 
     schema: str
@@ -37,7 +37,13 @@ class _Expected:
 _EXPECTED = {
     MARKETS: _Expected(
         "public",
-        {"market_id": "text", "event_id": "text", "market_type": "text", "market_name": "text", "market_start_time": "timestamptz"},
+        {
+            "market_id": "text",
+            "event_id": "text",
+            "market_type": "text",
+            "market_name": "text",
+            "market_start_time": "timestamptz",
+        },
         ("market_id",),
     ),
     RUNNERS: _Expected(
@@ -74,10 +80,13 @@ _EXPECTED = {
 
 _FOUND = """
     SELECT c.relname, n.nspname, c.oid, c.relkind, pg_catalog.has_schema_privilege(n.oid, 'USAGE'),
-           pg_catalog.has_table_privilege(c.oid, 'SELECT'), coalesce(pg_catalog.array_position(%(path)s::name[], n.nspname), 1000),
-           ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
+           pg_catalog.has_table_privilege(c.oid, 'SELECT'),
+           coalesce(pg_catalog.array_position(%(path)s::name[], n.nspname), 1000),
+           ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a
+                  WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
       FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-     WHERE c.relname = ANY (%(names)s) AND n.nspname = ANY (%(path)s::name[] || ARRAY['public', 'stream_ingest']::name[])
+     WHERE c.relname = ANY (%(names)s)
+       AND n.nspname = ANY (%(path)s::name[] || ARRAY['public', 'stream_ingest']::name[])
        AND c.relkind IN ('r', 'p', 'f', 'v', 'm')
 """
 
@@ -87,7 +96,8 @@ _BELOW = """
         SELECT o AS top, o AS oid FROM pg_catalog.unnest(%(oids)s::oid[]) AS o
         UNION SELECT below.top, i.inhrelid FROM below JOIN pg_catalog.pg_inherits i ON i.inhparent = below.oid)
     SELECT below.top::int8, n.nspname, c.relname, c.relkind, pg_catalog.row_security_active(c.oid)
-      FROM below JOIN pg_catalog.pg_class c ON c.oid = below.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      FROM below JOIN pg_catalog.pg_class c ON c.oid = below.oid
+      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 """
 
 
@@ -228,8 +238,8 @@ def _require_grants(session: Session, found: Sequence[_Found]) -> None:
     grants += [f"GRANT SELECT ON {', '.join(tables)} TO {user};"] * bool(tables)
     if grants:
         raise DatabaseError(
-            f"User {session.server.user} may not read {', '.join([*(f'schema {name}' for name in schemas), *tables])} in"
-            f" {session.server}. Have its owner run: {' '.join(grants)}"
+            f"User {session.server.user} may not read {', '.join([*(f'schema {name}' for name in schemas), *tables])}"
+            f" in {session.server}. Have its owner run: {' '.join(grants)}"
         )
 
 
@@ -262,8 +272,8 @@ def _require_readable(session: Session, cursor: Any, tables: Sequence[_Found]) -
     below = [(f"{schema}.{name}", kind, hidden) for _, schema, name, kind, hidden in cursor]
     if hidden := sorted(name for name, _, is_hidden in below if is_hidden):
         raise DatabaseError(
-            f"In {session.server} row-level security hides rows of {', '.join(hidden)} from user {session.server.user}: an"
-            " export would lack them without a word. ALTER ROLE … BYPASSRLS, or drop the policy, or disable it for"
+            f"In {session.server} row-level security hides rows of {', '.join(hidden)} from user {session.server.user}:"
+            " an export would lack them without a word. ALTER ROLE … BYPASSRLS, or drop the policy, or disable it for"
             " these tables."
         )
     if other := sorted(name for name, kind, _ in below if kind not in "rpf"):

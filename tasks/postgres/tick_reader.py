@@ -112,7 +112,10 @@ class TickReader:
 
     def selection_ids(self, market_id: str) -> list[int]:
         """Return the selection ids of a market in either table. Raises UnreadableRow where it has rows without any."""
-        selection_ids = [selection_id for (selection_id,) in self._fetch(runner_query(self._session.connection, self._tables, market_id))]
+        selection_ids = [
+            selection_id
+            for (selection_id,) in self._fetch(runner_query(self._session.connection, self._tables, market_id))
+        ]
         if None in selection_ids:
             raise UnreadableRow("its rows have no selection_id")
         return selection_ids

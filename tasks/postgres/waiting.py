@@ -1,5 +1,5 @@
-"""Waits for the database: each hears Ctrl-C and kill, says after ten seconds what it waits for, and gives up a server that
-is silent.
+"""Waits for the database: each hears Ctrl-C and kill, says after ten seconds what it waits for, and gives up a
+silent server.
 
 libpq waits in poll() without a timeout, where Python cannot raise anything. So a thread of each process watches: it is
 woken by the signal itself (signal.set_wakeup_fd) and ends the wait by shutting the connection's socket down.
@@ -39,8 +39,9 @@ _BLOCKERS = """
               FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_class c ON c.oid = l.relation
               LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
              WHERE l.pid = own.pid AND NOT l.granted),
-           (SELECT string_agg(pg_catalog.format('process %%s (user %%s, %%s, %%s since %%s UTC: %%s)', other.pid, other.usename,
-                       coalesce(nullif(other.application_name, ''), 'no application name'), coalesce(other.state, 'state unknown'),
+           (SELECT string_agg(pg_catalog.format('process %%s (user %%s, %%s, %%s since %%s UTC: %%s)',
+                       other.pid, other.usename, coalesce(nullif(other.application_name, ''), 'no application name'),
+                       coalesce(other.state, 'state unknown'),
                        to_char(other.xact_start AT TIME ZONE 'UTC', 'HH24:MI:SS'), left(other.query, 80)), '; ')
               FROM pg_catalog.pg_stat_activity other WHERE other.pid = ANY (pg_catalog.pg_blocking_pids(own.pid)))
       FROM pg_catalog.pg_stat_activity own WHERE own.pid = %(pid)s
@@ -171,9 +172,7 @@ class _Watch:
         now_s = time.monotonic()
         if now_s - wait.said_s >= _SAY_EVERY_S:
             wait.said_s = now_s
-            _log.warning(
-                "Waiting for %s from %s for %.0f s: %s.", wait.what, wait.server, now_s - wait.started_s, why
-            )
+            _log.warning("Waiting for %s from %s for %.0f s: %s.", wait.what, wait.server, now_s - wait.started_s, why)
 
 
 def _activity(wait: _Wait) -> tuple[str, str, str | None, str | None] | str:
@@ -252,8 +251,8 @@ def _no_connection(server: Server, error: psycopg2.Error) -> DatabaseError:
 
 @contextlib.contextmanager
 def watched(connection: psycopg2.extensions.connection, server: Server, what: str) -> Iterator[None]:
-    """Watch a call of the driver. Raises KeyboardInterrupt (in the main thread) or DatabaseError where the wait was ended
-    from here.
+    """Watch a call of the driver. Raises KeyboardInterrupt (in the main thread) or DatabaseError where the wait was
+    ended from here.
     """
     wait = _Wait(connection, server, what, time.monotonic())
     _watch.add(wait)
@@ -271,7 +270,7 @@ def watched(connection: psycopg2.extensions.connection, server: Server, what: st
 
 
 def raise_if_interrupted() -> None:
-    """Raise what an interrupt earns, if there was one: KeyboardInterrupt in the main thread, DatabaseError elsewhere."""
+    """Raise what an interrupt earns: KeyboardInterrupt in the main thread, DatabaseError elsewhere."""
     if _watch.interrupted.is_set():
         if threading.current_thread() is threading.main_thread():
             raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""A proxy on the loopback that lets so many bytes of the server through, and then none: a firewall, or a server that hangs."""
+"""A proxy on the loopback that lets so many bytes of the server through, and then none."""
 
 import contextlib
 import socket

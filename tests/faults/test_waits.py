@@ -128,7 +128,11 @@ def test_a_server_that_falls_silent_is_given_up(recorded, tmp_path, limit):
     assert run.returncode == (30 if limit == 1_000_000 else 35), run.stderr
     assert "Traceback" not in run.stderr
     assert "given up" in run.stderr or "timeout expired" in run.stderr
-    with filelock.FileLock(pipeline.output_dir / ".lock", timeout=0) if pipeline.output_dir.exists() else open(os.devnull):
+    with (
+        filelock.FileLock(pipeline.output_dir / ".lock", timeout=0)
+        if pipeline.output_dir.exists()
+        else open(os.devnull)
+    ):
         pass
     assert pipeline.run("ExportAll").returncode == 0
 

@@ -1,4 +1,4 @@
-"""The database as operators have it: wherever its tables are and whoever hides rows, an export is complete or an error."""
+"""The database as operators have it: wherever tables are, whoever hides rows, an export is complete or an error."""
 
 import dataclasses
 
@@ -77,24 +77,21 @@ def test_all_missing_grants_at_once(small):
 
 
 def test_a_partition_that_is_a_foreign_table_is_exported(pipeline, small):
-    small.query(
-        """ALTER TABLE stream_ingest.ladder_levels DROP CONSTRAINT ladder_levels_pkey;
+    small.query("""ALTER TABLE stream_ingest.ladder_levels DROP CONSTRAINT ladder_levels_pkey;
            CREATE EXTENSION postgres_fdw;
            CREATE SCHEMA archive;
            CREATE TABLE archive.ladder (LIKE stream_ingest.ladder_levels INCLUDING ALL);
-           INSERT INTO archive.ladder SELECT '1.777', 7, side, level, price, size, publish_time - interval '9 days', received_time
-             FROM stream_ingest.ladder_levels WHERE market_id = '1.103'"""
-    )
+           INSERT INTO archive.ladder SELECT '1.777', 7, side, level, price, size,
+                  publish_time - interval '9 days', received_time
+             FROM stream_ingest.ladder_levels WHERE market_id = '1.103'""")
     where = small.environment
-    small.query(
-        f"""CREATE SERVER archive FOREIGN DATA WRAPPER postgres_fdw
+    small.query(f"""CREATE SERVER archive FOREIGN DATA WRAPPER postgres_fdw
                 OPTIONS (host '{where["POSTGRES_HOST"]}', port '{where["POSTGRES_PORT"]}', dbname '{small.name}');
             CREATE USER MAPPING FOR PUBLIC SERVER archive
                 OPTIONS (user '{where["POSTGRES_USER"]}', password '{where["POSTGRES_PASSWORD"]}');
             CREATE FOREIGN TABLE stream_ingest.ladder_archive PARTITION OF stream_ingest.ladder_levels
                 FOR VALUES FROM ('2026-01-01 00:00+00') TO ('2026-02-01 00:00+00') SERVER archive
-                OPTIONS (schema_name 'archive', table_name 'ladder')"""
-    )
+                OPTIONS (schema_name 'archive', table_name 'ladder')""")
     done = pipeline.run("ExportAll")
     assert done.returncode == 0, done.stderr
     assert int(index_of(pipeline)["1.777"]["total_tick_records"]) == 4
@@ -109,11 +106,9 @@ def test_a_partition_that_is_a_foreign_table_is_exported(pipeline, small):
 
 
 def test_a_foreign_table_views_and_children_by_inheritance(pipeline, small):
-    small.query(
-        """CREATE TABLE stream_ingest.traded_child () INHERITS (stream_ingest.traded_volume);
+    small.query("""CREATE TABLE stream_ingest.traded_child () INHERITS (stream_ingest.traded_volume);
            INSERT INTO stream_ingest.traded_child SELECT '1.103', 1, 3.5, 7, publish_time, received_time
-             FROM stream_ingest.ladder_levels WHERE market_id = '1.103' LIMIT 1"""
-    )
+             FROM stream_ingest.ladder_levels WHERE market_id = '1.103' LIMIT 1""")
     done = pipeline.run("ExportAll")
     assert done.returncode == 0, done.stderr
     assert sum(int(row["total_tick_records"]) for row in index_of(pipeline).values()) == small.ticks()
@@ -147,17 +142,16 @@ class TestWhereTheTablesAre:
         assert sorted(index_of(pipeline)) == ["1.101", "1.102", "1.103"]
 
     def test_rows_left_behind(self, pipeline: Pipeline, small: Source) -> None:
-        small.query(
-            """CREATE TABLE public.ladder_levels (LIKE stream_ingest.ladder_levels INCLUDING ALL);
-               INSERT INTO public.ladder_levels SELECT '1.555', 5, side, level, price, size, publish_time - interval '90 days', received_time
-                 FROM stream_ingest.ladder_levels WHERE market_id = '1.103'"""
-        )
+        small.query("""CREATE TABLE public.ladder_levels (LIKE stream_ingest.ladder_levels INCLUDING ALL);
+               INSERT INTO public.ladder_levels SELECT '1.555', 5, side, level, price, size,
+                      publish_time - interval '90 days', received_time
+                 FROM stream_ingest.ladder_levels WHERE market_id = '1.103'""")
         said = refusal(small.environment)
         assert "stream_ingest.ladder_levels and public.ladder_levels both have rows" in said
         assert pipeline.run("ExportAll").returncode == 35
         small.query(  # one key that both have: the platform's own has the word
-            "INSERT INTO public.ladder_levels SELECT market_id, selection_id, side, level, 99, size, publish_time, received_time"
-            " FROM stream_ingest.ladder_levels WHERE market_id = '1.103'"
+            "INSERT INTO public.ladder_levels SELECT market_id, selection_id, side, level, 99, size, publish_time,"
+            " received_time FROM stream_ingest.ladder_levels WHERE market_id = '1.103'"
         )
         pipeline.output_dir.parent.mkdir(exist_ok=True)
         config = pipeline.output_dir.parent / "luigi.cfg"
@@ -170,9 +164,7 @@ class TestWhereTheTablesAre:
         server = Server.from_environment(small.environment)
         for schema, markets in (("public", {"1.103", "1.555"}), ("stream_ingest", {"1.101", "1.102", "1.103"})):
             with Database(dataclasses.replace(server, tables_in_two_schemas=schema)) as database:
-                assert {
-                    name for table in database.tables(LADDER) for name in database.market_ids(table)
-                } == markets
+                assert {name for table in database.tables(LADDER) for name in database.market_ids(table)} == markets
 
     def test_an_empty_one_is_no_second_place_and_a_view_of_the_moved_one_neither(self, small: Source) -> None:
         small.query(
@@ -214,8 +206,9 @@ def test_settings_that_a_database_or_a_role_carries(small, where):
         assert database.query("SELECT interval '1 day 2 hours'::text, timestamptz '2026-02-05 12:00Z'::text") == [
             ("1 day 02:00:00", "2026-02-05 12:00:00+00")
         ]
-        assert database.query("SELECT pg_sleep(0.05)::text, current_setting('transaction_isolation')")[0][1] == (
-            "repeatable read"
+        assert (
+            database.query("SELECT pg_sleep(0.05)::text, current_setting('transaction_isolation')")[0][1]
+            == "repeatable read"
         )
 
 
