@@ -3,23 +3,40 @@
 import contextlib
 import csv
 import dataclasses
+import datetime
 import itertools
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import psycopg2
 import pytest
 
 from tasks.demo.local_server import PostgresServer
 from tasks.market_files import formats
+from tasks.ticks.tick_arrays import Ticks
 
 ROOT = Path(__file__).resolve().parent.parent
 SCHEMA = (ROOT / "tasks" / "demo" / "source_schema.sql").read_text()
 FORMATS = formats.NAMES
+TODAY = datetime.datetime.now(datetime.UTC).date()
 _numbers = itertools.count()
+
+#: One ladder row and one traded row with another value in every array.
+TWO_TICKS = Ticks(
+    market=np.zeros(2, np.int64),
+    publish_time=np.array([1_000_000, 2_000_000]),
+    received_at=np.array([1_500_000, 2_700_000]),
+    selection_id=np.array([11, 12]),
+    side=np.array([1, 2], np.int8),
+    level=np.array([3, 0], np.int16),
+    price=np.array([2.5, 3.5]),
+    size=np.array([10.25, 20.5]),
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -256,3 +273,17 @@ def fill(source: Source) -> Source:
     source.message("1.103", "2026-02-05 23:59:59.999+00", traded=())
     source.message("1.103", "2026-02-06 00:00:00+00")
     return source
+
+
+def fresh(pipeline: Pipeline, name: str = "fresh", *arguments: str):
+    """Export afresh into another directory; return its files."""
+    other = Pipeline(pipeline.output_dir.parent / name, pipeline.environment)
+    shutil.rmtree(other.output_dir, ignore_errors=True)
+    result = other.run("ExportAll", *arguments)
+    assert result.returncode == 0, result.stderr
+    return other.files()
+
+
+def ago(days: int) -> str:
+    """Return the UTC day so many days before today."""
+    return str(TODAY - datetime.timedelta(days=days))

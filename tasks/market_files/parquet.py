@@ -148,7 +148,7 @@ def _open_parquet(file: NewFile) -> pq.ParquetWriter:
         compression_level=1,
         # Times, prices and sizes repeat by whole messages. zstd finds that in plain numbers, not in the indices of a
         # dictionary, and the better the more of them it sees at once: a page is a whole column of a row group
-        # (docs/performance.md).
+        # (docs/decisions/performance.md).
         use_dictionary=[
             field.name
             for field in SCHEMA

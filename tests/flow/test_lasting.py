@@ -11,18 +11,9 @@ from hypothesis import strategies as st
 
 from tasks.demo.load import load
 from tasks.demo.recording import Recording
-from tests.conftest import FORMATS, Pipeline, index_of, new_source
+from tests.conftest import FORMATS, Pipeline, fresh, index_of, new_source
 
 SETTLED = "2026-02-05 12:00:00.123+00"
-
-
-def fresh(pipeline, name="fresh", *arguments):
-    """Export afresh into another directory; return its files."""
-    other = Pipeline(pipeline.output_dir.parent / name, pipeline.environment)
-    shutil.rmtree(other.output_dir, ignore_errors=True)
-    result = other.run("ExportAll", *arguments)
-    assert result.returncode == 0, result.stderr
-    return other.files()
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -2,10 +2,7 @@
 
 import pytest
 
-from tests.conftest import Pipeline
-from tests.flow.test_export import index_of
-from tests.flow.test_lasting import fresh
-from tests.flow.test_nightly import ago
+from tests.conftest import Pipeline, ago, fresh, index_of
 
 OLD = f"{ago(2)} 09:00+00"
 

@@ -1,6 +1,5 @@
 """`nightly`, as cron starts it: on days that are counted from today, since it takes the date from the clock."""
 
-import datetime
 import os
 import re
 import resource
@@ -14,14 +13,7 @@ import pytest
 
 import tasks.every_task  # noqa: F401  (Luigi knows the tasks that are loaded)
 from tasks.command_line.nightly import nightly
-from tests.conftest import ROOT, Pipeline, Source, new_source
-
-TODAY = datetime.datetime.now(datetime.UTC).date()
-
-
-def ago(days: int) -> str:
-    """Return the UTC day so many days before today."""
-    return str(TODAY - datetime.timedelta(days=days))
+from tests.conftest import ROOT, Pipeline, Source, ago, new_source
 
 
 def record(source: Source, *days: int) -> None:

@@ -18,31 +18,20 @@ from tasks.postgres.tick_reader import TickReader
 from tasks.ticks import day_sums, schema
 from tasks.ticks.schema import COLUMNS, Column
 from tasks.ticks.tick_arrays import Ticks
-from tests.conftest import ROOT, new_source
+from tests.conftest import ROOT, TWO_TICKS, new_source
 
-#: One ladder row and one traded row with another value in every array.
-ROWS = Ticks(
-    market=np.zeros(2, np.int64),
-    publish_time=np.array([1_000_000, 2_000_000]),
-    received_at=np.array([1_500_000, 2_700_000]),
-    selection_id=np.array([11, 12]),
-    side=np.array([1, 2], np.int8),
-    level=np.array([3, 0], np.int16),
-    price=np.array([2.5, 3.5]),
-    size=np.array([10.25, 20.5]),
-)
 ARRAYS = {field.name for field in dataclasses.fields(Ticks)} - {"market"}
 
 
 def in_arrays(column: Column, path: Path) -> bool:
     """tick_arrays.py: a field of Ticks, empty(), to_table, from_batch."""
-    table = ROWS.to_table("1.5", ROWS.sequence())
+    table = TWO_TICKS.to_table("1.5", TWO_TICKS.sequence())
     (batch,) = table.to_batches()
     again = Ticks.from_batch(batch)
     return column.name in table.column_names and (
         column.array is None
         or column.array in ARRAYS
-        and np.array_equal(getattr(again, column.array), getattr(ROWS, column.array))
+        and np.array_equal(getattr(again, column.array), getattr(TWO_TICKS, column.array))
     )
 
 
@@ -52,7 +41,7 @@ def in_market_file(name: str) -> Callable[[Column, Path], bool]:
     def knows(column: Column, path: Path) -> bool:
         path = path / f"marketId=1.5.{name}"
         with MarketWriter(path, "1.5") as writer:
-            writer.write(ROWS)
+            writer.write(TWO_TICKS)
             writer.finish(0)
             writer.file.publish()
         whole = Ticks.concatenate(list(market_file.read(path)))
@@ -60,8 +49,8 @@ def in_market_file(name: str) -> Callable[[Column, Path], bool]:
         if formats.named(name).is_text and column.name not in path.read_text().splitlines()[0]:
             return False
         return column.array is None or (
-            np.array_equal(getattr(whole, column.array), getattr(ROWS, column.array))
-            and np.array_equal(getattr(part, column.array), getattr(ROWS, column.array)[1:])
+            np.array_equal(getattr(whole, column.array), getattr(TWO_TICKS, column.array))
+            and np.array_equal(getattr(part, column.array), getattr(TWO_TICKS, column.array)[1:])
         )
 
     return knows
@@ -69,14 +58,15 @@ def in_market_file(name: str) -> Callable[[Column, Path], bool]:
 
 def in_jsonl(column: Column, path: Path) -> bool:
     """market_files/jsonl.py: _render, in the order of the schema."""
-    lines = b"".join(bytes(text) for text in formats.named("jsonl").text(ROWS, "1.5", ROWS.sequence()))
+    lines = b"".join(bytes(text) for text in formats.named("jsonl").text(TWO_TICKS, "1.5", TWO_TICKS.sequence()))
     return list(json.loads(lines.splitlines()[0])) == [known.name for known in schema.COLUMNS]
 
 
 def in_csv(column: Column, path: Path) -> bool:
     """day_csv/flat_csv.py: COLUMNS and render."""
     text = b"".join(
-        bytes(text) for text in flat_csv.render(flat_csv.consolidated(ROWS), [flat_csv.describe("1.5", "30", None)])
+        bytes(text)
+        for text in flat_csv.render(flat_csv.consolidated(TWO_TICKS), [flat_csv.describe("1.5", "30", None)])
     )
     rows = [line.split(",") for line in text.decode().splitlines()]
     if column.name not in flat_csv.COLUMNS or {len(row) for row in rows} != {len(flat_csv.COLUMNS)}:
@@ -89,14 +79,14 @@ def in_checksum(column: Column, path: Path) -> bool:
     """ticks/day_sums.py: _mixed, and a sum of its own."""
     if column.array is None:
         return True
-    values = getattr(ROWS, column.array)
+    values = getattr(TWO_TICKS, column.array)
     changed = dataclasses.replace(
-        ROWS, **{column.array: np.where([True, False], values + values.dtype.type(1), values)}
+        TWO_TICKS, **{column.array: np.where([True, False], values + values.dtype.type(1), values)}
     )
     if column.array == "side":
-        changed = dataclasses.replace(ROWS, side=np.array([0, 2], np.int8))
+        changed = dataclasses.replace(TWO_TICKS, side=np.array([0, 2], np.int8))
     before, after = (
-        dict(((day, traded), sums) for day, traded, sums in day_sums.by_day(rows)) for rows in (ROWS, changed)
+        dict(((day, traded), sums) for day, traded, sums in day_sums.by_day(rows)) for rows in (TWO_TICKS, changed)
     )
     return before[0, False].mixed != after[0, False].mixed and before[0, True] == after[0, True]
 
@@ -160,8 +150,8 @@ def test_sql_and_its_decoder_know_every_column(server):
         reader.begin_snapshot()
         found = reader.read(Rows(("1.5",)), None, 10)
     for name in ARRAYS:
-        assert np.array_equal(getattr(found, name), getattr(ROWS, name)), f"tick_reader.py reads {name} otherwise"
-    expected = {traded: sums for _, traded, sums in day_sums.by_day(ROWS)}
+        assert np.array_equal(getattr(found, name), getattr(TWO_TICKS, name)), f"tick_reader.py reads {name} otherwise"
+    expected = {traded: sums for _, traded, sums in day_sums.by_day(TWO_TICKS)}
     with Database(where) as database:
         for table in (LADDER, TRADED):
             ((_, _, sums),) = stored_sums.sums(database, table, {"1.5": 10_000_000})

@@ -60,7 +60,7 @@ def test_every_option_in_the_readme_exists():
 
 
 def test_every_link_in_the_documents_leads_somewhere():
-    for document in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+    for document in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", document.read_text()):
             assert (document.parent / target).exists(), (document, target)
 
@@ -139,3 +139,15 @@ def test_sql_is_in_postgres_alone():
 def test_a_file_is_hashed_in_one_place():
     for path in MODULES:
         assert path.name == "file_identity.py" or "file_digest" not in path.read_text(), path
+
+
+def test_tests_share_through_conftest_alone():
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        if "bench" not in path.parts:
+            found = re.findall(r"^(?:from|import) tests\.(?!conftest)\S+", path.read_text(), re.MULTILINE)
+            assert not found, (path, found)
+
+
+def test_the_product_imports_no_test():
+    for path in MODULES:
+        assert not re.search(r"^\s*(?:from|import) tests\b|import_module\(.tests", path.read_text(), re.MULTILINE), path
