@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import psycopg2
 import pytest
 
@@ -287,3 +288,11 @@ def fresh(pipeline: Pipeline, name: str = "fresh", *arguments: str):
 def ago(days: int) -> str:
     """Return the UTC day so many days before today."""
     return str(TODAY - datetime.timedelta(days=days))
+
+
+def works_in(process: psutil.Process, session: int) -> bool:
+    """Tell whether a process is one of a session, and not dead."""
+    try:
+        return os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        return False

@@ -16,7 +16,7 @@ from tasks.demo.load import load
 from tasks.demo.local_server import PostgresServer
 from tasks.demo.recording import Recording
 from tasks.storage.atomic_files import process_name, remove_leftovers
-from tests.conftest import Pipeline, new_source
+from tests.conftest import Pipeline, new_source, works_in
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +46,6 @@ def kill_session(process):
                 other.kill()
         time.sleep(0.01)
     process.wait()
-
-
-def works_in(process, session):
-    try:
-        return os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE
-    except (psutil.NoSuchProcess, ProcessLookupError):
-        return False
 
 
 @pytest.mark.parametrize("format", ["parquet", "jsonl"])

@@ -13,9 +13,8 @@ import pytest
 
 from tasks.demo.load import load
 from tasks.demo.recording import Recording
-from tests.conftest import Pipeline, new_source
+from tests.conftest import Pipeline, new_source, works_in
 from tests.faults.proxy import StallingProxy
-from tests.faults.test_faults import works_in
 
 TASKS = {
     "ExportAll": (),

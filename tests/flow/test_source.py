@@ -8,8 +8,7 @@ from tasks.errors import DatabaseError
 from tasks.postgres.database import Database
 from tasks.postgres.server import Server
 from tasks.postgres.source_tables import LADDER
-from tests.conftest import Pipeline, Source
-from tests.flow.test_export import index_of
+from tests.conftest import Pipeline, Source, index_of
 
 
 def reader(source: Source) -> dict[str, str]:
