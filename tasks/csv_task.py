@@ -14,6 +14,7 @@ from tasks.day_csv.consolidation import Consolidation, TickSource, consolidate
 from tasks.day_csv.consolidation_report import PARTIAL, Published, Totals
 from tasks.export_directory.index_csv import IndexRow
 from tasks.storage.layout import Layout
+from tasks.workflow import clocks
 from tasks.workflow.base_task import DayTask, ExportTask
 from tasks.workflow.exit_codes import EXIT_USAGE, stop
 from tasks.workflow.parameters import PositiveParameter
@@ -81,8 +82,11 @@ class DayCsvTask(CsvTask, DayTask):
 
     @property
     def is_over(self) -> bool:
-        """Whether the day is over, in UTC."""
-        return bool(self.date < datetime.datetime.now(datetime.UTC).date())
+        """Whether the day is over, in UTC, also by the server's clock."""
+        now = datetime.datetime.now(datetime.UTC)
+        if self.date == now.date() - datetime.timedelta(days=1) and not self.offline:
+            now = datetime.datetime.fromtimestamp(clocks.now_us() / 1e6, datetime.UTC)
+        return bool(self.date < now.date())
 
     def require_over(self) -> None:
         """Stop with one line where the day is not over, unless that is wanted."""

@@ -385,6 +385,11 @@ class Database:
         )
         return [(sys.intern(market_id), day, count) for market_id, day, count in rows]
 
+    def now_us(self) -> int:
+        """Return the time by the server's clock, microseconds since 1970."""
+        ((moment,),) = self.query(CLOCK)
+        return int(moment)
+
     def events(self) -> dict[str, str]:
         """Return the event id of every market in public.markets."""
         statement = sql.SQL(_MARKETS).format(markets=self.source_tables.rows(MARKETS))

@@ -102,7 +102,8 @@ def verify(
     rows, verdict.differences = directory_check.read_index(layout)
     verdict.add(*directory_check.check_names(layout, rows))
     verdict.add(*check_ledger(layout, rows))
-    settled_us = time.time_ns() // 1000 - settle_us
+    now_us = time.time_ns() // 1000
+    settled_us = (min(now_us, database.now_us()) if database else now_us) - settle_us
     newest = _newest(database) if database else {}
     day_rows: dict[str, Mapping[int, int]] = {}
     with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:

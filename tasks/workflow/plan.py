@@ -19,7 +19,7 @@ from tasks.postgres.database import Database
 from tasks.postgres.density import Density
 from tasks.storage.file_identity import FileStat
 from tasks.storage.layout import Layout
-from tasks.workflow import findings, run_context
+from tasks.workflow import clocks, findings, run_context
 from tasks.workflow.exit_codes import determining
 from tasks.workflow.findings import Findings
 from tasks.workflow.progress import Progress
@@ -114,6 +114,7 @@ def plan_all(
     without_ticks, without_ladder: those too that have none, or traded rows only; recheck_days: so many days, today
     among them, are searched for rows that came late.
     """
+    clocks.compare()
     found = run_context.current().once(findings.look_at_all, layout, allow_other_database)
     stored = found.stored
     for wanted, market_ids in ((without_ticks, stored.events), (without_ladder, stored.traded_only)):
@@ -131,6 +132,7 @@ def plan_all(
 
 def plan_day(layout: Layout, date: datetime.date, recheck: bool, allow_other_database: bool) -> Plan:
     """Plan the export of the markets with ticks on a UTC day; recheck: search the day for rows that came late."""
+    clocks.compare()
     found = run_context.current().once(findings.look_at_day, layout, date, allow_other_database)
     return _planned(found, found.market_ids or (), recheck=Span.of_day(date) if recheck else None)
 
@@ -139,6 +141,7 @@ def plan_market(
     layout: Layout, market_id: str, refresh: bool, without_ladder: bool, allow_other_database: bool
 ) -> Plan:
     """Plan the export of one market; refresh: even if its file is complete; without_ladder: traded rows alone too."""
+    clocks.compare()
     found = run_context.current().once(findings.look_at_market, layout, market_id, allow_other_database)
     return _planned(found, [market_id], refresh, is_of_one=True, without_ladder=without_ladder)
 
@@ -202,7 +205,7 @@ def _planned(
 
 def _late(found: Findings, market_ids: Iterable[str], pending: Collection[str], span: Span) -> list[str]:
     """Return the markets with complete files that lack settled rows of a span."""
-    settled_us = int(found.started_s * 1e6) - tick_export().settle_us
+    settled_us = clocks.now_us() - tick_export().settle_us
     span = Span(span.lower_us, min(span.upper_us, settled_us))
     wanted = [
         market_id
