@@ -34,8 +34,8 @@ class StoredMarket(luigi.ExternalTask):
         """Tell whether there is such a market."""
         if not self.exists:
             _log.error(
-                "Market %s has no ticks in the database and no file. Check --market-id and POSTGRES_DB. If it has traded"
-                " rows and no ladder rows, --include-markets-without-ladder exports them.",
+                "Market %s has no ticks in the database and no file. Check --market-id and POSTGRES_DB. If it has"
+                " traded rows and no ladder rows, --include-markets-without-ladder exports them.",
                 self.market_id,
             )
         return bool(self.exists)

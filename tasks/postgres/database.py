@@ -40,6 +40,9 @@ MICROSECONDS = (
     " ELSE round(extract(epoch FROM {0}) * 1000000)::int8 END"
 )
 
+#: The server's time.
+CLOCK = "SELECT " + MICROSECONDS.format("statement_timestamp()")
+
 _LEAVES = """
     SELECT n.nspname, c.relname, c.relkind, has_table_privilege(c.oid, 'SELECT'),
            coalesce(pg_relation_size(c.oid), 0) / current_setting('block_size')::int

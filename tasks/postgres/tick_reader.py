@@ -18,7 +18,7 @@ import psycopg2.extensions
 
 from tasks.errors import DatabaseError, TableGone, UnreadableRow
 from tasks.postgres import source_tables, waiting
-from tasks.postgres.database import is_table_gone
+from tasks.postgres.database import CLOCK, is_table_gone
 from tasks.postgres.server import Server, one_line
 from tasks.postgres.session import Session
 from tasks.postgres.source_tables import SourceTables, look_over
@@ -26,7 +26,6 @@ from tasks.postgres.tick_statements import (
     AFTER_FAILED_READ,
     AFTER_READ,
     BEFORE_READ,
-    CLOCK,
     EXPORT_SNAPSHOT,
     IMPORT_SNAPSHOT,
     KEEP_FREED_MEMORY,

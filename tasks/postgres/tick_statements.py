@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import psycopg2.extensions
 from psycopg2 import sql
 
-from tasks.postgres.database import MICROSECONDS, RUNNERS_OF, timestamp_text
+from tasks.postgres.database import RUNNERS_OF, timestamp_text
 from tasks.postgres.source_tables import LADDER, TRADED, SourceTables
 
 #: What a ladder row is, as few columns as possible: one integer holds selection, level and the side's letter.
@@ -53,9 +53,6 @@ AFTER_FAILED_READ = "ROLLBACK TO SAVEPOINT before_read; RELEASE SAVEPOINT before
 #: What one session sees, and how another comes to see the same, as the first statement of its transaction.
 EXPORT_SNAPSHOT = "SELECT pg_export_snapshot()"
 IMPORT_SNAPSHOT = "SET TRANSACTION SNAPSHOT %(snapshot)s"
-
-#: The server's time.
-CLOCK = "SELECT " + MICROSECONDS.format("statement_timestamp()")
 
 #: What tasks.workflow.process_memory does here, done to the server: its C library gives the memory of such an answer
 #: back to the system and takes it anew for the next one, page by page, until it has freed a piece as large as this
