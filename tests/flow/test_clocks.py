@@ -7,8 +7,7 @@ import time
 
 import pytest
 
-from tests.flow.test_lasting import fresh
-from tests.flow.test_nightly import ago
+from tests.conftest import ago, fresh
 
 
 def run_with_clock(pipeline, ahead_s, *arguments):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.flow.test_export import FORMATS, index_of
+from tests.conftest import FORMATS, index_of
 
 
 @pytest.mark.parametrize("format", FORMATS)

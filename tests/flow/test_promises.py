@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from tests.flow.test_vouching import DROP
+DROP = "DELETE FROM stream_ingest.ladder_levels WHERE publish_time < '2026-02-05 11:00+00'"
 
 
 @pytest.fixture
