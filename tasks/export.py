@@ -13,7 +13,8 @@ from luigi.parameter import ParameterVisibility
 from tasks.errors import MarketFailed
 from tasks.export_directory import accepted_losses
 from tasks.export_directory.journal import Failed
-from tasks.exporting.market_export import Job, export
+from tasks.exporting.market_export import export
+from tasks.exporting.market_reads import Job
 from tasks.ticks.value_text import time_text
 from tasks.workflow import plan, run_context
 from tasks.workflow.base_task import AllMarketsTask, DayMarketsTask, ExportTask, MarketsTask

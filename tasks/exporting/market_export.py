@@ -5,24 +5,21 @@ import dataclasses
 import itertools
 import logging
 import os
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from tasks.errors import DamagedFile, DatabaseError, ExportError, UnreadableFile, UnreadableRow
+from tasks.errors import DamagedFile, ExportError, UnreadableFile
 from tasks.export_directory.directory_scan import unvouched_reason
 from tasks.export_directory.journal import Failed, Journal, Written
+from tasks.exporting.market_reads import Job, MarketRead, read_markets
 from tasks.exporting.refresh import OlderTicks, merged
 from tasks.exporting.survey import Pending
 from tasks.market_files import market_file
 from tasks.market_files.file_facts import FileFacts
 from tasks.market_files.market_file import MarketWriter
-from tasks.postgres.density import Density
-from tasks.postgres.server import Server
-from tasks.postgres.source_tables import SourceTables
-from tasks.postgres.tick_reader import Rows, TickReader, TooManyRows, read_market
+from tasks.postgres.tick_reader import TickReader
 from tasks.storage.atomic_files import flush_all_to_disk, flush_directory
 from tasks.storage.file_identity import FileStat
 from tasks.storage.layout import Layout
@@ -30,39 +27,6 @@ from tasks.ticks.prefetch import prefetched
 from tasks.ticks.tick_arrays import Ticks
 
 _log = logging.getLogger("tick_export.export")
-
-#: Rows that a read aims at, and the most it takes of either table before it is cut. They bound the memory.
-SLICE_ROWS = 50_000
-LIMIT_ROWS = 75_000
-BATCH_MARKETS = 200
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """All that an export needs to know.
-
-    promise: what the fullest file of a market had, None where nobody knows of any; workers: how many processes export
-    at once; tables: where the database has them.
-    """
-
-    server: Server
-    layout: Layout
-    density: Density
-    promise: Callable[[str], FileFacts | None]
-    workers: int = 1
-    tables: SourceTables | None = None
-    progress: Callable[[int, int], None] = lambda markets, ticks: None
-
-
-@dataclasses.dataclass(frozen=True)
-class _Read:
-    """Ticks that have come: of some whole markets, or of one market up to upper_us (None: to its end)."""
-
-    markets: Sequence[Pending]
-    snapshot_us: int
-    ticks: Ticks
-    upper_us: int | None = None
-    error: UnreadableRow | None = None
 
 
 def export(job: Job, markets: Iterable[Pending]) -> list[Failed]:
@@ -78,7 +42,7 @@ def export(job: Job, markets: Iterable[Pending]) -> list[Failed]:
         while todo:
             again: list[Pending] = []
             with contextlib.closing(
-                prefetched(_reads(job, reader, todo))
+                prefetched(read_markets(job, reader, todo))
             ) as reads:  # none is under way when the reader closes
                 for read in reads:
                     if read.error is not None:
@@ -97,83 +61,7 @@ def export(job: Job, markets: Iterable[Pending]) -> list[Failed]:
     return failures
 
 
-def _reads(job: Job, reader: TickReader, markets: Sequence[Pending]) -> Iterator[_Read]:
-    for batch in _batches(job, markets):
-        batch = [market for market in batch if not _changed(job, market)]
-        if batch:
-            yield from _read_batch(job, reader, batch)
-
-
-def _changed(job: Job, market: Pending) -> bool:
-    """Tell whether the market's file was written since the survey, by another worker of the same luigid."""
-    try:
-        now = FileStat.of_path(job.layout.market_file(market.market_id))
-    except OSError:  # or a link that leads nowhere
-        return False
-    return market.stat is None or not now.is_same_file(market.stat)
-
-
-def _batches(job: Job, markets: Sequence[Pending]) -> Iterator[list[Pending]]:
-    """Cut markets into batches that are read together; a market that fills one alone comes alone."""
-    batch: list[Pending] = []
-    rows = 0.0
-    for market in sorted(markets, key=lambda market: market.market_id):
-        held = job.promise(market.market_id)
-        weight = job.density.rows(market.market_id) + (held.tick_records if held else 0)
-        if batch and (rows + weight > SLICE_ROWS or len(batch) == BATCH_MARKETS):
-            yield batch
-            batch, rows = [], 0.0
-        batch.append(market)
-        rows += weight
-    if batch:
-        yield batch
-
-
-def _read_batch(job: Job, reader: TickReader, batch: list[Pending]) -> Iterator[_Read]:
-    # A file dated by a clock that is ahead would count as settled too early: the earlier of the two clocks counts.
-    snapshot_us = min(reader.begin_snapshot(), time.time_ns() // 1000)
-    wanted = [market for market in batch if not market.empty]
-    try:
-        if len(batch) > 1:
-            rows = Rows(tuple(market.market_id for market in wanted))
-            ticks = reader.read(rows, None, LIMIT_ROWS) if wanted else Ticks.empty()
-            yield _Read(wanted + [market for market in batch if market.empty], snapshot_us, ticks)
-        elif not wanted:
-            yield _Read(batch, snapshot_us, Ticks.empty())
-        else:
-            market_id = batch[0].market_id
-            bounds = job.density.bounds_us(market_id, SLICE_ROWS)
-            selections = reader.selection_ids(market_id)
-            with contextlib.ExitStack() as connections:
-                readers = [reader, *_more_readers(job, reader, market_id, connections)]
-                for ticks, upper_us in read_market(readers, market_id, selections, bounds, LIMIT_ROWS):
-                    yield _Read(batch, snapshot_us, ticks, upper_us)
-    except TooManyRows:
-        for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
-            yield from _read_batch(job, reader, half)
-    except UnreadableRow as error:
-        if len(batch) == 1:
-            yield _Read(batch, snapshot_us, Ticks.empty(), None, error)
-        else:  # one of them is bad: the others shall not suffer
-            for market in batch:
-                yield from _read_batch(job, reader, [market])
-
-
-def _more_readers(
-    job: Job, reader: TickReader, market_id: str, connections: contextlib.ExitStack
-) -> Iterator[TickReader]:
-    """Yield further readers for a market that has more than its share of the ticks: at the end it is exported alone,
-    and each connection keeps a processor of the server busy. As many as there are workers, or as the server has
-    connections to give.
-    """
-    if job.density.rows(market_id) * job.workers <= job.density.total_rows():
-        return
-    with contextlib.suppress(DatabaseError):
-        for _ in range(job.workers - 1):
-            yield connections.enter_context(reader.of_same_snapshot())
-
-
-def _write_markets(job: Job, read: _Read) -> list[Failed]:
+def _write_markets(job: Job, read: MarketRead) -> list[Failed]:
     """Write the files of a batch, merged over those that exist, and publish them together."""
     failures: list[Failed] = []
     older, markets = [], []
@@ -205,7 +93,7 @@ def _write_markets(job: Job, read: _Read) -> list[Failed]:
     return failures
 
 
-def _write_market(job: Job, read: _Read, reads: Iterator[_Read]) -> list[Failed]:
+def _write_market(job: Job, read: MarketRead, reads: Iterator[MarketRead]) -> list[Failed]:
     """Write one market's file from this read and those that follow it, merged over the file that exists.
 
     Raises DamagedFile where that file turns out to be damaged, after the last read of the market.

@@ -6,13 +6,16 @@ Only speed depends on it: a piece that turns out too large is cut again.
 import collections
 import itertools
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from tasks.postgres.database import Database, Table, ask_each
 from tasks.postgres.source_tables import LADDER, TRADED
+
+Item = TypeVar("Item")
 
 _STEP_S = 5
 _STEP = np.dtype([("market", np.int64), ("start_s", np.int64), ("rows", np.float64)])
@@ -86,3 +89,22 @@ class Density:
             bounds += [start_us + _STEP_S * 1_000_000 * part // parts for part in range(1, parts)]
             rows += count / parts
         return bounds
+
+
+def batches(
+    items: Iterable[Item], rows: Callable[[Item], float], most_rows: float, most_items: int
+) -> Iterator[list[Item]]:
+    """Cut items, in their order, into batches of about so many rows and at most so many items; one that has more rows
+    comes alone.
+    """
+    batch: list[Item] = []
+    waiting = 0.0
+    for item in items:
+        weight = rows(item)
+        if batch and (waiting + weight > most_rows or len(batch) == most_items):
+            yield batch
+            batch, waiting = [], 0.0
+        batch.append(item)
+        waiting += weight
+    if batch:
+        yield batch

@@ -12,7 +12,7 @@ from tasks.export_directory.directory_scan import OnDisk
 from tasks.export_directory.journal import Journal
 from tasks.exporting import execution_report, survey
 from tasks.exporting.late_rows import markets_with_late_rows
-from tasks.exporting.market_export import Job
+from tasks.exporting.market_reads import Job
 from tasks.exporting.survey import Pending, Stored
 from tasks.market_files.time_span import DAY_US, Span
 from tasks.postgres.database import Database
@@ -188,15 +188,7 @@ def _planned(
         pending,
         tuple(sorted(large, key=density.rows, reverse=True)),
         groups,
-        Job(
-            findings.server(),
-            found.layout,
-            density,
-            found.disk.promise,
-            core.workers,
-            found.tables,
-            progress.count,
-        ),
+        Job(findings.server(), found.layout, density, found.disk.promise, core.workers, found.tables, progress.count),
         progress,
         found.started_s,
         is_of_one=is_of_one,

@@ -5,7 +5,7 @@ import contextlib
 import numpy as np
 import pytest
 
-from tasks.exporting import market_export
+from tasks.exporting import market_reads
 from tasks.postgres.density import Density
 from tasks.postgres.server import Server
 from tasks.postgres.tick_reader import Rows, TickReader, read_market
@@ -109,20 +109,21 @@ def test_what_is_read_ahead_ends_before_a_reader_who_leaves_early(reader):
 def test_a_market_of_more_than_its_share_takes_the_connections_that_there_are(minutes, tmp_path, spare, expected):
     minutes.query(f"CREATE ROLE few_{spare} LOGIN PASSWORD 'few' CONNECTION LIMIT {1 + spare}")
     minutes.query(f"GRANT USAGE ON SCHEMA stream_ingest TO few_{spare}")
+    minutes.query(f"GRANT SELECT ON ALL TABLES IN SCHEMA stream_ingest TO few_{spare}")
     server = Server.from_environment(
         minutes.environment | {"POSTGRES_USER": f"few_{spare}", "POSTGRES_PASSWORD": "few"}
     )
     density = Density({MARKET: 0, "1.106": 1}, np.array([(0, 0, 600.0), (1, 0, 400.0)], Density()._steps.dtype))
-    job = market_export.Job(server, Layout(tmp_path), density, {}, workers=3)
+    job = market_reads.Job(server, Layout(tmp_path), density, {}, workers=3)
     with TickReader(server) as reader, contextlib.ExitStack() as connections:
         reader.begin_snapshot()
-        assert len(list(market_export._more_readers(job, reader, MARKET, connections))) == expected
-        alone = market_export.Job(server, Layout(tmp_path), density, {}, workers=1)
-        assert list(market_export._more_readers(alone, reader, MARKET, connections)) == []
+        assert len(list(market_reads.more_readers(job, reader, MARKET, connections))) == expected
+        alone = market_reads.Job(server, Layout(tmp_path), density, {}, workers=1)
+        assert list(market_reads.more_readers(alone, reader, MARKET, connections)) == []
 
 
 def test_a_market_of_no_more_than_its_share_keeps_to_one(minutes, reader, tmp_path):
     density = Density({MARKET: 0, "1.106": 1}, np.array([(0, 0, 300.0), (1, 0, 600.0)], Density()._steps.dtype))
-    job = market_export.Job(Server.from_environment(minutes.environment), Layout(tmp_path), density, {}, workers=2)
+    job = market_reads.Job(Server.from_environment(minutes.environment), Layout(tmp_path), density, {}, workers=2)
     with contextlib.ExitStack() as connections:
-        assert list(market_export._more_readers(job, reader, MARKET, connections)) == []
+        assert list(market_reads.more_readers(job, reader, MARKET, connections)) == []

