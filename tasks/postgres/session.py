@@ -175,7 +175,8 @@ def _unknown_settings(found: Mapping[str, str | None], server: Server) -> Iterat
 
 def _take_any_bytes(connection: psycopg2.extensions.connection) -> None:
     """Have text of a database without an encoding come as it is, and what is no UTF-8 in it replaced."""
-    psycopg2.extensions.encodings["SQL_ASCII"] = "latin_1"  # so each byte comes as one character, to be decoded here
+    for name in ("SQL_ASCII", "SQLASCII"):  # each byte comes as one character, to be decoded here
+        psycopg2.extensions.encodings[name] = "latin_1"
     connection.set_client_encoding("SQL_ASCII")
 
     def text(value: str | None, _: object) -> str | None:

@@ -1,5 +1,6 @@
 """One run at a time in an output directory, and what killed or interrupted processes leave there."""
 
+import datetime
 import errno
 import logging
 import multiprocessing
@@ -9,6 +10,7 @@ from typing import NoReturn
 
 import filelock
 import luigi.interface
+import psutil
 
 from tasks.export_directory.journal import Journal
 from tasks.storage.atomic_files import remove_leftovers
@@ -36,7 +38,9 @@ def claim(layout: Layout) -> None:
         if alone:
             lock.acquire(timeout=0)
     except filelock.Timeout:
-        _log.error("Another run works in %s. Wait until it has ended, then start again.", layout.output_dir)
+        _log.error(
+            "Another run works in %s%s. Wait until it has ended, then start again.", layout.output_dir, _holder(layout)
+        )
         raise luigi.interface.PidLockAlreadyTakenExit() from None
     except OSError as error:
         _refuse(layout, error.errno or errno.EIO)
@@ -48,6 +52,22 @@ def claim(layout: Layout) -> None:
             _log.info(
                 "Removed what a killed process had left in %s: %d files (%s ...).", directory, len(removed), removed[0]
             )
+
+
+def _holder(layout: Layout) -> str:
+    """Return which process of this host holds the lock, and since when; nothing where the system does not tell."""
+    try:
+        inode = os.stat(layout.lock).st_ino
+        for line in Path("/proc/locks").read_text().splitlines():
+            fields = line.split()
+            if fields[1] == "FLOCK" and fields[5].rpartition(":")[2] == str(inode):
+                process = psutil.Process(int(fields[4]))
+                since = datetime.datetime.fromtimestamp(process.create_time(), datetime.UTC)
+                command = " ".join(process.cmdline())[-120:]
+                return f" since {since:%Y-%m-%d %H:%M:%S} UTC: process {process.pid} ({command})"
+    except (OSError, ValueError, IndexError, psutil.Error):
+        pass
+    return ""
 
 
 def require_place(layout: Layout) -> None:

@@ -5,6 +5,8 @@ server up.
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import filelock
@@ -151,3 +153,22 @@ def test_a_silent_server_holds_up_no_stop(recorded, tmp_path, limit, stop):
         send(process.pid, number)
         said = process.communicate(timeout=60)[1]
     assert process.returncode == 130 and "Traceback" not in said, said
+
+
+def test_a_run_that_finds_the_directory_locked_says_by_whom_and_since_when(pipeline, small):
+    pipeline.output_dir.mkdir()
+    script = (
+        "import filelock, sys\nlock ="
+        " filelock.FileLock(sys.argv[1])\nlock.acquire()\nprint(flush=True)\nsys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", script, str(pipeline.output_dir / ".lock")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with holder:
+        holder.stdout.readline()
+        second = pipeline.run("ExportAll")
+        holder.stdin.close()
+    assert second.returncode == 10 and "Another run works in" in second.stderr, second.stderr
+    assert f"process {holder.pid} (" in second.stderr and " since 20" in second.stderr and "UTC" in second.stderr

@@ -5,9 +5,13 @@ import dataclasses
 import pytest
 
 from tasks.errors import DatabaseError
-from tasks.postgres.database import Database
+from tasks.exporting import survey
+from tasks.postgres import stored_sums
+from tasks.postgres.database import Database, Table
 from tasks.postgres.server import Server
 from tasks.postgres.source_tables import LADDER
+from tasks.storage.layout import Layout
+from tasks.verification import export_check
 from tests.conftest import Pipeline, Source, index_of
 
 
@@ -182,6 +186,50 @@ class TestWhereTheTablesAre:
         metadata = (pipeline.output_dir / "markets" / "marketId=1.101_metadata.json").read_text()
         assert '"marketStatus": null' in metadata and '"runners": []' in metadata
         assert pipeline.run("ConsolidateDay", "--date", "2026-02-05").returncode == 0
+
+
+def test_a_partition_dropped_between_survey_and_use(small):
+    server = Server.from_environment(small.environment)
+    with Database(server) as database:
+        gone, kept = database.tables(LADDER)
+        small.query(f"DROP TABLE {gone.schema}.{gone.name}")
+        assert database.market_ids(gone) == [] and database.newest(gone, ["1.101"]) == {}
+        assert list(database.sample(gone, 1, 5, None)) == []
+        assert database.runners_between(gone, ["1.101"], 0, 2 * 10**15) == []
+        assert database.market_ids(kept) == ["1.102"]
+
+
+def test_a_run_goes_on_without_a_partition_that_is_dropped_under_way(small, monkeypatch):
+    days = {"dropped": False}
+
+    def listed(database: Database, name: str) -> list[Table]:
+        tables = usual(database, name)
+        if name == LADDER and not days["dropped"]:
+            days["dropped"] = True
+            small.query("DROP TABLE stream_ingest.ladder_20260205")
+            small.partition("2026-02-07")
+            small.message("1.103", "2026-02-07 10:00:00+00")
+        return tables
+
+    usual = Database.tables
+    monkeypatch.setattr(Database, "tables", listed)
+    with Database(Server.from_environment(small.environment)) as database:
+        stored = survey.ask_database(database, None, (), 0)
+    assert sorted(stored.with_ladder()) == ["1.102", "1.103"], "and with one that has come"
+
+
+def test_what_is_dropped_while_it_is_verified_is_no_difference(pipeline, small, monkeypatch):
+    assert pipeline.run("ExportAll").returncode == 0
+
+    def sums(*arguments: object) -> object:
+        small.query("DROP TABLE IF EXISTS stream_ingest.ladder_20260205")
+        return usual(*arguments)
+
+    usual = stored_sums.sums
+    monkeypatch.setattr(stored_sums, "sums", sums)
+    with Database(Server.from_environment(small.environment)) as database:
+        verdict = export_check.verify(Layout(pipeline.output_dir), database, 0)
+    assert not verdict.differences, verdict.differences
 
 
 @pytest.mark.parametrize("where", ["ALTER DATABASE {database}", "ALTER ROLE {role}"])
