@@ -19,6 +19,7 @@ from tasks.index import BuildIndex
 from tasks.market_files.time_span import Span
 from tasks.metadata import BuildMetadata
 from tasks.storage.layout import Layout
+from tasks.ticks.value_text import size_text
 from tasks.workflow import run_context
 from tasks.workflow.base_task import AllMarketsTask, DayMarketsTask
 from tasks.workflow.exit_codes import determining
@@ -29,6 +30,8 @@ _log = logging.getLogger("tick_export.consolidate")
 
 class ConsolidateDay(DayCsvTask, DayMarketsTask):
     """Write one UTC day of the export as one sorted CSV, consolidated_ticks_YYYY_MM_DD.csv, with a report."""
+
+    unused_options = frozenset({"export_metadata"})
 
     @property
     def layout(self) -> Layout:
@@ -88,6 +91,8 @@ class ConsolidateDay(DayCsvTask, DayMarketsTask):
 
 class ConsolidateAll(CsvTask, AllMarketsTask):
     """Write the whole export as one sorted CSV, consolidated_ticks.csv, with a report."""
+
+    unused_options = frozenset({"export_metadata"})
 
     partition_by_month = luigi.BoolParameter(
         default=False, description="write a file for each month too, if the CSV is larger than --partition-threshold-gb"
@@ -170,6 +175,14 @@ class ConsolidateAll(CsvTask, AllMarketsTask):
             part_path=layout.month_csv,
         )
         self.consolidate(wanted, ExportSource(layout, rows, wanted.span))
+        size_bytes = layout.full_csv.stat().st_size
+        if self.partition_by_month and size_bytes <= self.partition_threshold_gb * 1e9:
+            _log.info(
+                "No months written: %s has %s, they are written above --partition-threshold-gb, %g GB.",
+                layout.full_csv.name,
+                size_text(size_bytes),
+                self.partition_threshold_gb,
+            )
         for path in _months_of_earlier(layout):
             _log.info("Removed %s: it was a month of an earlier CSV.", path.name)
             path.unlink()

@@ -24,6 +24,8 @@ class ConsolidateDayDirect(DayCsvTask):
     export.
     """
 
+    unused_options = frozenset({"export_metadata", "format", "offline", "allow_other_database"})
+
     output_dir = luigi.Parameter(
         default="data_exports/direct", description="directory of CSV and report; made if it does not exist"
     )

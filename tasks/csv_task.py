@@ -64,6 +64,7 @@ class CsvTask(ExportTask):
             self.say(progress.text, progress.percent)
 
         totals = consolidate(dataclasses.replace(wanted, chunk_rows=self.chunk_rows, progress=count), source)
+        progress.count(1, 0)
         text = f"{wanted.csv.name}: {totals.rows:,} rows written, {totals.duplicates:,} duplicates removed"
         _log.info("%s.", text)
         self.say_done(text)

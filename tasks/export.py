@@ -15,7 +15,7 @@ from tasks.export_directory import accepted_losses
 from tasks.export_directory.journal import Failed
 from tasks.exporting.market_export import export
 from tasks.exporting.market_reads import Job
-from tasks.ticks.value_text import time_text
+from tasks.ticks.value_text import counted, time_text
 from tasks.workflow import plan, run_context
 from tasks.workflow.base_task import AllMarketsTask, DayMarketsTask, ExportTask, MarketsTask
 from tasks.workflow.exit_codes import EXIT_FAILED, EXIT_USAGE, stop
@@ -129,6 +129,8 @@ class ExportMarket(MarketsTask, OneMarketExport):
     by itself it has a plan of its own, and fails.
     """
 
+    unused_options = frozenset({"export_metadata", "offline"})
+
     refresh = luigi.BoolParameter(
         default=False, description="read the market again and merge it into the file even if that is complete"
     )
@@ -207,6 +209,8 @@ class ExportMarket(MarketsTask, OneMarketExport):
         failures = self.export()
         if failures and not self._plan_of_many:
             raise MarketFailed(f"Market {failures[0].market_id}: {failures[0].reason}")
+        if not self._plan_of_many:
+            _log.info("Wrote %s with %s.", self.result, counted(self.plan().progress.ticks, "tick"))
 
     def _accept(self, reason: str) -> None:
         disk = self.plan().disk
@@ -220,6 +224,15 @@ class ExportMarket(MarketsTask, OneMarketExport):
             self.market_id,
             reason,
             self.layout.accepted_losses.name,
+        )
+
+
+@ExportMarket.event_handler(luigi.Event.DEPENDENCY_PRESENT)
+def _say_unchanged(task: ExportMarket) -> None:
+    if not task._plan_of_many:
+        _log.info(
+            "Nothing to do: %s is complete. --refresh reads the market again.",
+            task.layout.market_file(task.market_id),
         )
 
 

@@ -22,6 +22,8 @@ _log = logging.getLogger("tick_export.index")
 class BuildIndex(AllMarketsTask):
     """Write index.csv, one row a market file with counts and checksum, and execution_report.txt."""
 
+    unused_options = frozenset({"export_metadata"})
+
     def requires(self) -> Any:
         """Return the exports that are missing or out of date."""
         return pending_exports(self)
@@ -63,7 +65,8 @@ class BuildIndex(AllMarketsTask):
         failed = plan.failures(disk)
         text = execution_report.execution_report(layout, rows, plan.stored, disk, failed, time.time() - plan.started_s)
         for line in text.splitlines():
-            _log.info("%s", line)
+            if line.startswith("WARNING: "):
+                _log.warning("%s", line.removeprefix("WARNING: "))
         with replacing(layout.execution_report) as file:
             file.write(text.encode())
         directory_scan.publish_index(layout, disk, rows)
@@ -99,6 +102,7 @@ class ExportAll(AllMarketsTask):
         plan = self.plan()
         failed = plan.failures()
         self.say_done(f"Market files written: {len(plan.pending) - len(failed):,}, markets failed: {len(failed):,}")
+        _log.info("%s", plan.closing_line(failed))
         return failed
 
 

@@ -49,6 +49,8 @@ class BuildMetadata(MarketsTask, SomeMarketsMetadata):
     """Write markets/marketId=<id>_metadata.json for every market with ticks, wherever it does not say what the database
     says."""
 
+    unused_options = frozenset({"export_metadata"})
+
     def market_ids(self) -> list[str]:
         """Return the markets with ticks, in the database or in a file."""
         found = run_context.current().once(findings.look_at_all, self.layout, self.allow_other_database)

@@ -10,6 +10,7 @@ from luigi.task_register import Register
 
 import tasks
 from tasks.command_line.nightly import nightly
+from tasks.command_line.task_help import task_help
 from tasks.market_files import formats
 from tasks.workflow import directory_lock
 from tasks.workflow.configuration import ROOT
@@ -22,7 +23,7 @@ Exports every Betfair tick in PostgreSQL to Parquet or JSONL: complete, duplicat
 
 usage: ./run_pipeline.sh TASK [options]      run a task; its options: ./run_pipeline.sh TASK --help
        ./run_pipeline.sh nightly [options]   consolidate yesterday, and missed days: ./run_pipeline.sh nightly --help
-       ./run_pipeline.sh demo                make a small database, export it to data_exports/demo, show what came out
+       ./run_pipeline.sh demo                export an invented recording, see what comes out: demo --help
        ./run_pipeline.sh test [options]      run the tests; options are pytest's
        ./run_pipeline.sh bench GROUP         measure it beside other tools: ./run_pipeline.sh bench --help
        ./run_pipeline.sh --help              this text
@@ -37,7 +38,7 @@ common options:
   --scheduler-url URL         use this luigid; without it Luigi schedules by itself
   --export-metadata false     leave the metadata files out
   --offline                   take the export as it lies on disk, without a database
-  --debug                     show a traceback for every error
+  --debug                     show a traceback for every error, and each task that begins and ends
 
 .env beside run_pipeline.sh gives POSTGRES_HOST, POSTGRES_PORT, POSTGRES_DB, POSTGRES_USER and
 POSTGRES_PASSWORD (see config/env.example); the environment wins over it.
@@ -82,6 +83,9 @@ def _run(command: str, rest: list[str]) -> int:
             f"there is no task {command!r}. Tasks are {', '.join(tasks.PUBLIC)}; see ./run_pipeline.sh --help.",
             EXIT_USAGE,
         )
+    if "--help" in rest or "-h" in rest:
+        print(task_help(command, Register.get_task_cls(command)), end="")
+        return 0
     if "--resume" in rest:
         rest.remove("--resume")
         print("--resume is not needed: every run goes on from the files that are there.", file=sys.stderr)

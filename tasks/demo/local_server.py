@@ -112,6 +112,14 @@ class PostgresServer:
             self._process.wait()
             self._process = None
 
+    def keep(self) -> str:
+        """Leave the server running when the `with` block and this process end; return the command that ends it."""
+        assert self._process
+        number = self._process.pid
+        self._guard.kill()
+        self._process = None
+        return f"kill -INT {number}; while kill -0 {number} 2> /dev/null; do sleep 0.1; done; rm -r {self.socket_dir}"
+
     def kill(self) -> None:
         """End the server as `kill -9` does; the data stay for start()."""
         if self._process:

@@ -1,6 +1,7 @@
 """`./run_pipeline.sh demo`: an invented recording in a PostgreSQL of its own, exported, and what came out."""
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,11 +21,26 @@ _DATABASE = "netbet"
 _SHOWN_FILES = 6
 
 
+HELP = f"""\
+Makes a small PostgreSQL of its own, fills it with an invented recording, exports that to
+{OUTPUT_DIR} with two workers and shows what came out. The database is gone afterwards, the files stay.
+
+usage: ./run_pipeline.sh demo [--keep]
+
+  --keep                      leave the database running, and say how to connect to it and how to stop it
+  --debug                     show a traceback for every error, and each task that begins and ends
+  --help                      this text
+"""
+
+
 def demo(arguments: Sequence[str]) -> int:
     """Run the demo; return the exit code of its ExportAll."""
-    if arguments:
+    if {"--help", "-h"} & {*arguments}:
+        print(HELP, end="")
+        return 0
+    if others := [argument for argument in arguments if argument != "--keep"]:
         stop(
-            f"demo takes no options, found {' '.join(arguments)!r}. To export with options of your own:"
+            f"demo takes --keep and no other option, found {' '.join(others)!r}. To export with options of your own:"
             " ./run_pipeline.sh ExportAll.",
             EXIT_USAGE,
         )
@@ -46,11 +62,42 @@ def demo(arguments: Sequence[str]) -> int:
             )
             os.environ.update(server.environment(_DATABASE))
             code = run_task("ExportAll", ["--output-dir", str(OUTPUT_DIR), "--workers", "2"])
+            if not code:
+                _show(Layout(OUTPUT_DIR))
+                _lead_on(str(min(summary.days)))
+                if "--keep" in arguments:
+                    _keep(server)
     except ServerFailed as error:
         stop(told(error), error.exit_code)
-    if not code:
-        _show(Layout(OUTPUT_DIR))
     return code
+
+
+def _lead_on(day: str) -> None:
+    print(
+        f"""
+Go on with what is there; none of these needs the database:
+  ./run_pipeline.sh ConsolidateDay --date {day} --offline --output-dir {OUTPUT_DIR}
+  ./run_pipeline.sh VerifyExport --offline --output-dir {OUTPUT_DIR}
+  ./run_pipeline.sh Archive --offline --output-dir {OUTPUT_DIR}"""
+    )
+
+
+def _keep(server: PostgresServer) -> None:
+    variables = " ".join(
+        f"{name}={shlex.quote(value)}"
+        for name, value in server.environment(_DATABASE).items()
+        if name != "POSTGRES_PASSWORD"  # the socket asks for none
+    )
+    print(
+        f"""
+The database goes on running. Export from it:
+  {variables} ./run_pipeline.sh ExportAll --output-dir {OUTPUT_DIR}
+Connect to it:
+  psql -h {server.socket_dir} -p {server.port} -U {server.superuser} {_DATABASE}
+Stop it and remove its data:
+  {server.keep()}""",
+        flush=True,
+    )
 
 
 def _show(layout: Layout) -> None:
@@ -77,4 +124,4 @@ def _show(layout: Layout) -> None:
         )
         shown = ["publish_time", "selection_id", "record_type", "side", "level", "price", "size", "sequence"]
         print(pd.concat([ticks.head(3), ticks.tail(3)])[shown].to_string(index=False, na_rep=""))
-    print(f"\nRun it again: nothing is exported twice. Read them: pandas.read_parquet({str(path)!r})")
+    print(f"\nRead them: pandas.read_parquet({str(path)!r}). Run the demo again: nothing is exported twice.")

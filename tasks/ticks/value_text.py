@@ -50,6 +50,11 @@ def _checked(text: str) -> str:
     return text
 
 
+def counted(number: int, thing: str) -> str:
+    """Return a number with what it counts: 1 slice, 1,200 slices."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
 def size_text(size_bytes: float) -> str:
     """Return a size as people read it: 12.3MB"""
     return str(tqdm.format_sizeof(size_bytes, "B"))

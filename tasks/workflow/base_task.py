@@ -4,7 +4,7 @@ import abc
 import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
-from typing import final
+from typing import ClassVar, final
 
 import luigi
 from luigi.parameter import ParameterVisibility
@@ -13,6 +13,7 @@ from tasks.errors import ExportError, SomeMarketsFailed, is_no_thread, told
 from tasks.market_files import formats
 from tasks.market_files.time_span import Span
 from tasks.storage.layout import Layout
+from tasks.ticks.value_text import counted
 from tasks.workflow import directory_lock, plan, run_context
 from tasks.workflow.exit_codes import EXIT_USAGE, is_debug, stop
 from tasks.workflow.parameters import DayParameter, FormatParameter, RecheckDaysParameter, SwitchParameter
@@ -26,6 +27,10 @@ class ExportTask(luigi.Task):
     A task says what it needs (requires), what it makes (output, result), whether that is as it should be (complete) and
     how to make it (work). These only look, except work(): run() claims the directory for it and reports its failures.
     """
+
+    #: Parameters that this task has from its base class, or for a task that it needs, and makes no use of: asked for
+    #: on the command line they are refused.
+    unused_options: ClassVar[frozenset[str]] = frozenset()
 
     output_dir = luigi.Parameter(
         default="data_exports/tick_export", description="directory of the export; made if it does not exist"
@@ -82,7 +87,7 @@ class ExportTask(luigi.Task):
         if failed := self.work():
             named = "; ".join(f"{market_id!r}: {reason}" for market_id, reason in sorted(failed.items())[:3])
             raise SomeMarketsFailed(
-                f"{len(failed)} markets failed ({named}{' …' if len(failed) > 3 else ''}), all others are"
+                f"{counted(len(failed), 'market')} failed ({named}{' …' if len(failed) > 3 else ''}), all others are"
                 f" {self.others_are}."
             )
 

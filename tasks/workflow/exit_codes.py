@@ -17,6 +17,7 @@ from tasks.errors import (
     is_no_thread,
     told,
 )
+from tasks.workflow import terminal
 
 __all__ = ["EXIT_FAILED", "EXIT_UNDETERMINED", "EXIT_UNEXPECTED", "EXIT_USAGE"]
 
@@ -36,9 +37,10 @@ def is_debug() -> bool:
 
 def stop(message: str, code: int) -> NoReturn:
     """End the process with one line on standard error; with --debug, after the traceback of the error being handled."""
-    if is_debug() and sys.exc_info()[0] is not None:
-        traceback.print_exc()
-    print(f"error: {message}", file=sys.stderr)
+    with terminal.live_line().taken_away():
+        if is_debug() and sys.exc_info()[0] is not None:
+            traceback.print_exc()
+        print(f"error: {message}", file=sys.stderr)
     raise SystemExit(code)
 
 

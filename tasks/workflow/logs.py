@@ -6,9 +6,12 @@ import logging
 import re
 
 from tasks.errors import ExportError, is_no_thread, told
+from tasks.workflow import terminal
 from tasks.workflow.exit_codes import is_debug
 
 _CHATTER = ("Informed scheduler that task", "Done scheduling tasks", "Running Worker with")
+#: Luigi's account of all tasks, and what it says in it when none failed.
+_SUMMARY, _ALL_WELL = "===== Luigi Execution Summary =====", "This progress looks :)"
 _WORKER = re.compile(r"\[pid (\d+)\] Worker Worker\(.*?\) (running|done|failed) +(\w+)\((.*)\)")
 _PASSWORD = re.compile(r"(://[^/\s:@]*:)[^/\s@]+(@)")
 _COMMON = re.compile(
@@ -23,9 +26,23 @@ class Handler(logging.StreamHandler):  # type: ignore[type-arg]
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Tell whether the record is to be written."""
-        message = str(record.msg)
-        chatter = message.startswith(_CHATTER) or message.endswith("Shutting down Keep-Alive thread")
-        return bool(super().filter(record)) and (not chatter or is_debug())
+        return bool(super().filter(record)) and (is_debug() or not _is_chatter(str(record.msg), record.getMessage()))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record above the line that shows how far the run is."""
+        with terminal.live_line().taken_away():
+            super().emit(record)
+
+
+def _is_chatter(template: str, message: str) -> bool:
+    """Tell whether it is one of Luigi's lines that say nothing to whoever runs a task: what failed has its own."""
+    began_or_ended = _WORKER.match(message)
+    return (
+        template.startswith(_CHATTER)
+        or template.endswith("Shutting down Keep-Alive thread")
+        or (began_or_ended is not None and began_or_ended[2] != "failed")
+        or (_SUMMARY in message and _ALL_WELL in message)
+    )
 
 
 class OneLineFormatter(logging.Formatter):
@@ -39,6 +56,7 @@ class OneLineFormatter(logging.Formatter):
         if is_debug():
             return super().format(record)
         plain = logging.makeLogRecord(record.__dict__)
+        plain.levelname = terminal.coloured_level(f"{record.levelname:<7}")
         plain.msg, plain.args = _WORKER.sub(_task, record.getMessage()), ()
         error = record.exc_info[1] if record.exc_info else None
         if error is not None and (isinstance(error, (ExportError, OSError)) or is_no_thread(error)):

@@ -22,6 +22,8 @@ _log = logging.getLogger("tick_export.outcome")
 
 _WAIT_S = 2
 _NOT_RUN_TRIES = 3
+#: Options that a task without use for them refuses itself, saying what to do instead.
+_EXPLAINED = {"offline"}
 
 
 def run_task(name: str, options: Sequence[str]) -> int:
@@ -46,6 +48,7 @@ def run_task(name: str, options: Sequence[str]) -> int:
 
 def _check(name: str, arguments: list[str]) -> None:
     """Stop with one line where Luigi would print its whole usage, or a traceback, for a wrong option."""
+    _refuse_unused(name, arguments)
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said), CmdlineParser.global_instance(arguments):
@@ -63,6 +66,15 @@ def _check(name: str, arguments: list[str]) -> None:
             " --help-all.",
             EXIT_USAGE,
         )
+
+
+def _refuse_unused(name: str, arguments: list[str]) -> None:
+    """Stop with one line at an option that the task would ignore."""
+    given = {argument.split("=")[0] for argument in arguments}
+    for key in sorted(getattr(Register.get_task_cls(name), "unused_options", frozenset()) - _EXPLAINED):
+        option = key.replace("_", "-")
+        if not given.isdisjoint({f"--{option}", f"--{name}-{option}"}):
+            stop(f"{name} makes no use of --{option}. Leave it out; see ./run_pipeline.sh {name} --help.", EXIT_USAGE)
 
 
 def _run_once(arguments: list[str]) -> int:

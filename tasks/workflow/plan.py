@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import logging
+import time
 import zlib
 from collections.abc import Collection, Iterable
 
@@ -19,6 +20,7 @@ from tasks.postgres.database import Database
 from tasks.postgres.density import Density
 from tasks.storage.file_identity import FileStat
 from tasks.storage.layout import Layout
+from tasks.ticks.value_text import counted
 from tasks.workflow import clocks, findings, run_context
 from tasks.workflow.exit_codes import determining
 from tasks.workflow.findings import Findings
@@ -93,6 +95,17 @@ class Plan:
         disk: what was found of it, if it was looked at again since the plan was made.
         """
         return execution_report.known_failures(self.stored, disk or self.disk) | self._failed()
+
+    def closing_line(self, failed: Collection[str]) -> str:
+        """Return what the run did in one line: files, ticks, seconds, place."""
+        written = len(self.pending.keys() - failed)
+        duration_s = time.time() - self.started_s
+        failures = f", {counted(len(failed), 'market')} failed" if failed else ""
+        return (
+            f"Wrote {counted(written, 'market file')} with {counted(self.progress.ticks, 'tick')} in"
+            f" {duration_s:,.1f} s to {self.layout.output_dir}{failures}."
+            f" More in {self.layout.execution_report.name}."
+        )
 
     def _failed(self) -> dict[str, str]:
         return Journal(self.layout.journal_dir).failed_since(run_context.current().started_s)
@@ -174,14 +187,14 @@ def _planned(
     groups = _grouped(small, _GROUPS_PER_WORKER * core.workers if core.local_scheduler else GROUPS)
     progress = Progress()
     progress.expect(len(pending), density.total_rows())
-    _log.info(
-        "%d markets in the database, %d market files, %d to export (%d large ones, the others in %d groups).",
-        sum(1 for _ in found.stored.with_ladder()),
-        len(found.disk.files),
-        len(pending),
-        len(large),
-        len(groups),
-    )
+    if pending and not is_of_one:  # one that was asked for may turn out not to exist
+        _log.info(
+            "%s in the database, %s, %d to export to %s.",
+            counted(sum(1 for _ in found.stored.with_ladder()), "market"),
+            counted(len(found.disk.files), "market file"),
+            len(pending),
+            found.layout.output_dir,
+        )
     return Plan(
         found.stored,
         found.disk,

@@ -2,10 +2,12 @@
 
 import logging
 import multiprocessing
-import sys
 import time
 
 from tqdm import tqdm
+
+from tasks.ticks.value_text import counted
+from tasks.workflow import terminal
 
 _log = logging.getLogger("tick_export.progress")
 
@@ -16,13 +18,15 @@ _PLAIN_S = 10.0
 class Progress:
     """Counts markets and ticks over all processes that are forked from the one that made it.
 
-    On a terminal it draws a bar, elsewhere a plain log line every ten seconds. Whoever counts, draws: no thread.
+    On a terminal it keeps one line up to date, elsewhere it logs a plain line every ten seconds. Whoever counts, draws:
+    no thread.
     """
 
     def __init__(self) -> None:
         self._numbers = multiprocessing.get_context("fork").Array("d", 5)  # markets, ticks, both expected, last drawn
         self._started = time.monotonic()
-        self._terminal = sys.stderr.isatty()
+        self._terminal = terminal.is_live()
+        terminal.live_line()  # before the workers are forked
 
     def expect(self, markets: int, ticks: float) -> None:
         """Say how much there is to do."""
@@ -35,38 +39,59 @@ class Progress:
             self._numbers[0] += markets
             self._numbers[1] += ticks
             now = time.monotonic()
-            done = self._numbers[0] >= self._numbers[2]
-            if now - self._numbers[4] < (_TERMINAL_S if self._terminal else _PLAIN_S) and not done:
+            if not self.is_done and now - max(self._numbers[4], self._started) < self._pause_s:
                 return
             self._numbers[4] = now
-            self._show(done)
+            self._show()
+
+    @property
+    def ticks(self) -> int:
+        """The ticks (rows, bytes) counted so far."""
+        return int(self._numbers[1])
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all that was expected has been counted."""
+        return bool(self._numbers[0] >= self._numbers[2])
+
+    @property
+    def _pause_s(self) -> float:
+        return _TERMINAL_S if self._terminal else _PLAIN_S
 
     @property
     def text(self) -> str:
-        """The state in words: 12 of 196 markets, 1,200,000 ticks, 500,000 ticks/s."""
+        """The state in words: 12 of 196 markets done, 1,200,000 ticks read, 500,000 ticks/s."""
+        return ", ".join(self._parts())
+
+    def _parts(self) -> list[str]:
         markets, ticks, all_markets, all_ticks, _ = self._numbers[:]
-        elapsed = max(time.monotonic() - self._started, 1e-3)
-        rate = ticks / elapsed
-        left = ""
-        if markets < all_markets and rate:
-            left = f", about {tqdm.format_interval(max(all_ticks - ticks, 0) / rate)} left"
-        return f"{markets:,.0f} of {all_markets:,.0f} markets, {ticks:,.0f} ticks, {rate:,.0f} ticks/s{left}"
+        return [
+            f"{markets:,.0f} of {counted(int(all_markets), 'market')} done",
+            f"{counted(int(ticks), 'tick')} read",
+            *self._pace(ticks, all_ticks, "ticks/s", 1),
+        ]
+
+    def _pace(self, done: float, expected: float, unit: str, per: float) -> list[str]:
+        """Return how fast it goes and, until it is done, how long it will take."""
+        rate = done / max(time.monotonic() - self._started, 1e-3)
+        pace = [f"{rate / per:,.0f} {unit}"]
+        if rate and not self.is_done:
+            pace.append(f"about {tqdm.format_interval(max(expected - done, 0) / rate)} left")
+        return pace
 
     @property
     def percent(self) -> int:
-        """Share of the work that is done, 0 to 100, by ticks where their number is known."""
+        """Share of the work that is done, 0 to 100, by ticks where their number is known; 100 only at the end."""
         markets, ticks, all_markets, all_ticks, _ = self._numbers[:]
-        share = min(ticks / all_ticks, 1.0) if all_ticks else markets / max(all_markets, 1.0)
-        return int(100 * min(share, 1.0))
+        if self.is_done:
+            return 100
+        share = ticks / all_ticks if all_ticks else markets / max(all_markets, 1.0)
+        return int(min(100 * share, 99))
 
-    def _show(self, done: bool) -> None:
+    def _show(self) -> None:
         if self._terminal:
-            bar = tqdm.format_meter(
-                self.percent, 100, time.monotonic() - self._started, ncols=40, bar_format="{percentage:3.0f}%|{bar}|"
-            )
-            sys.stderr.write(f"\r\x1b[K{bar} {self.text}" + ("\n" if done else ""))
-            sys.stderr.flush()
-        else:
+            terminal.live_line().draw(self.percent, self._parts(), last=self.is_done)
+        elif not self.is_done:  # the end has a line of its own
             _log.info("%s", self.text)
 
 
@@ -83,15 +108,13 @@ class RowProgress(Progress):
         self._slices += 1
         self.count(0, rows)
 
-    @property
-    def text(self) -> str:
-        """The state in words: 1,200,000 of about 2,400,000 rows, 8 slices, 900,000 rows/s, about 00:01 left."""
+    def _parts(self) -> list[str]:
         rows, expected = self._numbers[1], self._numbers[3]
-        rate = rows / max(time.monotonic() - self._started, 1e-3)
-        left = f", about {tqdm.format_interval(max(expected - rows, 0) / rate)} left" if rate else ""
-        return (
-            f"{rows:,.0f} of about {max(expected, rows):,.0f} rows, {self._slices:,} slices, {rate:,.0f} rows/s{left}"
-        )
+        if self.is_done:
+            text = counted(int(rows), "row")
+        else:
+            text = f"{rows:,.0f} of about {counted(int(max(expected, rows)), 'row')}"
+        return [text, counted(self._slices, "slice"), *self._pace(rows, expected, "rows/s", 1)]
 
 
 class ByteProgress(Progress):
@@ -101,11 +124,9 @@ class ByteProgress(Progress):
         super().__init__()
         self.expect(1, 2 * expected_bytes)
 
-    @property
-    def text(self) -> str:
-        """The state in words: 1,200 of 2,400 MB written, 300 MB/s, about 00:04 left."""
+    def _parts(self) -> list[str]:
         done, expected = self._numbers[1], max(self._numbers[3], 1)
-        rate = done / max(time.monotonic() - self._started, 1e-3)
-        left = f", about {tqdm.format_interval(max(expected - done, 0) / rate)} left" if rate else ""
         what, part = ("written", done) if done * 2 <= expected else ("read back", done - expected / 2)
-        return f"{part / 1e6:,.0f} of {expected / 2e6:,.0f} MB {what}, {rate / 1e6:,.0f} MB/s{left}"
+        return [
+            f"{part / 1e6:,.0f} of {expected / 2e6:,.0f} MB {what}", *self._pace(done, expected, "MB/s", 1e6)
+        ]

@@ -87,7 +87,7 @@ def test_a_new_task_cannot_forget_the_lock(pipeline, workers):
 def test_a_new_task_that_leaves_markets_out_fails_by_their_names(pipeline):
     bad = pipeline.output_dir.with_name("bad")
     failed = run_program(pipeline, A_NEW_TASK, "--output-dir", str(bad))
-    assert failed.returncode == 30 and "1 markets failed ('1.5': it is bad), all others are done." in failed.stderr
+    assert failed.returncode == 30 and "1 market failed ('1.5': it is bad), all others are done." in failed.stderr
     assert (bad / "page.html").exists()
 
 
@@ -102,9 +102,10 @@ def test_a_large_market_that_fails_in_a_run_over_all_stops_no_other_and_alone_fa
         sys.exit(run_task(sys.argv[1], sys.argv[2:]))
     """
     options = ("--output-dir", str(pipeline.output_dir), "--workers", "2")
-    every = run_program(pipeline, each_alone, "ExportAll", *options)
-    assert every.returncode == 30 and "1 markets failed ('1.102'" in every.stderr, every.stderr
-    assert every.stderr.count("done    ExportMarket market_id=") == 3, every.stderr
+    debugged = each_alone.replace("import sys", "import os, sys; os.environ['TICK_EXPORT_DEBUG'] = '1'")
+    every = run_program(pipeline, debugged, "ExportAll", *options)
+    assert every.returncode == 30 and "1 market failed ('1.102'" in every.stderr, every.stderr
+    assert every.stderr.count("done      ExportMarket(") == 3, every.stderr
     assert pipeline.market("1.101").exists() and pipeline.market("1.103").exists()
     assert len((pipeline.output_dir / "index.csv").read_text().splitlines()) == 3
     alone = run_program(pipeline, each_alone, "ExportMarket", "--market-id", "1.102", *options)

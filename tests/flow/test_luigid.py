@@ -72,7 +72,7 @@ def test_two_workers_split_200_markets_and_export_none_twice(server, luigid, tmp
     source = new_source(server)
     load(Recording(ticks=60_000, markets=200, days=2, skew=0.5), server.conninfo(source.name))
     pipeline = Pipeline(tmp_path / "out", source.environment)
-    processes = [pipeline.start("ExportAll", "--scheduler-url", luigid) for _ in range(2)]
+    processes = [pipeline.start("ExportAll", "--debug", "--scheduler-url", luigid) for _ in range(2)]
     seen: set[tuple[str, int]] = set()
     while any(process.poll() is None for process in processes):
         for path in pipeline.output_dir.glob("markets/*.parquet"):
@@ -82,7 +82,7 @@ def test_two_workers_split_200_markets_and_export_none_twice(server, luigid, tmp
     errors = [process.communicate()[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
     assert len(seen) == len({name for name, _ in seen}), "a market file was replaced: exported twice"
-    workers = [error.count("done    ExportMarket") for error in errors]
+    workers = [error.count("done      ExportMarket") for error in errors]
     assert all(workers) and sum(workers) == plan.GROUPS, workers
     alone = Pipeline(tmp_path / "alone", source.environment)
     assert alone.run("ExportAll").returncode == 0
@@ -154,7 +154,7 @@ def test_luigid_shows_tasks_progress_messages_and_links_and_no_password(server, 
     plain = other.run("ConsolidateAll", "--scheduler-url", luigid)
     failed = [task_id for task_id, task in answer(luigid, "task_list").items() if task["status"] == "FAILED"]
     reason = answer(luigid, "fetch_error", task_id=failed[0])["error"]
-    assert plain.returncode == 30 and "1 markets failed" in reason and "Traceback" not in reason
+    assert plain.returncode == 30 and "1 market failed" in reason and "Traceback" not in reason
     again = other.run("ConsolidateAll", "--scheduler-url", luigid)
     assert again.returncode == 25, "luigid tries a failed task again after a while; until then it is not done"
     bad = Pipeline(tmp_path / "third", source.environment).run("ConsolidateAll", "--scheduler-url", luigid, "--debug")
@@ -180,7 +180,7 @@ def test_luigid_shows_tasks_progress_messages_and_links_and_no_password(server, 
         )
     errors = [answer(luigid, "fetch_error", task_id=task_id)["error"] for task_id in answer(luigid, "task_list")]
     assert [
-        error for error in errors if "1 markets failed" in error and "infinity" in error
+        error for error in errors if "1 market failed" in error and "infinity" in error
     ], "the failure is there to see"
     wrong = other.run(
         "ExportAll", "--scheduler-url", luigid, "--debug", POSTGRES_PASSWORD="not " + source.server.password

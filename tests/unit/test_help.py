@@ -1,0 +1,54 @@
+"""Help: one for every command, of the options that it uses, and an option that it does not use is refused."""
+
+import re
+
+import pytest
+
+import tasks
+from tasks.command_line import front_door
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run a command line that needs no database; give exit code, standard output and standard error."""
+
+    def run(command, *arguments):
+        try:
+            code = front_door._run(command, list(arguments))
+        except SystemExit as end:
+            code = end.code or 0
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    monkeypatch.setattr(front_door, "_read_env_file", lambda path: None)
+    return run
+
+
+@pytest.mark.parametrize("name", tasks.PUBLIC)
+def test_every_task_has_help_on_the_options_that_it_uses(run, name):
+    code, text, error = run(name, "--help")
+    assert code == 0 and not error and run(name, "-h") == (code, text, error)
+    assert f"usage: ./run_pipeline.sh {name}" in text and "exit codes:" in text
+    options = re.findall(r"^  (--\S+)", text, re.MULTILINE)
+    assert len(options) == len({*options}), "each once"
+    assert {"--workers", "--scheduler-url", "--debug", "--output-dir"} <= {*options}
+    assert all(len(line) <= 120 for line in text.splitlines())
+    used = {key.replace("_", "-") for key, _ in getattr(tasks, name).get_params()}
+    unused = {key.replace("_", "-") for key in getattr(tasks, name).unused_options}
+    assert {f"--{key}" for key in used - unused} == {*options} - {"--workers", "--scheduler-url", "--debug", "--help"}
+
+
+@pytest.mark.parametrize("name", tasks.PUBLIC)
+def test_an_option_that_a_task_does_not_use_is_refused(run, name):
+    for key in getattr(tasks, name).unused_options - {"offline"}:
+        option = key.replace("_", "-")
+        for given in (f"--{option}=true", f"--{name}-{option}=true"):
+            code, _, error = run(name, given)
+            assert code == 2 and len(error.splitlines()) == 1, error
+            assert error.startswith(f"error: {name} makes no use of --{option}.")
+
+
+@pytest.mark.parametrize("name", ["nightly", "demo"])
+def test_every_subcommand_has_help(run, name):
+    code, text, error = run(name, "--help")
+    assert code == 0 and f"usage: ./run_pipeline.sh {name}" in text and not error
