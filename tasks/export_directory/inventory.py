@@ -23,7 +23,7 @@ def take_inventory(layout: Layout, market_ids: Iterable[str]) -> Inventory:
     """Look at an output directory whose index names these markets. Hidden files (locks, journals, temporary files) do
     not count.
     """
-    known = {layout.index.name, layout.execution_report.name, layout.accepted_losses.name}
+    known = {path.name for path in layout.own_files}
     for market_id in market_ids:
         known |= {
             f"{layout.markets_dir.name}/{path.name}"

@@ -62,6 +62,14 @@ class Layout:
         """Every directory that files are written to."""
         return (self.output_dir, self.markets_dir, self.journal_dir)
 
+    @property
+    def own_files(self) -> tuple[Path, ...]:
+        """The files in the output directory that are part of an export, consolidated CSVs and their reports aside.
+
+        They are no strays, and go into an archive.
+        """
+        return self.index, self.execution_report, self.accepted_losses
+
     def market_file(self, market_id: str) -> Path:
         """data_exports/tick_export/markets/marketId=1.200806927.parquet"""
         return self.output_dir / self.file_path(market_id)

@@ -10,6 +10,7 @@ import tasks
 from tasks.errors import DamagedFile
 from tasks.export_directory import directory_scan
 from tasks.export_directory.index_csv import IndexRow
+from tasks.export_directory.inventory import Inventory, take_inventory
 from tasks.export_directory.journal import Journal, Written
 from tasks.market_files import formats, market_file
 from tasks.market_files.market_file import MarketWriter
@@ -49,6 +50,14 @@ def test_every_name_in_the_recipes_exists():
     ):
         assert name in (ROOT / path).read_text(), (name, path)
     assert tasks.PUBLIC and "PUBLIC" in PAGE
+
+
+def test_a_file_that_the_layout_owns_is_no_stray(tmp_path, monkeypatch):
+    (tmp_path / "page.html").write_text("a page")
+    layout = Layout(tmp_path)
+    assert take_inventory(layout, ()).strays == ["page.html"]
+    monkeypatch.setattr(Layout, "own_files", (layout.index, tmp_path / "page.html"))
+    assert take_inventory(layout, ()) == Inventory({"page.html": 6}, [], [])
 
 
 class Csv(TextFormat):
