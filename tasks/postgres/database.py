@@ -136,7 +136,7 @@ _RUNNERS_BETWEEN_SCANNED = """
 #: How many rows of [lower, upper) each market has on each UTC day, counted in the index, runner by runner.
 _DAY_COUNTS = (
     """
-    SELECT wanted.market_id, floor(extract(epoch FROM tick.publish_time) / 86400)::int8, count(*)
+    SELECT wanted.market_id, (tick.publish_time AT TIME ZONE 'UTC')::date - date '1970-01-01', count(*)
       FROM unnest(%(ids)s::text[]) AS wanted(market_id)
      CROSS JOIN LATERAL ("""
     + RUNNERS_OF
