@@ -81,6 +81,8 @@ def read(path: Path) -> Index:
         return _read(path, FileStat.of(path.stat()))
     except FileNotFoundError:
         return Index(Layout(path.parent), {}, Packed(FileFacts))
+    except OSError as error:  # of a read, it would not say of which file
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 @functools.lru_cache(1)

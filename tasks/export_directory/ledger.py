@@ -79,6 +79,8 @@ class Ledger:
             content = path.read_bytes()
         except FileNotFoundError:
             return cls()
+        except OSError as error:  # of a read, it would not say of which file
+            raise OSError(error.errno, error.strerror, str(path)) from None
         body, digest = memoryview(content)[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
         if not content.startswith(_MAGIC) or hashlib.sha256(body).digest() != digest:
             raise DamagedLedger(f"{path}: it is not as the pipeline wrote it")

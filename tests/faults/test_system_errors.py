@@ -1,0 +1,50 @@
+"""Errors of the operating system on a file of the export: nothing is set aside or lost, and the run says so."""
+
+import errno
+import os
+import shutil
+import subprocess
+
+import pytest
+
+pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="strace, which injects them, is not installed")
+
+MARKET = "markets/marketId=1.101.parquet"
+#: File, calls that fail, error.
+CASES = [
+    (MARKET, "openat", "EMFILE"),
+    (MARKET, "openat", "EACCES"),
+    (MARKET, "openat", "ESTALE"),
+    (MARKET, "read,pread64", "EIO"),
+    (MARKET, "newfstatat", "EACCES"),
+    ("index.csv", "openat", "EIO"),
+    ("index.csv", "read", "EIO"),
+    (".ledger", "read", "EIO"),
+    (".lock", "openat", "EACCES"),
+    ("markets/marketId=1.101_metadata.json", "openat", "EIO"),
+]
+
+
+@pytest.mark.parametrize(("name", "calls", "error"), CASES)
+def test_an_error_of_the_system_is_no_damage(pipeline, name, calls, error):
+    assert pipeline.run("ExportAll").returncode == 0
+    before, path = pipeline.files(), pipeline.output_dir / name
+    os.utime(path, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))  # touched: nothing vouches, it must be read
+    strace = ["strace", "-f", "--seccomp-bpf", "-o", os.devnull, "-P", str(path), "-e", f"trace={calls}"]
+    strace += ["-e", f"inject={calls}:error={error}"]
+    for _ in range(2 if error == "EACCES" else 1):  # in every run while it lasts
+        result = subprocess.run(
+            [*strace, *pipeline.command("ExportAll")],
+            env=pipeline.full_environment(),
+            cwd=pipeline.output_dir.parent,
+            capture_output=True,
+            text=True,
+        )
+        if "PTRACE" in result.stderr:
+            pytest.skip("no process may be traced here")
+        assert result.returncode == 30 and "Traceback" not in result.stderr, result.stderr
+        assert path.name in result.stderr or name == ".lock" and f"Cannot write to {path.parent}" in result.stderr
+        assert os.strerror(getattr(errno, error)) in result.stderr
+        assert pipeline.files() == before
+    assert pipeline.run("ExportAll").returncode == 0
+    assert pipeline.files() == before
