@@ -5,7 +5,8 @@ import dataclasses
 from tasks.storage.layout import EXECUTION_REPORT, INDEX, is_consolidated, is_metadata
 
 MOVE_AWAY = "Move it away"
-REFRESH = "Run ExportMarket --refresh for this market"
+REFRESH = "Run ExportMarket --refresh for this market, then BuildIndex"
+BUILD_INDEX = "The pipeline has written the file since index.csv was made. Run BuildIndex"
 EXPORT = "Run ExportAll"
 _RESTORE = "Restore the file from an archive, or move it away and run ExportAll while the database still has the market"
 _STEPS = {

@@ -15,7 +15,7 @@ from tasks.exporting import execution_report
 from tasks.market_files.file_facts import FileFacts
 from tasks.market_files.time_span import Span
 from tasks.storage.file_identity import checksum_of
-from tasks.storage.layout import Layout, day_of_report, is_market_id, market_of
+from tasks.storage.layout import Layout, day_of_report, is_market_id, is_metadata, market_of
 from tasks.ticks import value_text
 from tasks.ticks.day_sums import DAY_US
 from tasks.verification.difference import MOVE_AWAY, Difference
@@ -90,6 +90,7 @@ def _index_row(line: list[str]) -> IndexRow | str:
 def check_names(layout: Layout, rows: Mapping[str, IndexRow]) -> tuple[list[Difference], list[str]]:
     """Return missing and stray files as differences, and files that the pipeline has kept aside as notes."""
     inventory = take_inventory(layout, rows)
+    described = [name for name in inventory.strays if _is_own_metadata(layout, name)]
     found = [
         Difference(
             market_of(name),
@@ -100,6 +101,7 @@ def check_names(layout: Layout, rows: Mapping[str, IndexRow]) -> tuple[list[Diff
             MOVE_AWAY,
         )
         for name in inventory.strays
+        if name not in described
     ]
     for market_id, row in rows.items():
         path = layout.market_file(market_id)
@@ -109,7 +111,19 @@ def check_names(layout: Layout, rows: Mapping[str, IndexRow]) -> tuple[list[Diff
                     market_id, _relative(layout, path), "the file", describe(path), "a market file: index.csv names it"
                 )
             )
-    return found, [f"{name}: a damaged file, kept aside" for name in inventory.aside]
+    notes = [f"{name}: a damaged file, kept aside" for name in inventory.aside]
+    notes += [f"{name}: metadata of a market that has no file, because its export failed" for name in described]
+    return found, notes
+
+
+def _is_own_metadata(layout: Layout, name: str) -> bool:
+    """Tell whether a file that no row of the index names is metadata that BuildMetadata has written."""
+    path = layout.output_dir / name
+    if not is_metadata(name) or path.is_symlink() or not path.is_file():
+        return False
+    known = metadata_json.parse(path.read_bytes())
+    market_id = str(known["marketId"]) if known is not None else ""
+    return is_market_id(market_id) and path == layout.metadata_file(market_id)
 
 
 def _relative(layout: Layout, path: Path) -> str:

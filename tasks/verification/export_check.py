@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from tasks.export_directory import metadata_json
 from tasks.export_directory.index_csv import IndexRow
+from tasks.export_directory.journal import Journal
 from tasks.exporting import execution_report
 from tasks.postgres import stored_sums
 from tasks.postgres.database import Database
@@ -17,7 +18,7 @@ from tasks.storage.layout import Layout, is_market_id
 from tasks.ticks.day_sums import DAY_US, NOTHING, Sums
 from tasks.ticks.value_text import time_text
 from tasks.verification import directory_check
-from tasks.verification.difference import EXPORT, REFRESH, Difference
+from tasks.verification.difference import BUILD_INDEX, EXPORT, REFRESH, Difference
 from tasks.verification.ledger_check import check_ledger
 from tasks.verification.market_check import Checked, check_market
 
@@ -105,6 +106,7 @@ def verify(
     now_us = time.time_ns() // 1000
     settled_us = (min(now_us, database.now_us()) if database else now_us) - settle_us
     newest = _newest(database) if database else {}
+    written = {market.market_id: market.facts.checksum for market in Journal(layout.journal_dir).all_written()}
     day_rows: dict[str, Mapping[int, int]] = {}
     with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         for group in _groups([row for row in rows.values() if layout.market_file(row.market_id).is_file()]):
@@ -125,7 +127,7 @@ def verify(
             ranges = stored_sums.ladder_ranges(database) if database else None
             for row, check in zip(group, checks):
                 checked = check.result()
-                verdict.differences += checked.differences
+                verdict.differences += _with_step(checked.differences, written.get(row.market_id))
                 verdict.differences += directory_check.check_metadata(layout, row, metadata_required)
                 day_rows[row.market_id] = checked.day_rows
                 if checked.repeated:
@@ -147,6 +149,15 @@ def verify(
     verdict.differences.sort(key=lambda difference: (difference.market_id, difference.file))
     verdict.duration_s = time.monotonic() - started_s
     return verdict
+
+
+def _with_step(differences: list[Difference], written: str | None) -> list[Difference]:
+    """Return differences between a file and the index, with the step that helps where the pipeline has written the file
+    after the index: written is its checksum then.
+    """
+    if written is None or all((found.what, found.found) != ("checksum", written) for found in differences):
+        return differences
+    return [dataclasses.replace(found, step=BUILD_INDEX) for found in differences]
 
 
 def _groups(rows: Sequence[IndexRow]) -> Iterator[list[IndexRow]]:

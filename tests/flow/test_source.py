@@ -232,6 +232,31 @@ def test_what_is_dropped_while_it_is_verified_is_no_difference(pipeline, small, 
     assert not verdict.differences, verdict.differences
 
 
+def test_following_the_advice_ends_in_a_verified_export(pipeline, small):
+    assert pipeline.run("ExportAll").returncode == 0
+    small.query("UPDATE stream_ingest.traded_volume SET size_traded = size_traded + 1 WHERE market_id = '1.101'")
+    said = pipeline.run("VerifyExport").stderr
+    assert "Run ExportMarket --refresh for this market, then BuildIndex." in said
+    assert pipeline.run("ExportMarket", "--market-id", "1.101", "--refresh").returncode == 0
+    said = pipeline.run("VerifyExport").stderr
+    assert "has written the file since index.csv was made. Run BuildIndex." in said and "Restore" not in said
+    assert pipeline.run("BuildIndex").returncode == 0
+    assert pipeline.run("VerifyExport").returncode == 0
+
+
+def test_metadata_of_a_market_that_failed_and_was_purged_is_no_stray(pipeline, small):
+    small.query(
+        "UPDATE stream_ingest.traded_volume SET received_time = 'infinity' WHERE market_id = '1.102'"
+    )
+    assert pipeline.run("ExportAll").returncode == 30
+    small.query(
+        "DELETE FROM stream_ingest.traded_volume WHERE market_id = '1.102'; DROP TABLE stream_ingest.ladder_20260206"
+    )
+    verified = pipeline.run("VerifyExport")
+    assert verified.returncode == 0, verified.stderr
+    assert "metadata of a market that has no file" in (pipeline.output_dir / "verification_report.txt").read_text()
+
+
 @pytest.mark.parametrize("where", ["ALTER DATABASE {database}", "ALTER ROLE {role}"])
 def test_settings_that_a_database_or_a_role_carries(small, where):
     environment = reader(small)
