@@ -32,7 +32,7 @@ class Described:
         self._path = path
         self._rendering = hashlib.sha256(rendering).digest()
         self._saved = _table([], [])
-        with contextlib.suppress(OSError, ValueError, IndexError):  # none yet, or a damaged one: it is made anew
+        with contextlib.suppress(OSError, ValueError, IndexError):  # none yet, or a damaged one: it is rebuilt
             content = path.read_bytes()
             self._saved = np.frombuffer(content, _row(content[0]), offset=1)
         self._learned: dict[str, bytes] = {}

@@ -20,7 +20,7 @@ Record = TypeVar("Record", bound=Packable)
 
 
 class Packed(MutableMapping[str, Record]):
-    """Records by market id, each held as a string of bytes and made anew when it is asked for.
+    """Records by market id, each held as a string of bytes and made when it is asked for.
 
     As objects they take three times the memory, and a process that only looks at them copies the pages that it
     shares with the one it was forked from. kind: the class that they are of.

@@ -13,7 +13,7 @@ from tasks.ticks.value_text import time_text
 
 
 def refused(market_ids: Iterable[str]) -> dict[str, str]:
-    """Return what is wrong with market ids that are none."""
+    """Return what is wrong with invalid market ids."""
     return {
         market_id: "no Betfair market id (digits, a dot, digits), so it cannot name a file. Correct or delete its rows."
         for market_id in market_ids

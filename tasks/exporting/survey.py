@@ -23,7 +23,7 @@ class Stored:
     newest: the newest publish_time of each market with rows, in either table, µs since 1970; without_ladder: the
     markets with a file, or with traded rows, that have no ladder rows; old: the newest ladder tick of each market in
     partitions that will be dropped soon; events: the event id of each market in public.markets; refused: market
-    ids that are none; traded_only: all ids, refused ones too, with traded rows and no ladder rows.
+    ids that are invalid; traded_only: all ids, refused ones too, with traded rows and no ladder rows.
     """
 
     newest: dict[str, int]
@@ -38,7 +38,7 @@ class Stored:
         return market_id in self.newest and market_id not in self.without_ladder
 
     def with_refused(self, market_ids: Iterable[str]) -> list[str]:
-        """Return the refused market ids and those of market_ids that are none."""
+        """Return the refused market ids and the invalid ones of market_ids."""
         return sorted({*self.refused, *itertools.filterfalse(is_market_id, market_ids)})
 
     def trades_not_exported(self, facts: Mapping[str, FileFacts]) -> list[str]:
