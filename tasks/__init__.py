@@ -19,6 +19,8 @@ PUBLIC = {
     "ConsolidateDayDirect": "tasks.consolidate_direct",
     "Archive": "tasks.archive",
     "VerifyExport": "tasks.verify",
+    "Publish": "tasks.publish",
+    "Fetch": "tasks.fetch",
 }
 
 

@@ -198,6 +198,11 @@ def market_of(name: str) -> str:
     return match[1] if match else ""
 
 
+def is_market_file(name: str) -> bool:
+    """Tell whether a file is a market's data file of any format, by its name or path."""
+    return market_file_name(name.rpartition("/")[2]) is not None
+
+
 def is_metadata(name: str) -> bool:
     """Tell whether a file is a market's metadata, by its name or path."""
     return name.endswith("_metadata.json")

@@ -155,3 +155,46 @@ class SwitchParameter(luigi.BoolParameter):
             return bool(super().parse(value))
         except ValueError:
             stop(f"{self._option} is {value!r}, expected true or false.", EXIT_USAGE)
+
+
+class AddressParameter(_Checked[str]):
+    """--to or --from, where an export is published; what kinds there are is said when it is opened."""
+
+    expected = "an address such as s3://bucket/prefix or file:///folder"
+
+    def __init__(self, option: str, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.option = option
+
+
+class MarketIdsParameter(_Checked[tuple[str, ...]]):
+    """--markets, market ids with commas between."""
+
+    option = "--markets"
+    expected = "Betfair market ids such as 1.200806927,1.200806928"
+
+    def parse_text(self, value: str) -> tuple[str, ...]:
+        """Return the market ids."""
+        market_ids = tuple(filter(None, value.split(",")))
+        if not all(map(is_market_id, market_ids)):
+            raise ValueError(value)
+        return market_ids
+
+    def serialize(self, x: Any) -> str:
+        """Return the text that is parsed again."""
+        return ",".join(x)
+
+
+class DaysParameter(_Checked[tuple[datetime.date, ...]]):
+    """--days, UTC days with commas between."""
+
+    option = "--days"
+    expected = "existing days such as 2024-01-15,2024-01-16"
+
+    def parse_text(self, value: str) -> tuple[datetime.date, ...]:
+        """Return the days."""
+        return tuple(datetime.datetime.strptime(day, "%Y-%m-%d").date() for day in value.split(",") if day)
+
+    def serialize(self, x: Any) -> str:
+        """Return the text that is parsed again."""
+        return ",".join(day.isoformat() for day in x)

@@ -130,3 +130,15 @@ class ByteProgress(Progress):
         return [
             f"{part / 1e6:,.0f} of {expected / 2e6:,.0f} MB {what}", *self._pace(done, expected, "MB/s", 1e6)
         ]
+
+
+class TransferProgress(Progress):
+    """Counts the bytes that are in place at the other end."""
+
+    def __init__(self, expected_bytes: int) -> None:
+        super().__init__()
+        self.expect(1, expected_bytes)
+
+    def _parts(self) -> list[str]:
+        done, expected = self._numbers[1], max(self._numbers[3], 1)
+        return [f"{done / 1e6:,.0f} of {expected / 1e6:,.0f} MB in place", *self._pace(done, expected, "MB/s", 1e6)]

@@ -10,6 +10,7 @@ import pytest
 
 import tasks
 from tasks.export_directory.journal import Failed, Journal
+from tasks.publishing import manifest
 
 #: The tasks that export markets or days need to be told which.
 OPTIONS = {
@@ -42,8 +43,12 @@ LOOK = """
 
 
 def test_looking_makes_nothing_and_takes_no_lock(pipeline):
+    published = pipeline.output_dir.with_name("published")
+    published.mkdir()
+    (published / manifest.NAME).write_bytes(manifest.Manifest().render())
+    options = OPTIONS | {"Publish": ("--to", published.as_uri()), "Fetch": ("--from", published.as_uri())}
     commands = json.dumps(
-        [[name, *OPTIONS.get(name, ()), "--output-dir", str(pipeline.output_dir)] for name in tasks.PUBLIC]
+        [[name, *options.get(name, ()), "--output-dir", str(pipeline.output_dir)] for name in tasks.PUBLIC]
     )
     looked = run_program(pipeline, LOOK, commands)
     assert "ExportAll" in looked.stdout and not pipeline.output_dir.exists(), looked.stderr

@@ -1,0 +1,54 @@
+"""Fetch."""
+
+import logging
+
+from tasks.publishing import publication, retrieval
+from tasks.publishing.place import Place, open_place
+from tasks.publishing.retrieval import Wanted
+from tasks.workflow.base_task import ExportTask
+from tasks.workflow.exit_codes import determining
+from tasks.workflow.parameters import AddressParameter, DaysParameter, MarketIdsParameter
+from tasks.workflow.progress import TransferProgress
+
+_log = logging.getLogger("tick_export.fetch")
+
+
+class Fetch(ExportTask):
+    """Bring a published export back, or some days or markets of it, each file verified."""
+
+    unused_options = frozenset({"format", "export_metadata", "offline", "allow_other_database"})
+
+    # Python keeps the word for itself: it can be no name in the text of a class, but one in its name space.
+    locals()["from"] = AddressParameter(option="--from", description="s3://bucket/prefix or file:///folder")
+    markets = MarketIdsParameter(default=(), description="only these markets, such as 1.200806927,1.200806928")
+    days = DaysParameter(default=(), description="only markets with ticks around these UTC days, and the days' CSVs")
+
+    @property
+    def _address(self) -> str:
+        return str(getattr(self, "from"))
+
+    def _place(self) -> Place:
+        return open_place("--from", self._address, publication.AT_ONCE)
+
+    def complete(self) -> bool:
+        """Return False: this always runs, and brings nothing where all is here."""
+        with determining():
+            retrieval.refuse_other_format(publication.require_manifest(self._place()), self.layout)
+        return False
+
+    def work(self) -> None:
+        """Fetch what is not here."""
+        place = self._place()
+        manifest = publication.require_manifest(place)
+        progress = TransferProgress(sum(entry.size_bytes for entry in manifest.objects.values()))
+
+        def count(size_bytes: int) -> None:
+            progress.count(0, size_bytes)
+            self.say(progress.text, progress.percent)
+
+        came = retrieval.fetch(place, manifest, self.layout, Wanted(self.markets, self.days), count)
+        progress.count(1, 0)
+        what = f"publication {manifest.publication} of {self._address}"
+        text = f"{self.layout.output_dir}: {what}, {len(came):,} files came"
+        _log.info("%s.", text)
+        self.say_done(text)

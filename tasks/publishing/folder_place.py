@@ -1,0 +1,85 @@
+"""A folder, such as a mounted NFS share, as a place of exports."""
+
+import contextlib
+import os
+from pathlib import Path
+
+from tasks.errors import StoreError
+from tasks.publishing.place import Place, Source, Stored, copy
+from tasks.storage.atomic_files import NewFile, remove_leftovers, replacing
+from tasks.storage.file_identity import file_checksum
+
+
+class FolderPlace(Place):
+    """A folder that is there: made by whoever mounts it, so that nothing is written below an empty mount point."""
+
+    def __init__(self, address: str, folder: Path) -> None:
+        super().__init__(address)
+        self._folder = folder
+        if not folder.is_dir():
+            raise StoreError(f"{address}: there is no such folder. Mount or make it, or correct the address.")
+
+    def list(self) -> dict[str, Stored]:
+        """Return every visible file below the folder; leftovers of killed runs are removed on the way."""
+        found = {}
+        for directory, below, names in os.walk(self._folder):
+            below[:] = [name for name in below if not name.startswith(".")]
+            remove_leftovers(Path(directory))
+            for name in names:
+                if not name.startswith("."):
+                    path = Path(directory, name)
+                    with contextlib.suppress(FileNotFoundError):
+                        found[path.relative_to(self._folder).as_posix()] = _stored(path)
+        return found
+
+    def read(self, name: str) -> bytes | None:
+        """Return the content of a small file, None where there is none."""
+        try:
+            return (self._folder / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a small file."""
+        with replacing(self._folder / name) as file:
+            file.write(content)
+
+    def send(self, name: str, source: Source) -> Stored:
+        """Copy a file, read the copy back, and only then give it its name."""
+        path = self._folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with NewFile(path) as file:
+            with open(source.path, "rb") as opened:
+                copy(opened, file)
+            file.finish()
+            file.flush_to_disk()
+            if file_checksum(file.temporary) != source.checksum:
+                raise StoreError(
+                    f"{self.address}: {name} read back is not what was sent. The disk may be faulty, or another process"
+                    " writes to the file. Nothing was replaced. Start again."
+                )
+            file.publish()
+        return _stored(path)
+
+    def holds(self, name: str, stored: Stored, source: Source) -> bool:
+        """Tell whether the file has the content of the source, by reading it."""
+        with contextlib.suppress(FileNotFoundError):
+            return file_checksum(self._folder / name) == source.checksum
+        return False
+
+    def receive(self, name: str, file: NewFile) -> None:
+        """Append the content of a file."""
+        try:
+            with open(self._folder / name, "rb") as opened:
+                copy(opened, file)
+        except FileNotFoundError:
+            raise StoreError(f"{self.address}: {name} is gone. Publish again, or fetch again.") from None
+
+    def remove(self, name: str) -> None:
+        """Remove a file."""
+        (self._folder / name).unlink(missing_ok=True)
+
+
+def _stored(path: Path) -> Stored:
+    stat = path.stat()
+    return Stored(stat.st_size, str(stat.st_mtime_ns))

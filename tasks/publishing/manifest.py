@@ -1,0 +1,88 @@
+"""manifest.json beside a published export: what it consists of, and what changed with the last publication."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+
+from tasks.errors import StoreError
+
+NAME = "manifest.json"
+VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Entry:
+    """An object of a published export. modified_us: the file's modification time, which a fetched file gets again."""
+
+    size_bytes: int
+    checksum: str
+    modified_us: int
+    tag: str
+
+    def is_same_file(self, other: "Entry") -> bool:
+        """Tell whether both are of one content and time, stored once or twice."""
+        return dataclasses.replace(self, tag=other.tag) == other
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """What a published export consists of.
+
+    publication: counts those that changed something. kept: objects that the export no longer has, still in the store.
+    added, changed, withdrawn: the names that the last publication added to objects, changed, or took out.
+    """
+
+    publication: int = 0
+    objects: Mapping[str, Entry] = dataclasses.field(default_factory=dict)
+    kept: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    withdrawn: tuple[str, ...] = ()
+
+    def followed_by(self, objects: Mapping[str, Entry], is_pruned: bool) -> "Manifest":
+        """Return the manifest of the next publication; this one where nothing changes."""
+        gone = {*self.kept, *self.objects} - {*objects}
+        kept = () if is_pruned else tuple(sorted(gone))
+        if self.publication and self.objects == objects and self.kept == kept:
+            return self
+        return Manifest(
+            self.publication + 1,
+            dict(sorted(objects.items())),
+            kept,
+            tuple(sorted({*objects} - {*self.objects})),
+            tuple(
+                sorted(
+                    name
+                    for name, entry in objects.items()
+                    if name in self.objects and not entry.is_same_file(self.objects[name])
+                )
+            ),
+            tuple(sorted({*self.objects} - {*objects})),
+        )
+
+    def render(self) -> bytes:
+        """Return the content of manifest.json."""
+        return (json.dumps({"version": VERSION, **dataclasses.asdict(self)}, indent=1) + "\n").encode()
+
+
+def parse(address: str, content: bytes) -> Manifest:
+    """Return the manifest of a content. Raises StoreError where it is none."""
+    try:
+        found = json.loads(content)
+        if found.pop("version") != VERSION:
+            raise ValueError("version")
+        objects = {name: Entry(**entry) for name, entry in found.pop("objects").items()}
+        names = {key: tuple(found.pop(key)) for key in ("kept", "added", "changed", "withdrawn")}
+        manifest = Manifest(found.pop("publication"), objects, **names)
+        if any(not _is_safe(name) for name in (*objects, *manifest.kept)):
+            raise ValueError("name")
+        return manifest
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise StoreError(
+            f"{address}: {NAME} is no manifest of this version of the pipeline. Correct the address, or update."
+        ) from None
+
+
+def _is_safe(name: str) -> bool:
+    """Tell whether a name stays below the folder that it is put into."""
+    return bool(name) and not name.startswith("/") and not {"", ".", ".."} & {*name.split("/")} and "\0" not in name

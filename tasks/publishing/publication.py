@@ -1,0 +1,116 @@
+"""Bring an export to a place: only what is not there yet, the index after all that it lists, the manifest last."""
+
+import concurrent.futures
+import dataclasses
+from collections.abc import Callable, Mapping
+
+from tasks.delivery import archive_file
+from tasks.errors import DamagedFile, StoreError
+from tasks.publishing import manifest
+from tasks.publishing.manifest import Entry, Manifest
+from tasks.publishing.place import Place, Source, Stored
+from tasks.storage.file_identity import file_checksum
+from tasks.storage.layout import INDEX, Layout
+
+#: Objects on their way at once.
+AT_ONCE = 8
+
+#: Told of each object that is in place: its size.
+Progress = Callable[[int], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """What a publication did. sent: objects that went up; removed: that --prune took away."""
+
+    manifest: Manifest
+    sent: tuple[str, ...]
+    sent_bytes: int
+    removed: tuple[str, ...]
+
+
+def read_manifest(place: Place) -> Manifest | None:
+    """Return the manifest of a place, None where nothing was published. Raises StoreError."""
+    content = place.read(manifest.NAME)
+    return None if content is None else manifest.parse(place.address, content)
+
+
+def sources_of(layout: Layout) -> dict[str, Source]:
+    """Return the files that an export consists of, with the SHA-256 each must have, by name: what an archive has.
+
+    Raises UsageError and DamagedFile as an archive does.
+    """
+    members, _ = archive_file.members(layout)
+    return {
+        member.path.relative_to(layout.output_dir).as_posix(): Source(member.path, member.size_bytes, member.checksum)
+        for member in members
+    }
+
+
+def publish(place: Place, sources: Mapping[str, Source], is_pruned: bool, progress: Progress) -> Published:
+    """Bring files to a place and write its manifest, if anything is new.
+
+    An object that lies there with the content it should have is not sent, whether a manifest names it or not: so a
+    publication that was broken off goes on where it was. is_pruned: objects that earlier manifests name and the export
+    no longer has are removed, after the new index is in place. Raises StoreError, DamagedFile, OSError.
+    """
+    before = read_manifest(place) or Manifest()
+    there = place.list()
+    objects: dict[str, Entry] = {}
+    sent: list[str] = []
+
+    def bring(name: str) -> int:
+        source = sources[name]
+        modified_us = source.path.stat().st_mtime_ns // 1000
+        known, found = before.objects.get(name), there.get(name)
+        if found is None or not _is_in_place(place, name, source, known, found):
+            _require_checksum(source)
+            found = place.send(name, source)
+            sent.append(name)
+        objects[name] = Entry(source.size_bytes, source.checksum, modified_us, found.tag)
+        return source.size_bytes
+
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE, "publish") as pool:
+        running = [pool.submit(bring, name) for name in sources if name != INDEX]
+        try:
+            for future in concurrent.futures.as_completed(running):
+                progress(future.result())
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    if INDEX in sources:
+        progress(bring(INDEX))
+    after = before.followed_by(objects, is_pruned)
+    removed = tuple(sorted({*before.kept, *before.objects} - {*objects})) if is_pruned else ()
+    for name in removed:
+        place.remove(name)
+    if after != before:
+        place.write(manifest.NAME, after.render())
+    return Published(after, tuple(sorted(sent)), sum(sources[name].size_bytes for name in sent), removed)
+
+
+def _is_in_place(place: Place, name: str, source: Source, known: Entry | None, found: Stored) -> bool:
+    """Tell whether the object is the file: it is still the one that the manifest says, or has the file's content."""
+    if found.size_bytes != source.size_bytes:
+        return False
+    if known is not None and known.tag == found.tag:
+        return known.checksum == source.checksum
+    return place.holds(name, found, source)
+
+
+def _require_checksum(source: Source) -> None:
+    """Raise DamagedFile where a file is not what index or report say: such a file is never published."""
+    found = file_checksum(source.path)
+    if found != source.checksum:
+        raise DamagedFile(
+            f"{source.path}: its SHA-256 is {found[:16]}…, expected {source.checksum[:16]}…. Restore the file, or run"
+            " ExportAll with the database to mend it. What was published stays as it is."
+        )
+
+
+def require_manifest(place: Place) -> Manifest:
+    """Return the manifest of a place. Raises StoreError where nothing was published."""
+    found = read_manifest(place)
+    if found is None:
+        raise StoreError(f"{place.address}: has no {manifest.NAME}, so nothing was published there. Check the address.")
+    return found

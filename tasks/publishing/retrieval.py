@@ -1,0 +1,136 @@
+"""Bring a published export back, or the markets and days of it that are asked for, each file verified."""
+
+import concurrent.futures
+import dataclasses
+import datetime
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from tasks.errors import StoreError, UsageError
+from tasks.export_directory import index_csv
+from tasks.export_directory.index_csv import IndexRow
+from tasks.market_files.time_span import Span
+from tasks.publishing.manifest import Entry, Manifest
+from tasks.publishing.place import Place
+from tasks.publishing.publication import AT_ONCE, Progress
+from tasks.storage.atomic_files import NewFile, flush_directory, remove_leftovers, replacing
+from tasks.storage.disk_space import require_room
+from tasks.storage.file_identity import file_checksum
+from tasks.storage.layout import INDEX, Layout, is_market_file, market_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """What is asked for: these markets and these UTC days; everything where both are empty."""
+
+    market_ids: Collection[str] = ()
+    days: Collection[datetime.date] = ()
+
+    @property
+    def is_all(self) -> bool:
+        """Whether everything is asked for."""
+        return not self.market_ids and not self.days
+
+    def rows(self, place: Place, rows: Mapping[str, IndexRow]) -> dict[str, IndexRow]:
+        """Return the rows of the markets asked for, and of those with ticks around the days. Raises StoreError."""
+        spans = [Span.of_day(day) for day in self.days]
+        chosen = {
+            market_id: row
+            for market_id, row in rows.items()
+            if market_id in self.market_ids or any(span.share(row.facts) for span in spans)
+        }
+        if missing := sorted({*self.market_ids} - {*chosen}):
+            raise StoreError(f"{place.address}: has no market {', '.join(missing[:3])}. See its {INDEX}.")
+        if not chosen:
+            raise StoreError(f"{place.address}: has no ticks of these days. See its {INDEX}.")
+        return chosen
+
+
+def fetch(place: Place, manifest: Manifest, layout: Layout, wanted: Wanted, progress: Progress) -> list[str]:
+    """Bring the files that are not here yet, the index last; return the names of those that came.
+
+    Each has the SHA-256 of the manifest before it gets its name, and then the modification time that it had. Of a part
+    of an export the index lists that part. Raises StoreError, UsageError, OSError.
+    """
+    if INDEX not in manifest.objects:
+        raise StoreError(f"{place.address}: its manifest names no {INDEX}. Publish again.")
+    refuse_other_format(manifest, layout)
+    for directory in (layout.output_dir, layout.markets_dir):
+        directory.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(directory)
+    names = [name for name in manifest.objects if name != INDEX]
+    if wanted.is_all:
+        came = _bring(place, manifest, layout, names, progress)
+        return came + _bring(place, manifest, layout, [INDEX], progress)
+    whole = layout.output_dir / f".{INDEX}.fetched"
+    try:
+        _receive(place, INDEX, manifest.objects[INDEX], whole)
+        rows = wanted.rows(place, index_csv.read(whole))
+    finally:
+        whole.unlink(missing_ok=True)
+    of_days = {path.name for day in wanted.days for path in (layout.day_csv(day), layout.day_report(day))}
+    came = _bring(
+        place, manifest, layout, [name for name in names if market_of(name) in rows or name in of_days], progress
+    )
+    rows = {**index_csv.read(layout.index), **rows}
+    content = b"".join(index_csv.render(rows))
+    if not layout.index.exists() or layout.index.read_bytes() != content:
+        with replacing(layout.index) as file:
+            file.write(content)
+        came.append(INDEX)
+    return came
+
+
+def refuse_other_format(manifest: Manifest, layout: Layout) -> None:
+    """Raise UsageError where the directory holds market files of another format than was published."""
+    theirs = {Path(name).suffix for name in manifest.objects if is_market_file(name)}
+    if layout.markets_dir.is_dir():
+        ours = {path.suffix for path in layout.markets_dir.iterdir() if is_market_file(path.name)}
+        if theirs and ours and ours != theirs:
+            raise UsageError(
+                f"{layout.output_dir} holds {', '.join(sorted(ours))} files, published are {', '.join(sorted(theirs))}."
+                " Choose another --output-dir."
+            )
+
+
+def _bring(place: Place, manifest: Manifest, layout: Layout, names: list[str], progress: Progress) -> list[str]:
+    missing = [name for name in names if not _is_here(layout.output_dir / name, manifest.objects[name])]
+    require_room(layout.index, sum(manifest.objects[name].size_bytes for name in missing))
+
+    def bring(name: str) -> int:
+        _receive(place, name, manifest.objects[name], layout.output_dir / name)
+        return manifest.objects[name].size_bytes
+
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE, "fetch") as pool:
+        running = [pool.submit(bring, name) for name in missing]
+        try:
+            for future in concurrent.futures.as_completed(running):
+                progress(future.result())
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    for directory in {(layout.output_dir / name).parent for name in missing}:
+        flush_directory(directory)
+    return missing
+
+
+def _is_here(path: Path, entry: Entry) -> bool:
+    """Tell whether a file is the published one. Raises OSError where it cannot be read."""
+    try:
+        return path.stat().st_size == entry.size_bytes and file_checksum(path) == entry.checksum
+    except FileNotFoundError:
+        return False
+
+
+def _receive(place: Place, name: str, entry: Entry, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with NewFile(path) as file:
+        place.receive(name, file)
+        if file.checksum != entry.checksum:
+            raise StoreError(
+                f"{place.address}: {name} has SHA-256 {file.checksum[:16]}…, its manifest says {entry.checksum[:16]}…."
+                " Where a publication is under way, fetch again after it; otherwise publish again."
+            )
+        file.finish(entry.modified_us)
+        file.flush_to_disk()
+        file.publish()

@@ -1,0 +1,233 @@
+"""A bucket of S3, or of a store that speaks its protocol, as a place of exports.
+
+By boto3, the provider's own library: it sends an object with the SHA-256 that the store has to find, gives an upload up
+whole when it fails, and takes credentials from where every other tool of the ecosystem does. (pyarrow's file system
+completes an upload that is broken off by an error, with what it has got; docs/publishing.md has the comparison.)
+"""
+
+import base64
+import contextlib
+import hashlib
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import tenacity
+
+from tasks.errors import StoreError, UsageError
+from tasks.publishing.place import Place, Source, Stored
+from tasks.storage.atomic_files import NewFile
+
+try:
+    import boto3
+    from boto3.s3.transfer import TransferConfig
+    from botocore import exceptions
+    from botocore.config import Config
+except ModuleNotFoundError:
+    raise UsageError("An s3:// address needs boto3: pip install 'betfair-tick-export[s3]'.") from None
+
+#: Larger objects go up in parts of this size.
+PART_BYTES = 64 << 20
+_READ_BYTES = 1 << 20
+_TRIES = 8  # of a request, with pauses of up to 20 s between
+_FIRST_TRIES = 3  # of those that tell whether there is a store at all
+_CONNECT_S, _READ_S = 10, 60
+_RECEIVE_TRIES = 5
+
+#: What a broken download raises. (boto3 itself tries again only until the answer begins.)
+_BROKEN_OFF = (exceptions.IncompleteReadError, exceptions.ResponseStreamingError, exceptions.ReadTimeoutError)
+
+#: What the store's answer means, by its code.
+_MEANINGS = {
+    "NoSuchBucket": "there is no such bucket. Correct the address, or create the bucket",
+    "AccessDenied": "these credentials have no permission for this. Grant them list, read and write on the address",
+    "InvalidAccessKeyId": "the store does not know these credentials. Correct them",
+    "SignatureDoesNotMatch": "the store does not accept these credentials. Correct the secret key",
+    "ExpiredToken": "the credentials have expired. Renew them",
+    "RequestTimeTooSkewed": "the clock of this machine is wrong. Set it",
+    "BadDigest": "an object did not arrive as it was sent. The network may be faulty",
+}
+_BY_STATUS = {403: "AccessDenied"}  # a request without an answer's body has no code
+
+
+class S3Place(Place):
+    """A bucket and a prefix in it."""
+
+    def __init__(self, address: str, bucket: str, prefix: str, threads: int) -> None:
+        super().__init__(address)
+        self._bucket = bucket
+        self._prefix = f"{prefix}/" if prefix else ""
+        for library in ("boto3", "botocore"):  # they say where they found credentials
+            logging.getLogger(library).setLevel(logging.WARNING)
+        with self._telling():
+            self._client, self._asking = (self._new_client(threads, tries) for tries in (_TRIES, _FIRST_TRIES))
+
+    @staticmethod
+    def _new_client(threads: int, tries: int) -> Any:
+        return boto3.client(
+            "s3",
+            config=Config(
+                retries={"total_max_attempts": tries, "mode": "standard"},
+                connect_timeout=_CONNECT_S,
+                read_timeout=_READ_S,
+                max_pool_connections=threads,
+            ),
+        )
+
+    def list(self) -> dict[str, Stored]:
+        """Return every object below the prefix."""
+        with self._telling():
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
+            return {
+                entry["Key"].removeprefix(self._prefix): Stored(entry["Size"], entry["ETag"].strip('"'))
+                for page in pages
+                for entry in page.get("Contents", ())
+            }
+
+    def read(self, name: str) -> bytes | None:
+        """Return the content of a small object, None where there is none."""
+        with self._telling(name):
+            try:
+                return self._read(name)
+            except self._asking.exceptions.NoSuchKey:
+                return None
+
+    def write(self, name: str, content: bytes) -> None:
+        """Store a small object."""
+        with self._telling(name):
+            self._put(name, content, hashlib.sha256(content).hexdigest())
+
+    def send(self, name: str, source: Source) -> Stored:
+        """Store a file. The store itself compares the SHA-256, of each part where there are several; the size, and the
+        MD5 where the store's tag is one, are compared here.
+        """
+        with self._telling(name):
+            if source.size_bytes <= PART_BYTES:
+                with open(source.path, "rb") as file:
+                    tag = self._put(name, file, source.checksum)
+            else:
+                self._client.upload_file(
+                    str(source.path),
+                    self._bucket,
+                    self._prefix + name,
+                    ExtraArgs={"ChecksumAlgorithm": "SHA256"},
+                    Config=TransferConfig(
+                        multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=2
+                    ),
+                )
+                answer = self._client.head_object(Bucket=self._bucket, Key=self._prefix + name)
+                tag = answer["ETag"].strip('"')
+                if answer["ContentLength"] != source.size_bytes:
+                    raise StoreError(
+                        f"{self.address}: {name} arrived with {answer['ContentLength']} bytes, expected"
+                        f" {source.size_bytes}. Start again."
+                    )
+        if _is_digest(tag) and tag != _tag(source):
+            raise StoreError(f"{self.address}: {name} did not arrive as it was sent (its MD5 differs). Start again.")
+        return Stored(source.size_bytes, tag)
+
+    def holds(self, name: str, stored: Stored, source: Source) -> bool:
+        """Tell whether the object is the file, by the store's tag."""
+        return stored.tag == _tag(source)
+
+    def receive(self, name: str, file: NewFile) -> None:
+        """Append the content of an object; where the connection is lost on the way, go on from where it was."""
+
+        @tenacity.retry(
+            retry=tenacity.retry_if_exception_type(_BROKEN_OFF),
+            stop=tenacity.stop_after_attempt(_RECEIVE_TRIES),
+            wait=tenacity.wait_random_exponential(0.1, 10),
+            reraise=True,
+        )
+        def receive_rest() -> None:
+            some = {"Range": f"bytes={file.size_bytes}-", "IfMatch": tag} if file.size_bytes else {}
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + name, **some)
+            for piece in answer["Body"].iter_chunks(_READ_BYTES):
+                file.write(piece)
+
+        with self._telling(name):
+            tag = self._client.head_object(Bucket=self._bucket, Key=self._prefix + name)["ETag"]
+            receive_rest()
+
+    def remove(self, name: str) -> None:
+        """Remove an object."""
+        with self._telling(name):
+            self._client.delete_object(Bucket=self._bucket, Key=self._prefix + name)
+
+    def _put(self, name: str, body: Any, checksum: str) -> str:
+        """Store a body with the SHA-256 that the store has to find; return the store's tag."""
+        answer = self._client.put_object(
+            Bucket=self._bucket,
+            Key=self._prefix + name,
+            Body=body,
+            ChecksumSHA256=base64.b64encode(bytes.fromhex(checksum)).decode(),
+        )
+        return str(answer["ETag"]).strip('"')
+
+    @tenacity.retry(
+        retry=tenacity.retry_if_exception_type(_BROKEN_OFF),
+        stop=tenacity.stop_after_attempt(_RECEIVE_TRIES),
+        wait=tenacity.wait_random_exponential(0.1, 10),
+        reraise=True,
+    )
+    def _read(self, name: str) -> bytes:
+        return bytes(self._asking.get_object(Bucket=self._bucket, Key=self._prefix + name)["Body"].read())
+
+    @contextlib.contextmanager
+    def _telling(self, name: str = "") -> Iterator[None]:
+        """Turn what boto3 raises into one line. Its own texts can quote what was sent, so none of them is passed on."""
+        where = f"{self.address}: {name}: " if name else f"{self.address}: "
+        try:
+            yield
+        except exceptions.ClientError as error:
+            answer = error.response
+            status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            code = answer.get("Error", {}).get("Code", "")
+            code = code if code in _MEANINGS else _BY_STATUS.get(status, code)
+            meaning = _MEANINGS.get(code, f"the store answered {status} {code}. Start again later")
+        except boto3.exceptions.S3UploadFailedError as error:
+            said = [text for code, text in _MEANINGS.items() if f"({code})" in str(error)]
+            meaning = said[0] if said else "the upload failed. Start again"
+        except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError):
+            meaning = "no credentials, or not all of them. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws"
+        except exceptions.SSLError:
+            meaning = (
+                f"{self._endpoint} does not answer in TLS, or with a certificate that is not trusted. Correct"
+                " AWS_ENDPOINT_URL (http:// for an endpoint without TLS), or AWS_CA_BUNDLE"
+            )
+        except (exceptions.ConnectionError, exceptions.HTTPClientError, exceptions.IncompleteReadError) as error:
+            meaning = f"no connection to {self._endpoint} ({type(error).__name__}). Check the network and start again"
+        except (exceptions.BotoCoreError, ValueError) as error:
+            meaning = f"the settings of the store cannot be used ({type(error).__name__}). Check AWS_* and ~/.aws"
+        else:
+            return
+        raise StoreError(f"{where}{meaning}.") from None
+
+    @property
+    def _endpoint(self) -> str:
+        return str(self._client.meta.endpoint_url)
+
+
+def _is_digest(tag: str) -> bool:
+    """Tell whether a tag looks like the MD5 that it is unless the store encrypts with keys of its own."""
+    return len(tag.partition("-")[0]) == 32
+
+
+def _tag(source: Source) -> str:
+    """Return the tag of a file as S3 makes it: its MD5; of several parts, the MD5 of their MD5s and their number."""
+    parts = []
+    with open(source.path, "rb") as file:
+        for start in range(0, source.size_bytes or 1, PART_BYTES):
+            digest = _md5()
+            left = min(PART_BYTES, source.size_bytes - start)
+            while left and (piece := file.read(min(left, _READ_BYTES))):
+                digest.update(piece)
+                left -= len(piece)
+            parts.append(digest.digest())
+    if len(parts) == 1:
+        return str(parts[0].hex())
+    return f"{_md5(b''.join(parts)).hexdigest()}-{len(parts)}"
+
+
+def _md5(data: bytes = b"") -> Any:
+    return hashlib.md5(data, usedforsecurity=False)
