@@ -21,7 +21,7 @@ def test_rows_that_are_there_twice(pipeline, small, format):
     assert pipeline.run("ExportAll", *options).returncode == 0
     assert index_of(pipeline)["1.101"]["total_tick_records"] == "63"
     for offline in ((), ("--offline",)):
-        result = pipeline.run("VerifyExport", *options, *offline)
+        result = pipeline.run("VerifyExport", *offline)
         assert result.returncode == 0, result.stderr
         report = (pipeline.output_dir / "verification_report.txt").read_text()
         assert [line for line in report.splitlines() if line.startswith("Note: ") and "1.101" in line], report
