@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tasks.export_directory.metadata_states import Described
-from tasks.postgres.database import Database, ask_each
+from tasks.postgres.database import Database
 from tasks.postgres.market_metadata import MarketMetadata
+from tasks.postgres.parallel_questions import ask_each
 from tasks.storage.atomic_files import NewFile, flush_all_to_disk, flush_directory
 from tasks.storage.file_identity import FileStat
 from tasks.storage.layout import Layout

@@ -10,7 +10,8 @@ import numpy as np
 from tasks.errors import DamagedFile
 from tasks.market_files import market_file
 from tasks.market_files.time_span import DAY_US, Span
-from tasks.postgres.database import Database, Table, ask_each
+from tasks.postgres.database import Database, Table
+from tasks.postgres.parallel_questions import ask_each
 from tasks.postgres.source_tables import LADDER, TRADED
 from tasks.storage.layout import Layout
 from tasks.ticks.tick_arrays import TRADED as TRADED_SIDE

@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from tasks.errors import UsageError
 from tasks.export_directory.directory_scan import OnDisk
 from tasks.market_files.file_facts import FileFacts
-from tasks.postgres.database import Database, Table, ask_each
+from tasks.postgres.database import Database, Table
+from tasks.postgres.parallel_questions import ask_each
 from tasks.postgres.source_tables import LADDER, TRADED
 from tasks.storage.file_identity import FileStat
 from tasks.storage.layout import Layout, is_market_id

@@ -12,7 +12,8 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from tasks.postgres.database import Database, Table, ask_each
+from tasks.postgres.database import Database, Table
+from tasks.postgres.parallel_questions import ask_each
 from tasks.postgres.source_tables import LADDER, TRADED
 
 Item = TypeVar("Item")

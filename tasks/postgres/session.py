@@ -3,6 +3,7 @@
 import contextlib
 import logging
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import psycopg2
 import psycopg2.errors
@@ -166,6 +167,25 @@ class Session:
     def close(self) -> None:
         """Close the connection."""
         self.connection.close()
+
+
+class WatchedCursor:
+    """A cursor whose execute() is watched."""
+
+    def __init__(self, cursor: psycopg2.extensions.cursor, session: Session) -> None:
+        self._cursor, self._session = cursor, session
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        return iter(self._cursor)
+
+    def execute(self, statement: Any, parameters: Mapping[str, Any] | None = None) -> None:
+        """Run a statement."""
+        with self._session.waited("an answer"):
+            self._cursor.execute(statement, parameters)
+
+    def fetchmany(self, size: int) -> list[tuple[Any, ...]]:
+        """Return so many of the rows that are left, or fewer."""
+        return list(self._cursor.fetchmany(size))
 
 
 def _unknown_settings(found: Mapping[str, str | None], server: Server) -> Iterator[str]:

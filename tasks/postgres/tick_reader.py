@@ -7,21 +7,21 @@ import dataclasses
 import io
 import itertools
 import queue
-import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 import psycopg2
 import psycopg2.extensions
 
 from tasks.errors import DatabaseError, TableGone, UnreadableRow
 from tasks.postgres import source_tables, waiting
-from tasks.postgres.database import CLOCK, is_table_gone
+from tasks.postgres.database import is_table_gone
+from tasks.postgres.question_statements import CLOCK
 from tasks.postgres.server import Server, one_line
 from tasks.postgres.session import Session
 from tasks.postgres.source_tables import SourceTables, look_over
+from tasks.postgres.tick_decoder import TickRows, ladder_ticks, traded_ticks
 from tasks.postgres.tick_statements import (
     AFTER_FAILED_READ,
     AFTER_READ,
@@ -34,16 +34,8 @@ from tasks.postgres.tick_statements import (
     runner_query,
     tick_queries,
 )
-from tasks.ticks.schema import FIRST_TIME_US, LAST_TIME_US, MAX_LEVEL
 from tasks.ticks.sort_keys import Ints
-from tasks.ticks.tick_arrays import BACK, LAY, TRADED, Ticks
-
-#: 2000-01-01 UTC, from which PostgreSQL counts, in microseconds since 1970.
-_YEAR_2000_US = 946_684_800_000_000
-#: Its "Binary Format", in PostgreSQL's documentation of COPY: the header, a record's number of fields, a field's
-#: length.
-_HEADER_BYTES = 19
-_FIELDS, _LENGTH = struct.Struct(">h"), struct.Struct(">i")
+from tasks.ticks.tick_arrays import Ticks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,8 +129,8 @@ class TickReader:
             )
             return Ticks.concatenate(
                 [
-                    _ladder_ticks(self._rows(ladder, rows.market_ids, limit)),
-                    _traded_ticks(self._rows(traded, rows.market_ids, limit)),
+                    ladder_ticks(self._rows(ladder, rows.market_ids, limit)),
+                    traded_ticks(self._rows(traded, rows.market_ids, limit)),
                 ]
             )
 
@@ -154,11 +146,11 @@ class TickReader:
                 self._is_reading = False
                 self._fetch(AFTER_READ)
 
-    def _rows(self, query: TickQuery, market_ids: Sequence[str], limit: int) -> "_Rows":
+    def _rows(self, query: TickQuery, market_ids: Sequence[str], limit: int) -> "TickRows":
         answer = io.BytesIO()
         with self._asking() as cursor:
             cursor.copy_expert(f"COPY ({query.statement}) TO STDOUT (FORMAT binary)", answer)
-        rows = _Rows(answer.getbuffer(), query.columns, market_ids)
+        rows = TickRows(answer.getbuffer(), query.columns, market_ids)
         if rows.count > limit:
             raise TooManyRows(rows.times("publish_time"))
         return rows
@@ -189,96 +181,6 @@ class TickReader:
         """Tell whether the connection works, and make it ready for the next question."""
         was_reading, self._is_reading = self._is_reading, False
         return self._session.is_alive(AFTER_FAILED_READ if was_reading else None)
-
-
-def _records(answer: memoryview, columns: Sequence[str]) -> Iterator[dict[str, memoryview | bytes]]:
-    """Yield the records of a binary COPY as the bytes of each column, none for a null."""
-    position = _HEADER_BYTES
-    while (fields := _FIELDS.unpack_from(answer, position)[0]) != -1:
-        position += _FIELDS.size
-        values: list[memoryview | bytes] = []
-        for _ in range(fields):
-            (length,) = _LENGTH.unpack_from(answer, position)
-            position += _LENGTH.size
-            values.append(answer[position : position + length] if length != -1 else b"")
-            position += len(values[-1])
-        yield dict(zip(columns, values, strict=True))
-
-
-class _Rows:
-    """n rows of a table as arrays of length n, out of the answer to one of database.tick_queries."""
-
-    def __init__(self, answer: memoryview, columns: Sequence[str], market_ids: Sequence[str]) -> None:
-        self.columns = columns
-        self._records = list(_records(answer, columns))
-        counts = np.array([int.from_bytes(record["rows"]) for record in self._records], np.int64)
-        self.count = int(counts.sum())
-        positions = {market_id.encode(): position for position, market_id in enumerate(market_ids)}
-        position = [positions[bytes(record["market_id"])] if len(market_ids) > 1 else 0 for record in self._records]
-        self.market = np.repeat(np.array(position, np.int64), counts)
-
-    def integers(self, name: str, what: str | None = None) -> Ints:
-        """Return a column of type bigint; what it holds, for the error, if not what its name says."""
-        values = b"".join(record[name] for record in self._records)
-        if len(values) != 8 * self.count:
-            raise UnreadableRow(f"{self.count - len(values) // 8} rows have no valid {what or name}")
-        return np.frombuffer(values, ">i8").astype(np.int64)
-
-    def floats(self, name: str) -> npt.NDArray[np.float64]:
-        """Return a column of type double precision."""
-        return self.integers(name).view(np.float64)
-
-    def times(self, name: str) -> Ints:
-        """Return a column of type timestamptz, in microseconds since 1970."""
-        times = self.integers(name)
-        if (
-            self.count
-            and not FIRST_TIME_US
-            <= int(times.min()) + _YEAR_2000_US
-            <= int(times.max()) + _YEAR_2000_US
-            <= LAST_TIME_US
-        ):
-            raise UnreadableRow(f"a row has a {name} before the year 1 or after 9999, or at infinity")
-        return times + _YEAR_2000_US
-
-
-def _ladder_ticks(rows: _Rows) -> Ticks:
-    runner = rows.integers("runner", "selection_id, level or side")
-    if "place" in rows.columns:
-        selection_id, place = runner, rows.integers("place", "level or side")
-    else:
-        selection_id, place = runner >> 24, runner
-    letter, level = place & 255, (place >> 8).astype(np.int16)
-    is_lay = letter == ord("L")
-    if not np.all(is_lay | (letter == ord("B"))):
-        raise UnreadableRow("a ladder row has another side than B and L")
-    if len(level) and not 0 <= int(level.min()) <= int(level.max()) <= MAX_LEVEL:
-        raise UnreadableRow(
-            f"a ladder row has level {level[(level < 0) | (level > MAX_LEVEL)][0]}, expected 0 to {MAX_LEVEL}"
-        )
-    return Ticks(
-        rows.market,
-        rows.times("publish_time"),
-        rows.times("received_time"),
-        selection_id,
-        np.where(is_lay, np.int8(LAY), np.int8(BACK)),
-        level,
-        rows.floats("price"),
-        rows.floats("size"),
-    )
-
-
-def _traded_ticks(rows: _Rows) -> Ticks:
-    return Ticks(
-        rows.market,
-        rows.times("publish_time"),
-        rows.times("received_time"),
-        rows.integers("runner", "selection_id"),
-        np.full(rows.count, TRADED, np.int8),
-        np.zeros(rows.count, np.int16),
-        rows.floats("price"),
-        rows.floats("size"),
-    )
 
 
 def read_market(

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import psycopg2.extensions
 from psycopg2 import sql
 
-from tasks.postgres.database import RUNNERS_OF, timestamp_text
+from tasks.postgres.database import timestamp_text
+from tasks.postgres.question_statements import RUNNERS_OF
 from tasks.postgres.source_tables import LADDER, TRADED, SourceTables
 
 #: What a ladder row is, as few columns as possible: one integer holds selection, level and the side's letter.

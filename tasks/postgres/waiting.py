@@ -241,7 +241,8 @@ def _no_connection(server: Server, error: psycopg2.Error) -> DatabaseError:
     text = one_line(error)
     if "startup parameter" in text:
         return DatabaseError(
-            f"The pooler at {server} refuses a start-up parameter: {text}. docs/pgbouncer.md says how to set it up."
+            f"The pooler at {server} refuses a start-up parameter: {text}. Have it pass or ignore that one (PgBouncer:"
+            " ignore_startup_parameters), or name the server itself in POSTGRES_HOST and POSTGRES_PORT."
         )
     return DatabaseError(
         f"No connection to {server}: {text}. Check POSTGRES_HOST, POSTGRES_PORT, POSTGRES_DB, POSTGRES_USER and"

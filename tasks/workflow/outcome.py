@@ -22,8 +22,9 @@ _log = logging.getLogger("tick_export.outcome")
 
 _WAIT_S = 2
 _NOT_RUN_TRIES = 3
-#: Options that a task without use for them refuses itself, saying what to do instead.
-_EXPLAINED = {"offline"}
+#: Options that every task accepts, whether it has a use for them or not: scripts give them to all tasks alike. A task
+#: that cannot be offline refuses that itself, saying what to do instead.
+_ACCEPTED = {"format", "export_metadata", "offline"}
 
 
 def run_task(name: str, options: Sequence[str]) -> int:
@@ -71,7 +72,7 @@ def _check(name: str, arguments: list[str]) -> None:
 def _refuse_unused(name: str, arguments: list[str]) -> None:
     """Stop with one line at an option that the task would ignore."""
     given = {argument.split("=")[0] for argument in arguments}
-    for key in sorted(getattr(Register.get_task_cls(name), "unused_options", frozenset()) - _EXPLAINED):
+    for key in sorted(getattr(Register.get_task_cls(name), "unused_options", frozenset()) - _ACCEPTED):
         option = key.replace("_", "-")
         if not given.isdisjoint({f"--{option}", f"--{name}-{option}"}):
             stop(f"{name} makes no use of --{option}. Leave it out; see ./run_pipeline.sh {name} --help.", EXIT_USAGE)

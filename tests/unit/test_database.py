@@ -2,13 +2,13 @@
 
 import pytest
 
-from tasks.postgres import database
-from tasks.postgres.database import ask_each
+from tasks.postgres import parallel_questions
+from tasks.postgres.parallel_questions import ask_each
 
 
 class _Connection:
-    def __init__(self, server):
-        self.server = server
+    def __init__(self, server, source_tables=None):
+        self.server, self.source_tables = server, source_tables
 
     def __enter__(self):
         return self
@@ -19,7 +19,7 @@ class _Connection:
 
 @pytest.fixture(autouse=True)
 def no_server(monkeypatch):
-    monkeypatch.setattr(database, "Database", _Connection)
+    monkeypatch.setattr(parallel_questions, "Database", _Connection)
 
 
 def test_answers_come_in_order_and_few_before_they_are_wanted():

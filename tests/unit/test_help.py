@@ -7,6 +7,7 @@ import pytest
 import tasks
 import tasks.every_task  # the command line finds tasks among those that are loaded
 from tasks.command_line import front_door
+from tasks.workflow.outcome import _refuse_unused
 
 
 @pytest.fixture
@@ -41,12 +42,18 @@ def test_every_task_has_help_on_the_options_that_it_uses(run, name):
 
 @pytest.mark.parametrize("name", tasks.PUBLIC)
 def test_an_option_that_a_task_does_not_use_is_refused(run, name):
-    for key in getattr(tasks, name).unused_options - {"offline"}:
+    for key in getattr(tasks, name).unused_options - {"format", "export_metadata", "offline"}:
         option = key.replace("_", "-")
         for given in (f"--{option}=true", f"--{name}-{option}=true"):
             code, _, error = run(name, given)
             assert code == 2 and len(error.splitlines()) == 1, error
             assert error.startswith(f"error: {name} makes no use of --{option}.")
+
+
+@pytest.mark.parametrize("name", tasks.PUBLIC)
+def test_options_that_scripts_give_to_every_task_are_accepted(name):
+    """They are common to all tasks, whether a task has a use for them or not."""
+    _refuse_unused(name, [name, "--format", "jsonl", "--export-metadata", "false"])
 
 
 @pytest.mark.parametrize("name", ["nightly", "demo"])

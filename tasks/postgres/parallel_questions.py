@@ -1,0 +1,45 @@
+"""A question of many parts, asked over two connections at once."""
+
+import collections
+import concurrent.futures
+import queue
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from tasks.postgres.database import Database
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+_ANSWERS_AHEAD = 3
+
+
+def ask_each(database: Database, ask: Callable[[Database, Item], Answer], items: Iterable[Item]) -> Iterator[Answer]:
+    """Yield ask(connection, item) of each item, in order, two at a time over a connection each, and not many before
+    they are wanted.
+    """
+    free: queue.SimpleQueue[Database] = queue.SimpleQueue()
+    free.put(database)
+
+    def ask_one(item: Item) -> Answer:
+        connection = free.get()
+        try:
+            return ask(connection, item)
+        finally:
+            free.put(connection)
+
+    with Database(database.server, database.source_tables) as second, concurrent.futures.ThreadPoolExecutor(
+        2, "database"
+    ) as pool:
+        free.put(second)
+        answers = collections.deque[concurrent.futures.Future[Answer]]()
+        try:
+            for item in items:
+                answers.append(pool.submit(ask_one, item))
+                if len(answers) > _ANSWERS_AHEAD:
+                    yield answers.popleft().result()
+            while answers:
+                yield answers.popleft().result()
+        finally:
+            for answer in answers:
+                answer.cancel()
