@@ -538,7 +538,7 @@ def test_wrong_options_are_one_line(pipeline, arguments, words):
     [
         (
             "[tick_export]\nsettle_minutes = soon\n",
-            "settle_minutes = soon in section [tick_export], expected a value of type int",
+            "settle_minutes = soon in section [tick_export], expected a whole number, 0 or more",
         ),
         ("[core]\nworkers = x\n", "workers = x"),
         ("[retcode]\ntask_failed =\n", "task_failed = "),
