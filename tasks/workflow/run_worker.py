@@ -7,6 +7,7 @@ from luigi.worker import Worker
 
 from tasks.workflow import run_context
 from tasks.workflow.base_task import ExportTask
+from tasks.workflow.exit_codes import determining
 
 
 class RunWorker(Worker):
@@ -19,19 +20,22 @@ class RunWorker(Worker):
     def add(self, task: Any, multiprocess: bool = False, processes: int = 0) -> bool:
         """Schedule a task and what it needs."""
         if isinstance(task, ExportTask):
-            task.claim(make=False)
+            with determining():
+                task.claim(make=False)
         return bool(super().add(task, multiprocess, processes))
 
     def _run_task(self, task_id: str) -> None:
         task = self._scheduled_tasks[task_id]
         if isinstance(task, ExportTask):
-            task.claim()  # before the fork: the lock is the run's, not a worker process's
+            with determining():
+                task.claim()  # before the fork: the lock is the run's, not a worker process's
         super()._run_task(task_id)
 
     def run(self) -> bool:
         """Run everything that is scheduled."""
         done = bool(super().run())
-        run_context.current().end()
+        with determining():
+            run_context.current().end()
         return done
 
 

@@ -1,6 +1,7 @@
 """Errors of the operating system on a file of the export: nothing is set aside or lost, and the run says so."""
 
 import errno
+import itertools
 import os
 import shutil
 import subprocess
@@ -48,3 +49,56 @@ def test_an_error_of_the_system_is_no_damage(pipeline, name, calls, error):
         assert pipeline.files() == before
     assert pipeline.run("ExportAll").returncode == 0
     assert pipeline.files() == before
+
+
+#: All that can be asked of a file, each error that a disk or the system's limits can give, each file that a run reads.
+WALK = list(
+    itertools.product(
+        (
+            MARKET,
+            "markets/marketId=1.101.jsonl",
+            "markets/marketId=1.101_metadata.json",
+            "index.csv",
+            ".ledger",
+            ".journal",
+            ".journal/index.sha256",
+            ".lock",
+        ),
+        ("openat", "read,pread64", "newfstatat,fstat,statx", "mmap"),
+        ("EIO", "EMFILE", "EACCES", "ESTALE"),
+    )
+)
+
+
+def test_no_error_of_the_system_sets_a_file_aside(request, pipeline, small):
+    """The whole matrix with --walk, none of it without: then the cases above do."""
+    if not request.config.getoption("--walk"):
+        pytest.skip("the whole matrix takes --walk")
+    struck = failed = 0
+    for format in ("parquet", "jsonl"):
+        options = ("--format", format)
+        shutil.rmtree(pipeline.output_dir, ignore_errors=True)
+        assert pipeline.run("ExportAll", *options).returncode == 0
+        before, trace = pipeline.files(), pipeline.output_dir.parent / "trace"
+        for name, calls, error in WALK:
+            if name.endswith((".parquet", ".jsonl")) and not name.endswith(format):
+                continue
+            path = pipeline.output_dir / name
+            os.utime(path)
+            strace = ["strace", "-f", "-o", str(trace), "-P", str(path), "-e", f"trace={calls}"]
+            result = subprocess.run(
+                [*strace, "-e", f"inject={calls}:error={error}", *pipeline.command("ExportAll", *options)],
+                env=pipeline.full_environment(),
+                cwd=pipeline.output_dir.parent,
+                capture_output=True,
+                text=True,
+            )
+            fault = (name, calls, error, result.stderr)
+            struck += "(INJECTED)" in trace.read_text(errors="replace")
+            failed += result.returncode == 30
+            assert result.returncode in (0, 10, 30, 35) and "Traceback" not in result.stderr, fault
+            assert pipeline.files() == before, fault
+            assert pipeline.run("ExportAll", *options).returncode == 0, fault
+            assert pipeline.files() == before, fault
+    assert struck > 100 and failed > 20, (struck, failed)
+    print(f"{struck} faults struck, {failed} runs ended with 30")
