@@ -141,6 +141,9 @@ class TickReader:
         self._is_reading = True
         try:
             yield
+        except DatabaseError:  # the connection is gone, or given up: that is what there is to say
+            self._is_reading = False
+            raise
         finally:
             if self._is_reading:  # no statement has failed
                 self._is_reading = False

@@ -47,5 +47,10 @@ class QuietWorker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, KeyboardInterrupt) and multiprocessing.parent_process() is not None:
+        if multiprocessing.parent_process() is None:
+            return
+        # The task is over. A signal that strikes while the process ends, in multiprocessing's own code, just ends it.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL if error is None else signal.SIG_IGN)
+        if isinstance(error, KeyboardInterrupt):
             sys.exit(EXIT_INTERRUPTED)
