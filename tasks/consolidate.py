@@ -1,5 +1,6 @@
 """ConsolidateDay and ConsolidateAll."""
 
+import dataclasses
 import functools
 import logging
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from tasks.market_files.time_span import Span
 from tasks.metadata import BuildMetadata
 from tasks.storage.layout import Layout
 from tasks.ticks.value_text import size_text
-from tasks.workflow import run_context
+from tasks.workflow import judging, run_context
 from tasks.workflow.base_task import AllMarketsTask, DayMarketsTask
 from tasks.workflow.exit_codes import determining
 from tasks.workflow.parameters import PositiveParameter
@@ -85,8 +86,15 @@ class ConsolidateDay(DayCsvTask, DayMarketsTask):
         failed: Mapping[str, str] = {} if self.offline else self.plan().failures()
         rows = export_source.with_ticks(layout, export_source.indexed(layout), self.span)
         wanted = self.wanted(failed)
+        wanted = dataclasses.replace(wanted, notes=[*wanted.notes, *self._condition()])
         self.consolidate(wanted, ExportSource(layout, rows, wanted.span))
         return failed
+
+    def _condition(self) -> list[str]:
+        """Return what is to be said of the condition of the day."""
+        rows, span = export_source.indexed(self.layout), self.span
+        unknown = None if self.offline else judging.without_ticks(span.lower_us, span.upper_us, rows)
+        return judging.day_lines(self.layout, rows, self.date, unknown)
 
 
 class ConsolidateAll(CsvTask, AllMarketsTask):

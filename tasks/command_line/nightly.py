@@ -11,12 +11,23 @@ from collections.abc import Sequence
 
 import luigi.interface
 
-from tasks.day_csv import consolidation_report
+from tasks.condition import export_condition
+from tasks.condition.reasons import Condition
+from tasks.day_csv import consolidation_report, export_source
+from tasks.errors import ExportError
 from tasks.market_files import formats
+from tasks.market_files.time_span import Span
 from tasks.postgres.database import Database
 from tasks.storage.layout import Layout
-from tasks.workflow import findings, run_context
-from tasks.workflow.exit_codes import EXIT_ALREADY_RUNNING, EXIT_MISSING_DATA, EXIT_USAGE, determining, stop
+from tasks.workflow import findings, judging, run_context
+from tasks.workflow.exit_codes import (
+    EXIT_ALREADY_RUNNING,
+    EXIT_FAILED,
+    EXIT_MISSING_DATA,
+    EXIT_USAGE,
+    determining,
+    stop,
+)
 from tasks.workflow.outcome import parsed, run_task
 from tasks.workflow.parameters import MOST_DAYS
 from tasks.workflow.settings import tick_export
@@ -46,6 +57,9 @@ One day's failure does not stop the others. The exit code is the largest of all 
   2   wrong usage                     30  a day failed: a market, the disk, the connection
   10  another run works there         35  the work could not be determined: no connection, wrong password
   20  a day has no ticks              40  unexpected error
+
+Where yesterday's recording is not good (a hole, far below the days before), the last line says so;
+[tick_export] condition_exit_code in luigi.cfg gives that an exit code of its own.
 
 20 means that neither the database nor a market file has a tick of yesterday, or of a day that --catch-up was to make:
 the recorder was down, or the platform dropped the day before it was exported. The log names the day. A day without
@@ -81,8 +95,25 @@ def nightly(arguments: Sequence[str]) -> int:
         codes[date] = run_task(_TASK, [*options, *recheck, "--date", str(date)])
         if codes[date] == EXIT_USAGE:
             return EXIT_USAGE
-    _summarise(codes)
-    return max(code for date, code in codes.items() if code != EXIT_MISSING_DATA or date not in again or date in missed)
+    condition, is_good = _condition(layout, yesterday) if codes[yesterday] in (0, EXIT_FAILED) else ("", True)
+    code = max(code for date, code in codes.items() if code != EXIT_MISSING_DATA or date not in again or date in missed)
+    if not code and not is_good:
+        code = tick_export().condition_exit_code
+    _summarise(codes, yesterday, condition)
+    return code
+
+
+def _condition(layout: Layout, date: datetime.date) -> tuple[str, bool]:
+    """Return what is to be said of the recording of a day, nothing where all is well; and whether it is good."""
+    span = Span.of_day(date)
+    try:
+        rows = export_source.indexed(layout)
+        unknown = judging.without_ticks(span.lower_us, span.upper_us, rows)
+        judged = judging.judge_day(layout, rows, date, unknown)
+    except (ExportError, OSError) as error:
+        return f"condition unknown: {error}", False
+    day = judged.day(date)
+    return export_condition.told(judged, date), day is None or day.condition == Condition.GOOD
 
 
 def days_missing(layout: Layout, yesterday: datetime.date, catch_up: int) -> list[datetime.date]:
@@ -130,7 +161,9 @@ def _parse(arguments: Sequence[str]) -> tuple[int, list[str]]:
     return int(own.catch_up), rest
 
 
-def _summarise(codes: dict[datetime.date, int]) -> None:
+def _summarise(codes: dict[datetime.date, int], yesterday: datetime.date, condition: str) -> None:
     words = {0: "done", EXIT_MISSING_DATA: "no ticks"}
     text = ", ".join(f"{date} {words.get(code, f'FAILED (exit code {code})')}" for date, code in codes.items())
-    (_log.error if any(codes.values()) else _log.info)("nightly: %s.", text)
+    if condition:
+        text += f". {yesterday}: {condition}"
+    (_log.error if any(codes.values()) else _log.warning if condition else _log.info)("nightly: %s.", text)

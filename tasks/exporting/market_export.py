@@ -20,6 +20,7 @@ from tasks.market_files import market_file
 from tasks.market_files.file_facts import FileFacts
 from tasks.market_files.market_file import MarketWriter
 from tasks.postgres.tick_reader import TickReader
+from tasks.statistics.statistics_store import Gatherer
 from tasks.storage.atomic_files import flush_all_to_disk, flush_directory
 from tasks.storage.file_identity import FileStat
 from tasks.storage.layout import Layout
@@ -81,10 +82,11 @@ def _write_markets(job: Job, read: MarketRead) -> list[Failed]:
         for position, market in enumerate(markets):
             if market.market_id in unreadable:
                 continue
-            path = job.layout.market_file(market.market_id)
-            writer = unpublished.enter_context(MarketWriter(path, market.market_id))
+            path, gatherer = job.layout.market_file(market.market_id), Gatherer(market.market_id)
+            writer = unpublished.enter_context(MarketWriter(path, market.market_id, gatherer.add))
             writer.write(ticks[edges[position] : edges[position + 1]])
             finished.append((market, writer, *writer.finish(read.snapshot_us)))
+            gatherer.keep(job.layout, finished[-1][2].checksum)
         job.progress(0, len(ticks))
         flush_all_to_disk(writer.file for _, writer, _, _ in finished)
         for market, writer, facts, stat in finished:
@@ -100,8 +102,8 @@ def _write_market(job: Job, read: MarketRead, reads: Iterator[MarketRead]) -> li
     """
     market, damage = read.markets[0], None
     failed: ExportError | None = read.error
-    older = OlderTicks(_sound_file(job, market))
-    with MarketWriter(job.layout.market_file(market.market_id), market.market_id) as writer:
+    older, gatherer = OlderTicks(_sound_file(job, market)), Gatherer(market.market_id)
+    with MarketWriter(job.layout.market_file(market.market_id), market.market_id, gatherer.add) as writer:
         while True:
             failed = failed or read.error
             if failed is None and damage is None:
@@ -121,6 +123,7 @@ def _write_market(job: Job, read: MarketRead, reads: Iterator[MarketRead]) -> li
         if failed is not None:
             return [Failed(market.market_id, str(failed))]
         facts, stat = writer.finish(read.snapshot_us)
+        gatherer.keep(job.layout, facts.checksum)
         writer.file.flush_to_disk()
         failures = _publish(job, market, writer, facts, stat)
     flush_directory(job.layout.markets_dir)

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -24,9 +24,11 @@ class MarketWriter:
     """Writes one market file from ticks that come in file order, cut between publish times only.
 
     finish() ends the file; file is what is then flushed to disk and published. Its format is that of its suffix.
+    bystander: is shown all ticks too.
     """
 
-    def __init__(self, path: Path, market_id: str) -> None:
+    def __init__(self, path: Path, market_id: str, bystander: Callable[[Ticks], None] = lambda ticks: None) -> None:
+        self._bystander = bystander
         market_format = formats.of(path)
         self.file = NewFile(path)
         self._counter = TickCounter()
@@ -36,6 +38,7 @@ class MarketWriter:
         """Append ticks."""
         self._counter.add(ticks)
         self._sink.write(ticks, ticks.sequence())
+        self._bystander(ticks)
 
     def finish(self, modified_us: int) -> tuple[FileFacts, FileStat]:
         """End the file, dated modified_us; return its facts and what stat says of it."""

@@ -135,6 +135,15 @@ BETWEEN = """
 
 EVENT_IDS = "SELECT market_id, event_id FROM {markets} AS market"
 
+#: The markets that start in [lower, upper), with that moment.
+MARKETS_STARTING = (
+    "SELECT market_id, "
+    + MICROSECONDS.format("market_start_time")
+    + """ FROM {markets} AS market
+     WHERE market_start_time >= %(lower)s::timestamptz AND market_start_time < %(upper)s::timestamptz
+"""
+)
+
 METADATA = (
     """
     SELECT wanted.market_id, m.event_id, m.market_name, m.market_type,

@@ -68,7 +68,7 @@ class Layout:
 
         They are no strays, and go into an archive.
         """
-        return self.index, self.execution_report, self.accepted_losses
+        return self.index, self.execution_report, self.accepted_losses, self.report_page, self.condition
 
     def market_file(self, market_id: str) -> Path:
         """data_exports/tick_export/markets/marketId=1.200806927.parquet"""
@@ -107,6 +107,37 @@ class Layout:
         return self.output_dir / "verification_report.txt"
 
     @property
+    def condition(self) -> Path:
+        """data_exports/tick_export/condition.json"""
+        return self.output_dir / "condition.json"
+
+    @property
+    def report_page(self) -> Path:
+        """data_exports/tick_export/report.html"""
+        return self.output_dir / "report.html"
+
+    @property
+    def report_state(self) -> Path:
+        """data_exports/tick_export/.journal/report.state: from what condition.json and report.html were made"""
+        return self.journal_dir / "report.state"
+
+    @property
+    def metrics(self) -> Path:
+        """data_exports/tick_export/metrics.prom"""
+        return self.output_dir / "metrics.prom"
+
+    @property
+    def plots_dir(self) -> Path:
+        """data_exports/tick_export/plots"""
+        return self.output_dir / "plots"
+
+    def plot(self, market_id: str, suffix: str = "html") -> Path:
+        """data_exports/tick_export/plots/marketId=1.200806927.html, or .png"""
+        if not is_market_id(market_id):
+            raise ValueError(f"{market_id!r} is no market id and must not become a file name")
+        return self.plots_dir / f"marketId={market_id}.{suffix}"
+
+    @property
     def lock(self) -> Path:
         """data_exports/tick_export/.lock: held while a run with the local scheduler works in the directory"""
         return self.output_dir / ".lock"
@@ -135,6 +166,11 @@ class Layout:
     def described(self) -> Path:
         """data_exports/tick_export/.journal/metadata.states: from what the metadata files were made"""
         return self.journal_dir / "metadata.states"
+
+    @property
+    def statistics(self) -> Path:
+        """data_exports/tick_export/.journal/statistics.zst: what was counted of each market file"""
+        return self.journal_dir / "statistics.zst"
 
     def day_csv(self, date: datetime.date) -> Path:
         """data_exports/tick_export/consolidated_ticks_2022_07_11.csv"""

@@ -26,6 +26,13 @@ class tick_export(luigi.Config):  # noqa: N801  (the section's name)
         description="where a web server shows the folder that the output directories are in, for luigid's links",
     )
 
+    day_below_percent = CountParameter(
+        default=50, description="a day with less of the ticks or markets of the days before is degraded; 0: none is"
+    )
+    condition_exit_code = CountParameter(
+        default=0, description="exit code of nightly where all went well and yesterday's recording is not good"
+    )
+
     lock_timeout_s = luigi.IntParameter(
         default=600, description="a statement that waits so many seconds for a lock in the database fails"
     )

@@ -231,3 +231,61 @@ def test_cron_gives_next_to_nothing(night, recorder, tmp_path):
         )
         assert result.returncode == 0 and "Traceback" not in result.stderr, result.stderr
         assert csvs(Pipeline(out, {})) == {ago(2): 21, ago(1): 21}
+
+
+def record_whole_days(source: Source, days: range, markets: int = 4) -> None:
+    """Record days, counted back from today: markets that are open from midnight to midnight, a message every 3 min."""
+    for number in days:
+        day = ago(number)
+        source.partition(day)
+        for market in range(markets):
+            market_id = f"1.{number}{market}"
+            source.market(market_id, runners=((1, "One"),))
+            source.query("UPDATE public.markets SET market_start_time = %s WHERE market_id = %s", day, market_id)
+            source.query(
+                """INSERT INTO stream_ingest.ladder_levels
+                   SELECT %s, 1, side, 0, CASE side WHEN 'B' THEN 2.0 ELSE 2.02 END, 5, t, t + interval '9 ms'
+                     FROM generate_series(timestamptz %s, timestamptz %s + interval '1439 min', '3 min') AS t,
+                          unnest(ARRAY['B', 'L']) AS side""",
+                market_id,
+                f"{day} 00:00+00",
+                f"{day} 00:00+00",
+            )
+
+
+def test_ten_hours_cut_out_of_yesterday_are_named_everywhere_and_a_setting_makes_the_exit_code_tell(
+    server, tmp_path, recorder
+):
+    record_whole_days(recorder, range(1, 6))
+    clean = Pipeline(tmp_path / "clean", recorder.environment)
+    result = clean.run("nightly", "--catch-up", "5")
+    assert result.returncode == 0 and result.stderr.splitlines()[-1].endswith(f"{ago(1)} done."), result.stderr
+    day_report = f"consolidation_report_{ago(1).replace('-', '_')}.txt"
+    assert "Condition: good\n" in (clean.output_dir / day_report).read_text()
+    recorder.query(
+        "DELETE FROM stream_ingest.ladder_levels WHERE publish_time > %s AND publish_time < %s",
+        f"{ago(1)} 03:00+00",
+        f"{ago(1)} 13:00+00",
+    )
+    recorder.query("INSERT INTO public.markets VALUES ('1.999', '30', 'WIN', 'Lost', %s)", f"{ago(1)} 09:00+00")
+    settings = tmp_path / "told.cfg"
+    settings.write_text("[tick_export]\ncondition_exit_code = 7\n")
+    cut = Pipeline(tmp_path / "cut", recorder.environment)
+    for code, environment in ((0, {}), (7, {"LUIGI_CONFIG_PATH": str(settings)})):
+        result = cut.run("nightly", "--catch-up", "5", **environment)
+        assert result.returncode == code, result.stderr
+        hole = f"nothing was recorded from {ago(1)}T03:00:00.000Z to {ago(1)}T13:00:00.000Z (10 h 0 min)"
+        last = result.stderr.splitlines()[-1]
+        assert f"nightly: {ago(5)} done, " in last and f"{ago(1)} done. {ago(1)}: partial; {hole}; 41 % fewer" in last
+        assert last.endswith("1 market known without ticks."), last
+    assert f"Condition: partial; {hole}; 41 % fewer ticks" in (cut.output_dir / day_report).read_text()
+
+
+def test_a_few_missing_markets_are_no_reason_for_the_exit_code(recorder, tmp_path):
+    record_whole_days(recorder, range(1, 3))
+    recorder.query("INSERT INTO public.markets VALUES ('1.999', '30', 'WIN', 'Lost', %s)", f"{ago(1)} 09:00+00")
+    settings = tmp_path / "told.cfg"
+    settings.write_text("[tick_export]\ncondition_exit_code = 7\n")
+    result = Pipeline(tmp_path / "out", recorder.environment).run("nightly", LUIGI_CONFIG_PATH=str(settings))
+    assert result.returncode == 0, result.stderr
+    assert f"{ago(1)}: 1 market known without ticks." in result.stderr.splitlines()[-1]

@@ -1,0 +1,103 @@
+"""The reasons of a condition: what each is, what it means for a backtest, and how much of it makes data degraded."""
+
+import dataclasses
+import enum
+
+
+class Condition(enum.StrEnum):
+    """How far a market or a day can be used; the later, the worse."""
+
+    GOOD = "good"
+    DEGRADED = "degraded"
+    PARTIAL = "partial"
+    MISSING = "missing"
+
+
+RANK = {condition: number for number, condition in enumerate(Condition)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Reason:
+    """A reason. title: in two or three words; text: one sentence for who does not know it; share: degraded from this
+    share of the messages on; 0: from the first on; None: a note that does not make data worse.
+    """
+
+    title: str
+    text: str
+    share: float | None = 0.0
+
+
+REASONS = {
+    "gap": Reason(
+        "gap",
+        "No message for longer than the market's own pace explains (in play, shorter ones count): orders in a backtest"
+        " would see a price that had long moved on.",
+    ),
+    "no_first_image": Reason(
+        "no first image",
+        "The first stored message has no ladder: until one has, the book is unknown and nothing can be matched.",
+    ),
+    "crossed_book": Reason(
+        "crossed book",
+        "The best back price is not below the best lay price: the snapshot mixes two moments, and a backtest would find"
+        " free money in it.",
+        share=0.01,
+    ),
+    "off_ladder_price": Reason(
+        "price off the ladder",
+        "A price is none of Betfair's 350: no order can be placed at it. (Where more than a twentieth of the rows are"
+        " such, the market has another ladder, and they count as a note.)",
+    ),
+    "levels_out_of_order": Reason(
+        "levels out of order",
+        "A deeper level has a better price than the one before: the depth of that snapshot cannot be trusted.",
+    ),
+    "repeated_publish_time": Reason(
+        "repeated publish time",
+        "Rows of one publish time were received at different moments: two snapshots lie over each other.",
+    ),
+    "negative_latency": Reason(
+        "negative latency",
+        "Rows were received before they were published: the clocks disagree, so latency and the order across markets"
+        " are not to be relied on.",
+    ),
+    "high_latency": Reason(
+        "high latency",
+        "Rows were received more than five seconds after they were published: a live strategy would have seen them"
+        " that late.",
+        share=0.01,
+    ),
+    "volume_fell": Reason(
+        "traded volume fell",
+        "A runner has less traded volume than at the message before: a void, a removal, a settlement or a restart of"
+        " the recorder; differences of volume are wrong there.",
+        share=0.01,
+    ),
+    "no_metadata": Reason(
+        "no metadata", "Type, event and start are unknown: the market cannot be chosen by them.", share=None
+    ),
+    "no_runner_name": Reason(
+        "no runner name", "Runners have a number and no name: results have to be joined by selection id.", share=None
+    ),
+    "runner_without_ticks": Reason(
+        "runner without ticks",
+        "The metadata names runners of which no tick was stored: they never had a price, or were removed before.",
+        share=None,
+    ),
+    "in_play_unknown": Reason(
+        "in play unknown",
+        "Nothing says whether the market went in play: gaps are judged as before the off.",
+        share=None,
+    ),
+    "below_usual": Reason(
+        "far below the usual",
+        "The day has far fewer ticks or markets than the median of the days before: compare it with the calendar"
+        " before you use it.",
+    ),
+    "markets_without_ticks": Reason(
+        "markets without ticks",
+        "The database knows markets of this day of which no tick was stored: they are missing from every average.",
+        share=None,
+    ),
+    "not_over": Reason("day not over", "The day was still being recorded: what follows is not in it."),
+}

@@ -1,0 +1,80 @@
+"""The condition of an export as the tasks ask for it: with the settings, the clock and the database of the run."""
+
+import contextlib
+import datetime
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+from tasks.condition import export_condition
+from tasks.condition.export_condition import ExportCondition
+from tasks.condition.reasons import Condition
+from tasks.errors import ExportError
+from tasks.export_directory.index_csv import IndexRow
+from tasks.market_files.time_span import DAY_US, Span
+from tasks.postgres import known_markets
+from tasks.postgres.database import Database
+from tasks.statistics import statistics_store
+from tasks.storage.layout import Layout
+from tasks.workflow import findings
+from tasks.workflow.settings import tick_export
+
+_log = logging.getLogger("tick_export.condition")
+
+#: Days before a day that have to be known to judge it.
+_BEFORE_US = 7 * DAY_US
+
+#: Of each day, since 1970, the markets that the database knows and has no ticks of.
+WithoutTicks = Mapping[int, Sequence[str]]
+
+
+def judge_export(
+    layout: Layout,
+    rows: Mapping[str, IndexRow],
+    without_ticks: WithoutTicks | None,
+    progress: Callable[[int, int], None] = lambda markets, ticks: None,
+) -> tuple[ExportCondition, dict[str, str]]:
+    """Judge all that an index lists; return it with why market files could not be read."""
+    found, failed = statistics_store.load(layout, rows, progress)
+    return export_condition.judge(layout, found, tick_export().day_below_percent, _today(), without_ticks), failed
+
+
+def judge_day(
+    layout: Layout, rows: Mapping[str, IndexRow], date: datetime.date, without_ticks: WithoutTicks | None
+) -> ExportCondition:
+    """Judge a day by its markets and those of the days before."""
+    span = Span.of_day(date)
+    span = Span(span.lower_us - _BEFORE_US, span.upper_us)
+    near = {market_id: row for market_id, row in rows.items() if span.share(row.facts)}
+    found, _ = statistics_store.load(layout, near, save=False)
+    return export_condition.judge(layout, found, tick_export().day_below_percent, _today(), without_ticks)
+
+
+def day_lines(
+    layout: Layout, rows: Mapping[str, IndexRow], date: datetime.date, without_ticks: WithoutTicks | None
+) -> list[str]:
+    """Return what a report says of the condition of a day; a line that says so where that cannot be found out."""
+    try:
+        judged = judge_day(layout, rows, date, without_ticks)
+    except (ExportError, OSError) as error:  # the day itself is as it should be
+        return [f"Condition: unknown, {error}"]
+    day = judged.day(date)
+    if day is None:
+        return []
+    text = export_condition.told(judged, date)
+    if day.condition != Condition.GOOD or text:
+        _log.warning("%s (UTC): %s.", date, text)
+    return [f"Condition: {text or day.condition}"]
+
+
+def without_ticks(first_us: int, end_us: int, rows: Mapping[str, IndexRow]) -> WithoutTicks | None:
+    """Return the markets that the database knows of [first_us, end_us) and has no ticks of; None where it cannot be
+    asked.
+    """
+    ticks = {market_id for market_id, row in rows.items() if row.facts.tick_records}
+    with contextlib.suppress(ExportError), Database(findings.server()) as database:
+        return known_markets.without_ticks(database, first_us, end_us, ticks)
+    return None
+
+
+def _today() -> datetime.date:
+    return datetime.datetime.now(datetime.UTC).date()
