@@ -228,7 +228,7 @@ class Pipeline:
             if path.is_file()
             and not path.name.startswith(".")
             and ".journal" not in path.parts
-            and path.name != "execution_report.txt"
+            and path.name not in ("execution_report.txt", "report.html", "metrics.prom")
         }
 
     def stamps(self) -> dict[str, tuple[int, int]]:
@@ -237,6 +237,7 @@ class Pipeline:
             str(path.relative_to(self.output_dir)): (path.stat().st_ino, path.stat().st_mtime_ns)
             for path in sorted(self.output_dir.rglob("*"))
             if path.is_file() and not path.name.startswith(".") and ".journal" not in path.parts
+            if path.name != "metrics.prom"  # replaced by every run
         }
 
     def market(self, market_id: str, format: str = "parquet") -> Path:

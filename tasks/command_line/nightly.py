@@ -19,7 +19,7 @@ from tasks.market_files import formats
 from tasks.market_files.time_span import Span
 from tasks.postgres.database import Database
 from tasks.storage.layout import Layout
-from tasks.workflow import findings, judging, run_context
+from tasks.workflow import findings, judging, run_context, run_metrics
 from tasks.workflow.exit_codes import (
     EXIT_ALREADY_RUNNING,
     EXIT_FAILED,
@@ -30,6 +30,7 @@ from tasks.workflow.exit_codes import (
 )
 from tasks.workflow.outcome import parsed, run_task
 from tasks.workflow.parameters import MOST_DAYS
+from tasks.workflow.pings import ping
 from tasks.workflow.settings import tick_export
 
 _log = logging.getLogger("tick_export.nightly")
@@ -69,6 +70,19 @@ ticks that is only looked at once more was reported the night before, and does n
 
 def nightly(arguments: Sequence[str]) -> int:
     """Run the days that are due; return the exit code."""
+    with run_metrics.recorded("nightly") as recorder:
+        try:
+            code = _nightly(arguments)
+        except SystemExit as end:
+            if end.code:
+                ping(str(end.code))
+            raise
+        recorder.end(code)
+    ping(str(code))
+    return code
+
+
+def _nightly(arguments: Sequence[str]) -> int:
     yesterday = datetime.datetime.now(datetime.UTC).date() - datetime.timedelta(days=1)
     catch_up, options = _parse(arguments)
     with parsed(_TASK, [*options, "--date", str(yesterday)]) as task:
@@ -78,10 +92,12 @@ def nightly(arguments: Sequence[str]) -> int:
                 EXIT_USAGE,
             )
         layout = task.layout
+        ping("start")
         try:
             task.claim()
         except luigi.interface.PidLockAlreadyTakenExit:
             return EXIT_ALREADY_RUNNING
+        run_metrics.claimed(layout)
         with determining(), Database(findings.server()):
             pass  # a database that is down is told once, not once a day
     missed = days_missing(layout, yesterday, catch_up)

@@ -2,8 +2,10 @@
 
 import dataclasses
 import datetime
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from tasks.condition import day_condition, market_condition
@@ -76,16 +78,28 @@ def date_of(day: int) -> datetime.date:
 def render(judged: ExportCondition) -> bytes:
     """Return the content of condition.json: a day and a market a line."""
     encode = json.JSONEncoder(separators=(", ", ": ")).encode
-    counts = {
+    counts: dict[str, Any] = {
         kind: {str(condition): sum(one.condition == condition for one in some) for condition in Condition}
         for kind, some in (("markets", list(judged.markets.values())), ("days", list(judged.days)))
     }
+    gaps = sum(found.count for one in judged.markets.values() for found in one.found if found.reason == "gap")
     days = ",\n".join(encode(_day(day)) for day in judged.days)
     markets = ",\n".join(encode(_market(judged, judged.markets[market_id])) for market_id in sorted(judged.markets))
     return (
-        f'{{\n"schema_version": {SCHEMA_VERSION},\n"counts": {encode(counts)},\n'
+        f'{{\n"schema_version": {SCHEMA_VERSION},\n"counts": {encode(counts | {"gaps": gaps})},\n'
         f'"days": [\n{days}\n],\n"markets": [\n{markets}\n]\n}}\n'
     ).encode()
+
+
+def read_counts(path: Path) -> dict[str, Any] | None:
+    """Return schema_version, counts and days of a condition.json, None where there is none of this version."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            head = "".join(itertools.takewhile(lambda line: not line.startswith('"markets"'), file))
+        read: dict[str, Any] = json.loads(head.rstrip().rstrip(",") + "}")
+        return read if read["schema_version"] == SCHEMA_VERSION else None
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def _day(day: DayCondition) -> dict[str, Any]:

@@ -29,6 +29,10 @@ def take_inventory(layout: Layout, market_ids: Iterable[str]) -> Inventory:
             f"{layout.markets_dir.name}/{path.name}"
             for path in (layout.market_file(market_id), layout.metadata_file(market_id))
         }
+    # none of them is part of the export, and none a stray
+    beside = {
+        path.name for path in (layout.markets_dir, layout.plots_dir, layout.verification_report, layout.metrics)
+    }
     files: dict[str, int] = {}
     aside, strays = [], []
     for directory, prefix in ((layout.output_dir, ""), (layout.markets_dir, f"{layout.markets_dir.name}/")):
@@ -36,7 +40,7 @@ def take_inventory(layout: Layout, market_ids: Iterable[str]) -> Inventory:
             continue
         for entry in sorted(os.scandir(directory), key=lambda entry: entry.name):
             name = prefix + entry.name
-            if entry.name.startswith(".") or name in (layout.markets_dir.name, layout.verification_report.name):
+            if entry.name.startswith(".") or name in beside:
                 continue
             if entry.is_file(follow_symlinks=False) and (name in known or not prefix and is_consolidated(name)):
                 files[name] = entry.stat().st_size

@@ -15,7 +15,7 @@ from luigi.retcodes import run_with_retcodes
 from luigi.setup_logging import InterfaceLogging
 from luigi.task_register import Register
 
-from tasks.workflow import run_context
+from tasks.workflow import run_context, run_metrics
 from tasks.workflow.exit_codes import EXIT_ALREADY_RUNNING, EXIT_NOT_RUN, EXIT_USAGE, stop
 
 _log = logging.getLogger("tick_export.outcome")
@@ -34,6 +34,13 @@ def run_task(name: str, options: Sequence[str]) -> int:
     """
     arguments = ["--module", "tasks", name, *options]
     _check(name, arguments)
+    with run_metrics.recorded(name) as recorder:
+        code = _run(arguments)
+        recorder.end(code)
+    return code
+
+
+def _run(arguments: list[str]) -> int:
     not_run = 0
     while (code := _run_once(arguments)) in (EXIT_ALREADY_RUNNING, EXIT_NOT_RUN) and _has_luigid(arguments):
         if _is_complete(arguments):

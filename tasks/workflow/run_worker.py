@@ -5,7 +5,7 @@ from typing import Any
 import luigi.interface
 from luigi.worker import Worker
 
-from tasks.workflow import run_context
+from tasks.workflow import run_context, run_metrics
 from tasks.workflow.base_task import ExportTask
 from tasks.workflow.exit_codes import determining
 
@@ -17,11 +17,15 @@ class RunWorker(Worker):
     ends before that (no connection, no such export) makes none.
     """
 
+    _asked: Any = None
+
     def add(self, task: Any, multiprocess: bool = False, processes: int = 0) -> bool:
         """Schedule a task and what it needs."""
         if isinstance(task, ExportTask):
             with determining():
                 task.claim(make=False)
+                run_metrics.claimed(task.layout)
+                self._asked = task
         return bool(super().add(task, multiprocess, processes))
 
     def _run_task(self, task_id: str) -> None:
@@ -29,6 +33,7 @@ class RunWorker(Worker):
         if isinstance(task, ExportTask):
             with determining():
                 task.claim()  # before the fork: the lock is the run's, not a worker process's
+                run_metrics.claimed(task.layout)
         super()._run_task(task_id)
 
     def run(self) -> bool:
@@ -36,6 +41,7 @@ class RunWorker(Worker):
         done = bool(super().run())
         with determining():
             run_context.current().end()
+        run_metrics.end_of_bare_luigi(done, self._asked)
         return done
 
 

@@ -32,6 +32,9 @@ class tick_export(luigi.Config):  # noqa: N801  (the section's name)
     condition_exit_code = CountParameter(
         default=0, description="exit code of nightly where all went well and yesterday's recording is not good"
     )
+    ping_url = luigi.Parameter(
+        default="", description="nightly asks <ping_url>/start when it begins and <ping_url>/<exit code> when it ends"
+    )
 
     lock_timeout_s = luigi.IntParameter(
         default=600, description="a statement that waits so many seconds for a lock in the database fails"

@@ -276,7 +276,7 @@ def test_ten_hours_cut_out_of_yesterday_are_named_everywhere_and_a_setting_makes
         assert result.returncode == code, result.stderr
         hole = f"nothing was recorded from {ago(1)}T03:00:00.000Z to {ago(1)}T13:00:00.000Z (10 h 0 min)"
         last = result.stderr.splitlines()[-1]
-        assert f"nightly: {ago(5)} done, " in last and f"{ago(1)} done. {ago(1)}: partial; {hole}; 41 % fewer" in last
+        assert f"{ago(4)} done, " in last and f"{ago(1)} done. {ago(1)}: partial; {hole}; 41 % fewer" in last
         assert last.endswith("1 market known without ticks."), last
     assert f"Condition: partial; {hole}; 41 % fewer ticks" in (cut.output_dir / day_report).read_text()
 
