@@ -14,6 +14,7 @@ PUBLIC = {
     "ExportMarket": "tasks.export",
     "BuildIndex": "tasks.index",
     "BuildMetadata": "tasks.metadata",
+    "BuildStates": "tasks.states",
     "ConsolidateDay": "tasks.consolidate",
     "ConsolidateAll": "tasks.consolidate",
     "ConsolidateDayDirect": "tasks.consolidate_direct",

@@ -5,10 +5,10 @@ import logging
 
 from tasks.export_directory.metadata_json import MetadataFiles
 from tasks.postgres.database import Database
-from tasks.storage.layout import is_market_id
 from tasks.workflow import findings, run_context
 from tasks.workflow.base_task import ExportTask, MarketsTask
 from tasks.workflow.exit_codes import determining
+from tasks.workflow.market_choice import markets_with_ticks
 
 _log = logging.getLogger("tick_export.metadata")
 
@@ -53,13 +53,4 @@ class BuildMetadata(MarketsTask, SomeMarketsMetadata):
 
     def market_ids(self) -> list[str]:
         """Return the markets with ticks, in the database or in a file."""
-        found = run_context.current().once(findings.look_at_all, self.layout, self.allow_other_database)
-        kept = (
-            market_id
-            for market_id, facts in found.disk.facts.items()
-            if facts.tick_records and not found.stored.has_ladder(market_id)
-        )
-        market_ids = {*found.stored.with_ladder(), *kept}
-        if self.include_markets_without_ladder:
-            market_ids.update(filter(is_market_id, found.stored.traded_only))
-        return sorted(market_ids)
+        return markets_with_ticks(self)

@@ -1,5 +1,5 @@
-"""Which metadata files say what the database says: remembered, so that a file that nobody touched need not be read
-again.
+"""Which files of metadata or states say what the database says: remembered, so that a file that nobody touched need
+not be read again.
 
 Not a checkpoint: all of it can be lost without losing anything but the time to read the files once more.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from tasks.postgres.lifecycle import LifecycleRows
 from tasks.postgres.market_metadata import MarketMetadata
 from tasks.storage.atomic_files import replacing
 from tasks.storage.file_identity import FileStat
@@ -37,13 +38,13 @@ class Described:
             self._saved = np.frombuffer(content, _row(content[0]), offset=1)
         self._learned: dict[str, bytes] = {}
 
-    def is_current(self, market: MarketMetadata, stat: FileStat) -> bool:
+    def is_current(self, market: MarketMetadata | LifecycleRows, stat: FileStat) -> bool:
         """Tell whether the file is the one that says what the database says of a market. stat: of the file as it
         lies there now.
         """
         return self._known(market.market_id) == self._state(market, stat)
 
-    def learn(self, market: MarketMetadata, stat: FileStat) -> None:
+    def learn(self, market: MarketMetadata | LifecycleRows, stat: FileStat) -> None:
         """Remember that the file says what the database says of the market."""
         self._learned[sys.intern(market.market_id)] = self._state(market, stat)
 
@@ -66,7 +67,7 @@ class Described:
         place = market_ids.searchsorted(name) if len(name) <= market_ids.itemsize else len(market_ids)
         return bytes(self._saved["state"][place]) if place < len(market_ids) and market_ids[place] == name else None
 
-    def _state(self, market: MarketMetadata, stat: FileStat) -> bytes:
+    def _state(self, market: MarketMetadata | LifecycleRows, stat: FileStat) -> bytes:
         return hashlib.blake2b(
             repr((tuple(market), *stat)).encode(), digest_size=_STATE_BYTES, key=self._rendering
         ).digest()

@@ -27,6 +27,13 @@ def is_market_id(text: str) -> bool:
     return MARKET_ID.fullmatch(text) is not None
 
 
+def _checked(market_id: str) -> str:
+    """Return a market id. Raises ValueError where it is none."""
+    if not is_market_id(market_id):
+        raise ValueError(f"{market_id!r} is no market id and must not become a file name")
+    return market_id
+
+
 class MarketFileName(NamedTuple):
     """What the name of a market file says. format: its suffix, of a known format or not."""
 
@@ -60,7 +67,7 @@ class Layout:
     @property
     def directories(self) -> tuple[Path, ...]:
         """Every directory that files are written to."""
-        return (self.output_dir, self.markets_dir, self.journal_dir)
+        return (self.output_dir, self.markets_dir, self.journal_dir, self.states_dir, self.streams_dir)
 
     @property
     def own_files(self) -> tuple[Path, ...]:
@@ -76,9 +83,7 @@ class Layout:
 
     def file_path(self, market_id: str) -> str:
         """markets/marketId=1.200806927.parquet, the market file as index.csv names it"""
-        if not is_market_id(market_id):
-            raise ValueError(f"{market_id!r} is no market id and must not become a file name")
-        return f"markets/marketId={market_id}.{self.format}"
+        return f"markets/marketId={_checked(market_id)}.{self.format}"
 
     def metadata_file(self, market_id: str) -> Path:
         """data_exports/tick_export/markets/marketId=1.200806927_metadata.json"""
@@ -87,9 +92,7 @@ class Layout:
     @staticmethod
     def metadata_name(market_id: str) -> str:
         """marketId=1.200806927_metadata.json"""
-        if not is_market_id(market_id):
-            raise ValueError(f"{market_id!r} is no market id and must not become a file name")
-        return f"marketId={market_id}_metadata.json"
+        return f"marketId={_checked(market_id)}_metadata.json"
 
     @property
     def index(self) -> Path:
@@ -171,6 +174,43 @@ class Layout:
     def statistics(self) -> Path:
         """data_exports/tick_export/.journal/statistics.zst: what was counted of each market file"""
         return self.journal_dir / "statistics.zst"
+
+    @property
+    def states_dir(self) -> Path:
+        """data_exports/tick_export/states"""
+        return self.output_dir / "states"
+
+    def states_file(self, market_id: str) -> Path:
+        """data_exports/tick_export/states/marketId=1.200806927.parquet"""
+        return self.states_dir / f"marketId={_checked(market_id)}.parquet"
+
+    @property
+    def stated(self) -> Path:
+        """data_exports/tick_export/.journal/states.states: from what the files in states/ were made"""
+        return self.journal_dir / "states.states"
+
+    @property
+    def streams_dir(self) -> Path:
+        """data_exports/tick_export/streams"""
+        return self.output_dir / "streams"
+
+    def stream_file(self, market_id: str) -> Path:
+        """data_exports/tick_export/streams/1.200806927.bz2"""
+        return self.streams_dir / f"{_checked(market_id)}.bz2"
+
+    def stream_catalogue(self, market_id: str) -> Path:
+        """data_exports/tick_export/streams/1.200806927.json"""
+        return self.streams_dir / f"{_checked(market_id)}.json"
+
+    @property
+    def runner_summary(self) -> Path:
+        """data_exports/tick_export/runner_summary.parquet"""
+        return self.output_dir / "runner_summary.parquet"
+
+    @property
+    def runner_summary_csv(self) -> Path:
+        """data_exports/tick_export/runner_summary.csv"""
+        return self.output_dir / "runner_summary.csv"
 
     def day_csv(self, date: datetime.date) -> Path:
         """data_exports/tick_export/consolidated_ticks_2022_07_11.csv"""

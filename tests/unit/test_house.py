@@ -89,7 +89,7 @@ assert before == after
 assert gc.get_freeze_count() == 0
 print([name for name in ("luigi", "tasks.workflow", "tasks.every_task") if name in sys.modules])
 """
-    packages = "('ticks', 'storage', 'market_files', 'export_directory')"
+    packages = "('ticks', 'storage', 'market_files', 'export_directory', 'reader')"
     result = subprocess.run(
         [sys.executable, "-c", program.replace("{packages}", packages)], cwd="/", capture_output=True, text=True
     )
