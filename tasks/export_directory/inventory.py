@@ -19,9 +19,9 @@ class Inventory:
     strays: list[str]
 
 
-def take_inventory(layout: Layout, market_ids: Iterable[str]) -> Inventory:
+def take_inventory(layout: Layout, market_ids: Iterable[str], with_streams: bool = False) -> Inventory:
     """Look at an output directory whose index names these markets. Hidden files (locks, journals, temporary files) do
-    not count.
+    not count, nor do stream files unless with_streams.
     """
     known = {path.name for path in layout.own_files}
     for market_id in market_ids:
@@ -29,18 +29,24 @@ def take_inventory(layout: Layout, market_ids: Iterable[str]) -> Inventory:
             f"{layout.markets_dir.name}/{path.name}"
             for path in (layout.market_file(market_id), layout.metadata_file(market_id))
         }
+        known |= {path.relative_to(layout.output_dir).as_posix() for path in layout.derived_files(market_id)}
     # none of them is part of the export, and none a stray
-    beside = {
-        path.name for path in (layout.markets_dir, layout.plots_dir, layout.verification_report, layout.metrics)
-    }
+    beside = {path.name for path in (layout.plots_dir, layout.verification_report, layout.metrics)}
     files: dict[str, int] = {}
     aside, strays = [], []
-    for directory, prefix in ((layout.output_dir, ""), (layout.markets_dir, f"{layout.markets_dir.name}/")):
+    below = [layout.markets_dir, layout.states_dir, layout.streams_dir]
+    looked_into = below if with_streams else below[:2]
+    for directory, prefix in (
+        (layout.output_dir, ""),
+        *((directory, f"{directory.name}/") for directory in looked_into),
+    ):
         if not directory.is_dir():
             continue
         for entry in sorted(os.scandir(directory), key=lambda entry: entry.name):
             name = prefix + entry.name
             if entry.name.startswith(".") or name in beside:
+                continue
+            if any(name == path.name for path in below) and entry.is_dir(follow_symlinks=False):
                 continue
             if entry.is_file(follow_symlinks=False) and (name in known or not prefix and is_consolidated(name)):
                 files[name] = entry.stat().st_size

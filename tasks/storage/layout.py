@@ -75,7 +75,12 @@ class Layout:
 
         They are no strays, and go into an archive.
         """
-        return self.index, self.execution_report, self.accepted_losses, self.report_page, self.condition
+        pages = self.report_page, self.condition, self.runner_summary, self.runner_summary_csv
+        return self.index, self.execution_report, self.accepted_losses, *pages
+
+    def derived_files(self, market_id: str) -> tuple[Path, ...]:
+        """The files that are made of a market's file or beside it, where they are asked for."""
+        return self.states_file(market_id), self.stream_file(market_id), self.stream_catalogue(market_id)
 
     def market_file(self, market_id: str) -> Path:
         """data_exports/tick_export/markets/marketId=1.200806927.parquet"""
