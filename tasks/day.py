@@ -5,18 +5,21 @@ from typing import Any
 
 import luigi
 
-from tasks.export import MarketGroupExport, OneMarketExport, pending_exports
+from tasks.export import pending_exports
 from tasks.export_directory import directory_scan
 from tasks.metadata import SomeMarketsMetadata
+from tasks.some_markets import MarketGroupExport, OneMarketExport
 from tasks.workflow.base_task import DayMarketsTask
 
 
-class ExportDayMarket(DayMarketsTask, OneMarketExport):
-    """Export one large market that has ticks on the day."""
-
-
 class ExportDayMarkets(DayMarketsTask, MarketGroupExport):
-    """Export a group of small markets that have ticks on the day."""
+    """Export several markets that have ticks on the day, in one process."""
+
+
+class ExportDayMarket(DayMarketsTask, OneMarketExport):
+    """Export one market that has ticks on the day."""
+
+    batch_class = ExportDayMarkets
 
 
 class BuildDayMetadata(DayMarketsTask, SomeMarketsMetadata):
@@ -32,7 +35,7 @@ class IndexDay(DayMarketsTask):
 
     def requires(self) -> Any:
         """Return those of the day's exports that are missing or out of date."""
-        return pending_exports(self, ExportDayMarket, ExportDayMarkets)
+        return pending_exports(self, ExportDayMarket)
 
     def output(self) -> luigi.LocalTarget:
         """Return index.csv."""

@@ -1,10 +1,8 @@
-"""ExportMarket, and ExportMarkets for the many small ones."""
+"""ExportMarket, and ExportMarkets for several together."""
 
-import abc
-import dataclasses
 import logging
 import time
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import luigi
@@ -12,14 +10,12 @@ from luigi.parameter import ParameterVisibility
 
 from tasks.errors import MarketFailed
 from tasks.export_directory import accepted_losses
-from tasks.export_directory.journal import Failed
-from tasks.exporting.market_export import export
-from tasks.exporting.market_reads import Job
+from tasks.some_markets import MarketGroupExport, OneMarketExport
 from tasks.ticks.value_text import counted, time_text
 from tasks.workflow import plan, run_context
-from tasks.workflow.base_task import AllMarketsTask, DayMarketsTask, ExportTask, MarketsTask
+from tasks.workflow.base_task import AllMarketsTask, DayMarketsTask, MarketsTask
 from tasks.workflow.exit_codes import EXIT_FAILED, EXIT_USAGE, stop
-from tasks.workflow.parameters import MarketIdParameter
+from tasks.workflow.market_batches import BatchNode
 from tasks.workflow.plan import Plan
 
 _log = logging.getLogger("tick_export.export")
@@ -42,84 +38,15 @@ class StoredMarket(luigi.ExternalTask):
         return bool(self.exists)
 
 
-class SomeMarketsExport(ExportTask):
-    """Exports what is pending of some markets of a plan."""
+class ExportMarkets(AllMarketsTask, MarketGroupExport):
+    """Export several markets in one process: a batch of ExportMarket tasks, or a group where very many wait."""
 
-    accepts_losses = False
+    #: The plan that the markets of a batch are part of.
+    plan_of_batch: Plan | None = None
 
-    @abc.abstractmethod
     def plan(self) -> Plan:
-        """Return the plan that the markets are part of."""
-
-    @abc.abstractmethod
-    def market_ids(self) -> tuple[str, ...]:
-        """Return the markets to be exported."""
-
-    def complete(self) -> bool:
-        """Tell whether none of the markets waits any more."""
-        return not self.plan().any_open(self.market_ids())
-
-    def work(self) -> None:
-        """Export the markets; those that fail are recorded, stop no other, and are reported at the end of the run."""
-        self.export()
-
-    def export(self) -> list[Failed]:
-        """Export the markets that wait; return those that failed."""
-        plan = self.plan()
-        pending = [
-            dataclasses.replace(plan.market(market_id), accepted=self.accepts_losses)
-            for market_id in self.market_ids()
-            if market_id in plan.pending
-        ]
-        expected = sum(plan.job.density.rows(market.market_id) for market in pending)
-        done = read = 0
-
-        def progress(markets: int, ticks: int) -> None:
-            nonlocal done, read
-            plan.progress.count(markets, ticks)
-            done, read = done + markets, read + ticks
-            share = read / expected if expected else done / len(pending)
-            self.say(
-                f"{done:,} of {len(pending):,} markets of this task, {read:,} ticks. All: {plan.progress.text}",
-                int(100 * min(share, 0.99)),
-            )
-
-        job: Job = dataclasses.replace(plan.job, progress=progress)
-        failures = export(job, pending)
-        self.say_done(
-            f"Market files written: {len(pending) - len(failures):,}, ticks: {read:,}"
-            + "".join(f"; {failed.market_id!r} failed: {failed.reason}" for failed in failures)
-        )
-        return failures
-
-    @property
-    def result(self) -> Path:
-        """Where the market files are."""
-        return self.layout.markets_dir
-
-
-class OneMarketExport(SomeMarketsExport):
-    """Exports one market of a plan."""
-
-    market_id = MarketIdParameter(description="Betfair market id, such as 1.200806927")
-
-    @property
-    def priority(self) -> int:  # type: ignore[override]  # a property by Luigi's documentation
-        """Large markets first, so that the last one does not run alone."""
-        return 100 + round(self.plan().job.density.rows(self.market_id))
-
-    def market_ids(self) -> tuple[str, ...]:
-        """Return the one market."""
-        return (self.market_id,)
-
-    def output(self) -> luigi.LocalTarget:
-        """Return the market file."""
-        return luigi.LocalTarget(str(self.layout.market_file(self.market_id)))
-
-    @property
-    def result(self) -> Path:
-        """The market file."""
-        return self.layout.market_file(self.market_id)
+        """Return what is to be exported, found out once per run."""
+        return self.plan_of_batch or super().plan()
 
 
 class ExportMarket(MarketsTask, OneMarketExport):
@@ -130,17 +57,28 @@ class ExportMarket(MarketsTask, OneMarketExport):
     """
 
     unused_options = frozenset({"export_metadata", "offline"})
+    batch_class = ExportMarkets
 
     refresh = luigi.BoolParameter(
-        default=False, description="read the market again and merge it into the file even if that is complete"
+        default=False,
+        visibility=ParameterVisibility.HIDDEN,
+        description="read the market again and merge it into the file even if that is complete",
     )
     accept_loss = luigi.BoolParameter(
         default=False,
+        visibility=ParameterVisibility.HIDDEN,
         description=(
             "accept that this market has fewer ticks than it once had, or a file that is not as it was written;"
             " recorded in accepted_losses.csv"
         ),
     )
+
+    def batch(self, market_ids: Sequence[str], batch_id: str) -> BatchNode:
+        """Return the task that exports markets together, this one and others of its plan."""
+        task = super().batch(market_ids, batch_id)
+        assert isinstance(task, ExportMarkets)
+        task.plan_of_batch = self.plan()
+        return task
 
     def plan(self) -> Plan:
         """Return the plan that the run has for this market among others, otherwise one for this market alone."""
@@ -231,31 +169,24 @@ class ExportMarket(MarketsTask, OneMarketExport):
 def _say_unchanged(task: ExportMarket) -> None:
     if not task._plan_of_many:
         _log.info(
-            "Nothing to do: %s is complete. --refresh reads the market again.",
-            task.layout.market_file(task.market_id),
+            "Nothing to do: %s is complete. --refresh reads the market again.", task.layout.market_file(task.market_id)
         )
 
 
-class MarketGroupExport(SomeMarketsExport):
-    """Exports a group of small markets of a plan together."""
-
-    group = luigi.IntParameter(description="number of the group")
-
-    def market_ids(self) -> tuple[str, ...]:
-        """Return the group's markets that were not complete at the start of the run."""
-        return self.plan().groups.get(self.group, ())
-
-
-class ExportMarkets(AllMarketsTask, MarketGroupExport):
-    """Export a group of small markets together."""
-
-
 def pending_exports(
-    task: AllMarketsTask | DayMarketsTask,
-    one: type[OneMarketExport] = ExportMarket,
-    many: type[MarketGroupExport] = ExportMarkets,
+    task: AllMarketsTask | DayMarketsTask, one: type[OneMarketExport] = ExportMarket
 ) -> list[luigi.Task]:
-    """Return the tasks, of two classes, that export what is missing or out of date, large markets first."""
+    """Return the tasks that export what is missing or out of date, large markets first; one: those of one market."""
     plan = task.plan()
-    large = [task.clone(one, market_id=market_id) for market_id in plan.large]
-    return large + [task.clone(many, group=group) for group in sorted(plan.groups)]
+    alone = [task.clone(one, market_id=market_id) for market_id in (*plan.large, *plan.batched)]
+    groups = [
+        task.clone(
+            one.batch_class,
+            group=group,
+            first_market=min(market_ids),
+            last_market=max(market_ids),
+            markets=len(market_ids),
+        )
+        for group, market_ids in sorted(plan.groups.items())
+    ]
+    return alone + groups

@@ -9,7 +9,7 @@ from tasks.export_directory.journal import Journal
 from tasks.exporting.survey import Stored
 from tasks.market_files.file_facts import FileFacts
 from tasks.storage.layout import Layout
-from tasks.ticks.value_text import time_text
+from tasks.ticks.value_text import counted, time_text
 
 
 def refused(market_ids: Iterable[str]) -> dict[str, str]:
@@ -100,7 +100,8 @@ def execution_report(
     lost = unsaved(stored, rows)
     if lost:
         lines.append(
-            f"WARNING: {len(lost)} markets have ticks in old partitions that no file holds; the platform drops"
-            f" partitions after 30 days. Mend and export them now: {', '.join(repr(market_id) for market_id in lost)}"
+            f"WARNING: {counted(len(lost), 'market')} with ticks in old partitions that no file holds; the platform"
+            " drops partitions after 30 days. Mend and export them now:"
+            f" {', '.join(repr(market_id) for market_id in lost)}"
         )
     return "\n".join(lines) + "\n"

@@ -72,6 +72,11 @@ class ExportTask(luigi.Task):
         return self.layout.output_dir
 
     @property
+    def is_asked_for(self) -> bool:
+        """Whether the run is for this task, and not for one that needs it."""
+        return self.task_id in run_context.current().asked_for
+
+    @property
     def others_are(self) -> str:
         """What became of the other markets where some failed, for the error's text."""
         return "done"

@@ -1,11 +1,12 @@
-"""What a run is to export: the markets that wait, the large ones one by one, the others in groups."""
+"""What a run is to export: the markets that wait, the large ones alone, the others in batches or groups."""
 
 import dataclasses
 import datetime
 import logging
+import math
 import time
 import zlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 import luigi.interface
 
@@ -29,9 +30,10 @@ from tasks.workflow.settings import tick_export
 
 _log = logging.getLogger("tick_export.run")
 
-#: Small markets are exported in groups by a checksum of their id: under luigid in so many, the same in every process
-#: whatever is missing; by itself a run makes two per worker. A task more costs 0.1 s of processor time: Luigi, a
-#: process, a connection.
+#: Small markets are exported together. Under luigid each is a task of its own, up to market_nodes of them, run in so
+#: many batches. Where more wait, and without luigid, they go in groups by a checksum of their id: under luigid in so
+#: many, the same in every process whatever is missing; by itself a run makes two per worker. A group or batch more
+#: costs 0.1 s of processor time (a process, a connection), a task more 4 ms.
 GROUPS = 8
 _GROUPS_PER_WORKER = 2
 #: A market of more rows gets a task of its own.
@@ -43,15 +45,17 @@ class Plan:
     """What is to be exported.
 
     stored, disk: what was found of the markets; pending: the markets that wait, and whether the file of each will be
-    empty; large: those with a task of their own, the largest first; groups: the others by the number of their group;
-    is_of_one: whether it is for a market that was asked for by itself.
+    empty; large: those that are exported alone, the largest first; batched: those with a task of their own that are
+    exported in batches of batch_size, in this order; groups: the others by the name of their group; is_of_one: whether
+    it is for a market that was asked for by itself.
     """
 
     stored: Stored
     disk: OnDisk
     pending: dict[str, bool]
     large: tuple[str, ...]
-    groups: dict[int, tuple[str, ...]]
+    batched: dict[str, None]
+    groups: dict[str, tuple[str, ...]]
     job: Job
     progress: Progress
     started_s: float
@@ -62,14 +66,19 @@ class Plan:
         """Where the files are."""
         return self.job.layout
 
+    @property
+    def batch_size(self) -> int:
+        """The most markets of a batch."""
+        return max(math.ceil(len(self.batched) / GROUPS), 1)
+
     def market(self, market_id: str) -> Pending:
-        """Return what is to be done for a market that waits, made when it is asked for: very many of them would take
-        much memory.
+        """Return what is to be done for a market, made when it is asked for: very many of them would take much memory.
+        One that does not wait by this plan does by that of another worker of luigid.
         """
         disk = self.disk
         return Pending(
             market_id,
-            self.pending[market_id],
+            self.pending.get(market_id, False),
             disk.files.get(market_id),
             disk.damaged.get(market_id),
             disk.unvouched.get(market_id),
@@ -79,7 +88,7 @@ class Plan:
         """Tell whether one of the markets still waits: neither written since the plan was made nor recorded as
         failed.
         """
-        failed = self._failed()
+        failed = self.failed()
         return any(
             market_id in self.pending and market_id not in failed and not self._is_written(market_id)
             for market_id in market_ids
@@ -87,14 +96,14 @@ class Plan:
 
     def any_failed(self) -> bool:
         """Tell whether a market of this plan has failed in this run, or its file cannot be read."""
-        return bool(self.disk.unreadable) or not self.pending.keys().isdisjoint(self._failed())
+        return bool(self.disk.unreadable) or not self.pending.keys().isdisjoint(self.failed())
 
     def failures(self, disk: OnDisk | None = None) -> dict[str, str]:
         """Return why markets could not be exported in this run: whoever is asked for them has to report it.
 
         disk: what was found of it, if it was looked at again since the plan was made.
         """
-        return execution_report.known_failures(self.stored, disk or self.disk) | self._failed()
+        return execution_report.known_failures(self.stored, disk or self.disk) | self.failed()
 
     def closing_line(self, failed: Collection[str]) -> str:
         """Return what the run did in one line: files, ticks, seconds, place."""
@@ -107,7 +116,8 @@ class Plan:
             f" More in {self.layout.execution_report.name}."
         )
 
-    def _failed(self) -> dict[str, str]:
+    def failed(self) -> dict[str, str]:
+        """Return why markets failed in this run, by market."""
         return Journal(self.layout.journal_dir).failed_since(run_context.current().started_s)
 
     def _is_written(self, market_id: str) -> bool:
@@ -184,6 +194,9 @@ def _planned(
     core = luigi.interface.core()
     large = [market_id for market_id in pending if density.rows(market_id) > ALONE_ROWS]
     small = [market_id for market_id in pending if density.rows(market_id) <= ALONE_ROWS]
+    batched: list[str] = []
+    if not core.local_scheduler and len(pending) <= tick_export().market_nodes:
+        batched, small = _dealt(sorted(small, key=density.rows, reverse=True)), []
     groups = _grouped(small, _GROUPS_PER_WORKER * core.workers if core.local_scheduler else GROUPS)
     progress = Progress()
     progress.expect(len(pending), density.total_rows())
@@ -200,6 +213,7 @@ def _planned(
         found.disk,
         pending,
         tuple(sorted(large, key=density.rows, reverse=True)),
+        dict.fromkeys(batched),
         groups,
         Job(findings.server(), found.layout, density, found.disk.promise, core.workers, found.tables, progress.count),
         progress,
@@ -226,9 +240,14 @@ def _late(found: Findings, market_ids: Iterable[str], pending: Collection[str], 
     return late
 
 
-def _grouped(market_ids: Iterable[str], number: int) -> dict[int, tuple[str, ...]]:
-    """Return markets in at most so many groups, each by a checksum of its id."""
-    groups: dict[int, list[str]] = {}
+def _dealt(market_ids: Sequence[str]) -> list[str]:
+    """Return markets, the largest first, dealt like cards: so that the batches cut from them are alike."""
+    return [market_id for first in range(GROUPS) for market_id in market_ids[first::GROUPS]]
+
+
+def _grouped(market_ids: Iterable[str], number: int) -> dict[str, tuple[str, ...]]:
+    """Return markets in at most so many groups, each by a checksum of its id, by the name of the group: 3 of 8."""
+    groups: dict[str, list[str]] = {}
     for market_id in market_ids:
-        groups.setdefault(zlib.crc32(market_id.encode()) % number, []).append(market_id)
+        groups.setdefault(f"{zlib.crc32(market_id.encode()) % number + 1} of {number}", []).append(market_id)
     return {group: tuple(names) for group, names in groups.items()}

@@ -9,10 +9,11 @@ Answer = TypeVar("Answer")
 
 
 class Run:
-    """A run, from its start to its end. started_s: seconds since 1970."""
+    """A run, from its start to its end. started_s: seconds since 1970; asked_for: ids of the tasks that it is for."""
 
     def __init__(self) -> None:
         self.started_s = time.time()
+        self.asked_for: set[str] = set()
         self._answers: dict[Any, Any] = {}
         self._at_end: list[Callable[[], None]] = []
 

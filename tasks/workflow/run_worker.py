@@ -3,14 +3,14 @@
 from typing import Any
 
 import luigi.interface
-from luigi.worker import Worker
 
 from tasks.workflow import run_context, run_metrics
 from tasks.workflow.base_task import ExportTask
 from tasks.workflow.exit_codes import determining
+from tasks.workflow.market_batches import BatchWorker
 
 
-class RunWorker(Worker):
+class RunWorker(BatchWorker):
     """Luigi's worker, in the place where it has its own lock (no_lock in luigi.cfg): around all that a run does.
 
     A directory that is there is claimed before anybody looks at it, one that is not before the first task runs: what
@@ -26,6 +26,7 @@ class RunWorker(Worker):
                 task.claim(make=False)
                 run_metrics.claimed(task.layout)
                 self._asked = task
+            run_context.current().asked_for.add(task.task_id)
         return bool(super().add(task, multiprocess, processes))
 
     def _run_task(self, task_id: str) -> None:

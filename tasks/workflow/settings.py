@@ -18,6 +18,10 @@ class tick_export(luigi.Config):  # noqa: N801  (the section's name)
         description="warn of ticks that no file holds in partitions older than this; the platform drops them at 30",
     )
 
+    market_nodes = CountParameter(
+        default=2000,
+        description="luigid shows markets one by one where at most so many wait to be exported, otherwise in groups",
+    )
     recheck_days = CountParameter(
         default=3, description="nightly looks for rows that came late in so many days before yesterday, 0 for none"
     )

@@ -556,3 +556,10 @@ def test_wrong_values_in_the_configuration_are_one_line(pipeline, tmp_path, text
 def test_a_configuration_that_is_not_there_is_told(pipeline, tmp_path):
     result = pipeline.run("ExportAll", LUIGI_CONFIG_PATH=str(tmp_path / "none.cfg"))
     assert result.returncode == 2 and "there is no such file" in result.stderr
+
+
+def test_an_index_asked_for_by_itself_is_made_and_names_the_market_that_failed(pipeline, small):
+    small.query("UPDATE stream_ingest.ladder_levels SET received_time = 'infinity' WHERE market_id = '1.102'")
+    result = pipeline.run("BuildIndex")
+    assert result.returncode == 30 and "'1.102'" in result.stderr, result.stderr
+    assert list(index_of(pipeline)) == ["1.101", "1.103"]

@@ -248,7 +248,7 @@ def test_old_partitions_are_warned_of(pipeline, small):
     small.query("UPDATE stream_ingest.ladder_levels SET received_time = 'infinity' WHERE market_id = '1.102'")
     assert pipeline.run("ExportAll").returncode == 30
     report = (pipeline.output_dir / "execution_report.txt").read_text()
-    assert "WARNING: 1 markets have ticks in old partitions" in report and "'1.102'" in report.split("WARNING")[1]
+    assert "WARNING: 1 market with ticks in old partitions" in report and "'1.102'" in report.split("WARNING")[1]
 
 
 def test_metadata_files_are_read_only_when_something_touched_them(pipeline, small):

@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -89,6 +90,58 @@ def test_two_workers_split_200_markets_and_export_none_twice(server, luigid, tmp
     assert pipeline.files() == alone.files()
 
 
+def named(luigid: str, name: str) -> dict[str, dict[str, Any]]:
+    """Return the tasks of a name that luigid shows, by id."""
+    return {task_id: task for task_id, task in answer(luigid, "task_list").items() if task["name"] == name}
+
+
+def test_luigid_shows_every_market_and_one_that_fails_fails_alone(server, luigid, tmp_path):
+    source = new_source(server)
+    load(Recording(ticks=20_000, markets=60, days=2), server.conninfo(source.name))
+    ((bad,),) = source.query("SELECT min(market_id) FROM stream_ingest.ladder_levels")
+    source.query("UPDATE stream_ingest.ladder_levels SET received_time = 'infinity' WHERE market_id = %s", bad)
+    pipeline = Pipeline(tmp_path / "out", source.environment)
+    result = pipeline.run("ExportAll", "--scheduler-url", luigid, "--workers", "2")
+    assert result.returncode == 30, result.stderr
+    ids = {path.name.split("=")[1].removesuffix(".parquet") for path in pipeline.output_dir.glob("markets/*.parquet")}
+    shown = {task["params"]["market_id"]: task["status"] for task in named(luigid, "ExportMarket").values()}
+    assert shown == dict.fromkeys(ids, "DONE") | {bad: "FAILED"} and len(ids) > 50
+    (failed,) = (task_id for task_id, task in named(luigid, "ExportMarket").items() if task["status"] == "FAILED")
+    reason = answer(luigid, "fetch_error", task_id=failed)["error"]
+    assert bad in reason and "received_time" in reason
+    batches = named(luigid, "ExportMarkets").values()
+    assert len(batches) == plan.GROUPS and sum(int(task["params"]["markets"]) for task in batches) == len(shown)
+    for task in batches:
+        assert task["status"] == "DONE" and task["params"]["first_market"] < task["params"]["last_market"], task
+    (all_,) = named(luigid, "ExportAll")
+    graph = answer(luigid, "dep_graph", task_id=all_)
+    assert set(named(luigid, "ExportMarket")) < set(graph) and graph[failed]["status"] == "FAILED"
+    assert [task["status"] for name in ("BuildIndex", "BuildMetadata") for task in named(luigid, name).values()] == [
+        "DONE",
+        "DONE",
+    ]
+    alone = Pipeline(tmp_path / "alone", source.environment)
+    assert alone.run("ExportAll").returncode == 30
+    assert pipeline.files() == alone.files()
+
+
+def test_very_many_markets_are_shown_in_groups_that_say_what_they_are(server, luigid, tmp_path):
+    source = new_source(server)
+    load(Recording(ticks=10_000, markets=60, days=2), server.conninfo(source.name))
+    settings = tmp_path / "own.cfg"
+    settings.write_text("[tick_export]\nmarket_nodes = 20\n")
+    pipeline = Pipeline(tmp_path / "out", source.environment)
+    result = pipeline.run("ExportAll", "--scheduler-url", luigid, LUIGI_CONFIG_PATH=str(settings))
+    assert result.returncode == 0, result.stderr
+    assert not named(luigid, "ExportMarket")
+    groups = [task["params"] for task in named(luigid, "ExportMarkets").values()]
+    ids = {path.name.split("=")[1].removesuffix(".parquet") for path in pipeline.output_dir.glob("markets/*.parquet")}
+    assert {group["group"] for group in groups} == {f"{number} of 8" for number in range(1, 9)}
+    assert sum(int(group["markets"]) for group in groups) == len(ids)
+    assert min(group["first_market"] for group in groups) == min(ids)
+    assert max(group["last_market"] for group in groups) == max(ids)
+
+
 def test_a_killed_worker_changes_nothing(server, luigid, tmp_path):
     source = new_source(server)
     load(Recording(ticks=60_000, markets=100, days=2), server.conninfo(source.name))
@@ -132,7 +185,13 @@ def test_luigid_shows_tasks_progress_messages_and_links_and_no_password(server, 
     good = pipeline.run("ExportAll", "--scheduler-url", luigid)
     assert good.returncode == 0, good.stderr
     tasks = answer(luigid, "task_list")
-    assert {task["name"] for task in tasks.values()} == {"ExportAll", "BuildIndex", "BuildMetadata", "ExportMarkets"}
+    assert {task["name"] for task in tasks.values()} == {
+        "ExportAll",
+        "BuildIndex",
+        "BuildMetadata",
+        "ExportMarket",
+        "ExportMarkets",
+    }
     for task in tasks.values():
         assert (task["status"], task["progress_percentage"]) == ("DONE", 100) and task["status_message"], task
         path = urllib.parse.urlsplit(task["tracking_url"])
@@ -144,7 +203,11 @@ def test_luigid_shows_tasks_progress_messages_and_links_and_no_password(server, 
             "offline",
             "include_markets_without_ticks",
             "include_markets_without_ladder",
+            "market_id",
             "group",
+            "first_market",
+            "last_market",
+            "markets",
         }
     source.query(
         "UPDATE stream_ingest.ladder_levels SET received_time = 'infinity' WHERE market_id = %s",
@@ -156,7 +219,8 @@ def test_luigid_shows_tasks_progress_messages_and_links_and_no_password(server, 
     reason = answer(luigid, "fetch_error", task_id=failed[0])["error"]
     assert plain.returncode == 30 and "1 market failed" in reason and "Traceback" not in reason
     again = other.run("ConsolidateAll", "--scheduler-url", luigid)
-    assert again.returncode == 25, "luigid tries a failed task again after a while; until then it is not done"
+    assert again.returncode == 30 and "1 market" in reason, again.stderr
+    assert again.stderr.count("infinity") == 1, "the market that failed is tried again, and named"
     bad = Pipeline(tmp_path / "third", source.environment).run("ConsolidateAll", "--scheduler-url", luigid, "--debug")
     assert bad.returncode == 30, bad.stderr
     seen = json.dumps(
@@ -199,6 +263,32 @@ def test_luigid_knows_after_a_restart_what_it_knew(tmp_path):
         with running_luigid(tmp_path, settings) as url:
             assert {task["name"] for task in answer(url, "task_list").values()} == expected
             answer(url, "add_task", task_id="one", worker="w", status="DONE", family="ExportAll", params={})
+
+
+def test_luigid_started_by_hand_as_the_page_says_keeps_its_state_in_the_home_of_its_user(tmp_path):
+    page = (ROOT / "docs" / "operations.md").read_text()
+    commands = re.search(r"^## luigid$.*?^```\n(.*?)^\./run_pipeline", page, re.MULTILINE | re.DOTALL)[1]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    program = str(Path(sys.executable).with_name("luigid"))
+    script = commands.replace("--port 8082", f"--port {port}").replace(".venv/bin/luigid", f"exec {program}")
+    with open(tmp_path / "log", "w") as log:
+        process = subprocess.Popen(
+            ["bash", "-ec", script], cwd=ROOT, stdout=log, stderr=log, env=os.environ | {"HOME": str(tmp_path)}
+        )
+    try:
+        while True:
+            assert process.poll() is None, (tmp_path / "log").read_text()
+            with contextlib.suppress(OSError):
+                answer(f"http://127.0.0.1:{port}", "task_list")
+                break
+            time.sleep(0.1)
+    finally:
+        process.terminate()
+        process.wait()
+    assert [path.name for path in tmp_path.rglob("*.pickle")] == ["luigid.pickle"]
+    assert "Traceback" not in (tmp_path / "log").read_text()
 
 
 def test_links_lead_to_a_web_server_if_there_is_one():

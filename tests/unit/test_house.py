@@ -1,10 +1,15 @@
 """The house: what the documents say exists, the layers hold, the linters are content."""
 
 import ast
+import importlib
+import inspect
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+import luigi
+from luigi.task_register import Register
 
 import tasks
 from tests.conftest import ROOT
@@ -48,6 +53,19 @@ def test_the_readme_names_every_task_and_every_command_in_it_exists():
     assert named <= {*tasks.PUBLIC, "nightly", "demo", "test", "bench"}
     for task in tasks.PUBLIC:
         assert f"`{task}" in README, task
+
+
+def test_the_readme_names_every_task_that_shows_in_logs_and_luigid():
+    importlib.import_module("tasks.every_task")
+    shown = {
+        name
+        for name in Register.task_names()
+        if (task := Register.get_task_cls(name)).__module__.startswith("tasks.")
+        and not inspect.isabstract(task)
+        and not issubclass(task, luigi.Config)
+    }
+    assert {"ExportMarkets", "StoredTicks", *tasks.PUBLIC} <= shown
+    assert {name for name in shown if f"`{name}" not in README} == set()
 
 
 def test_every_option_in_the_readme_exists():
