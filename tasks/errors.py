@@ -6,6 +6,7 @@ ExportError                 told to the operator in one line; exit code 30 unles
 │   └── UnknownFormat       a format of market files that there is none of
 ├── DatabaseError           the database cannot be reached, refuses us, or lacks what is needed (35)
 │   └── TableGone           a table has been dropped since it was listed
+├── NoScheduler             the luigid that a run is to have does not answer, or is none (35)
 ├── StoreError              an object store cannot be reached, refuses us, or does not hold what it should (35)
 ├── UnreadableRow           a row in the database that no tick can be made of
 ├── UnreadableMarket        a market with such a row
@@ -64,6 +65,12 @@ class DatabaseError(ExportError):
 
 class TableGone(DatabaseError):
     """A table has been dropped since it was listed: the platform drops a partition a day."""
+
+
+class NoScheduler(ExportError):
+    """The luigid that a run is to have does not answer, or what answers is none."""
+
+    exit_code = EXIT_UNDETERMINED
 
 
 class StoreError(ExportError):

@@ -19,7 +19,7 @@ from tasks.market_files import formats
 from tasks.market_files.time_span import Span
 from tasks.postgres.database import Database
 from tasks.storage.layout import Layout
-from tasks.workflow import findings, judging, run_context, run_metrics
+from tasks.workflow import findings, judging, luigid, run_context, run_metrics
 from tasks.workflow.exit_codes import (
     EXIT_ALREADY_RUNNING,
     EXIT_FAILED,
@@ -94,12 +94,14 @@ def _nightly(arguments: Sequence[str]) -> int:
         layout = task.layout
         ping("start")
         try:
-            task.claim()
+            with determining():
+                task.claim()
         except luigi.interface.PidLockAlreadyTakenExit:
             return EXIT_ALREADY_RUNNING
         run_metrics.claimed(layout)
-        with determining(), Database(findings.server()):
-            pass  # a database that is down is told once, not once a day
+        with determining():  # what is down is told once, not once a day
+            luigid.require()
+            Database(findings.server()).close()
     missed = days_missing(layout, yesterday, catch_up)
     before = yesterday - datetime.timedelta(days=1)
     recheck = ["--recheck"] if tick_export().recheck_days else []

@@ -23,6 +23,9 @@ _SCHEDULER_KEYS = tuple(
     for separator in "-_"
 )
 
+#: Keys that Luigi asks for where it needs them, and declares nowhere.
+_UNDECLARED = {"core": ("rpc_connect_timeout", "rpc_retry_attempts", "rpc_retry_wait", "rpc_log_retries")}
+
 
 def load_configuration() -> None:
     """Read the project's luigi.cfg below the operator's own, and stop with one line where a key means nothing."""
@@ -90,7 +93,9 @@ def _known_keys(section: str) -> Mapping[str, luigi.Parameter[Any] | None] | Non
     if section not in Register.task_names():
         return None
     task = Register.get_task_cls(section)
-    keys: dict[str, luigi.Parameter[Any] | None] = dict.fromkeys(getattr(task, "ignore_unconsumed", ()))
+    keys: dict[str, luigi.Parameter[Any] | None] = dict.fromkeys(
+        (*getattr(task, "ignore_unconsumed", ()), *_UNDECLARED.get(section, ()))
+    )
     for name, parameter in task.get_params():
         keys[name] = parameter
         if parameter._config_path:

@@ -1,12 +1,15 @@
 """The worker of a run: it claims the output directory, so that no task has to."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import luigi.interface
 
-from tasks.workflow import run_context, run_metrics
+from tasks.errors import NoScheduler
+from tasks.workflow import luigid, run_context, run_metrics
 from tasks.workflow.base_task import ExportTask
-from tasks.workflow.exit_codes import determining
+from tasks.workflow.exit_codes import determining, stop
 from tasks.workflow.market_batches import BatchWorker
 
 
@@ -27,7 +30,8 @@ class RunWorker(BatchWorker):
                 run_metrics.claimed(task.layout)
                 self._asked = task
             run_context.current().asked_for.add(task.task_id)
-        return bool(super().add(task, multiprocess, processes))
+        with _a_scheduler():
+            return bool(super().add(task, multiprocess, processes))
 
     def _run_task(self, task_id: str) -> None:
         task = self._scheduled_tasks[task_id]
@@ -39,14 +43,28 @@ class RunWorker(BatchWorker):
 
     def run(self) -> bool:
         """Run everything that is scheduled."""
-        done = bool(super().run())
+        with _a_scheduler():
+            done = bool(super().run())
         with determining():
             run_context.current().end()
         run_metrics.end_of_bare_luigi(done, self._asked)
         return done
 
 
+@contextlib.contextmanager
+def _a_scheduler() -> Iterator[None]:
+    """Stop with one line where luigid is lost under way. All else that goes wrong here is a fault, with a traceback."""
+    try:
+        yield
+    except NoScheduler as error:
+        stop(str(error), error.exit_code)
+
+
 class _Factory(luigi.interface._WorkerSchedulerFactory):
+    def create_remote_scheduler(self, url: str) -> luigid.Luigid:
+        with _a_scheduler():
+            return luigid.connect(url)
+
     def create_worker(self, scheduler: Any, worker_processes: int, assistant: bool = False) -> RunWorker:
         return RunWorker(scheduler=scheduler, worker_processes=worker_processes, assistant=assistant)
 
