@@ -103,14 +103,14 @@ class ConsolidateAll(CsvTask, AllMarketsTask):
     unused_options = frozenset({"export_metadata"})
 
     partition_by_month = luigi.BoolParameter(
-        default=False, description="write a file for each month too, if the CSV is larger than --partition-threshold-gb"
+        default=False, description="also write one file per month if the CSV is larger than --partition-threshold-gb"
     )
     partition_threshold_gb = PositiveParameter(
         option="--partition-threshold-gb",
         kind=float,
         default=8.0,
         significant=False,
-        description="size in GB above which months get files",
+        description="size in GB above which monthly files are written",
     )
 
     @property

@@ -47,7 +47,7 @@ class CsvTask(ExportTask):
         default=1_500_000,
         significant=False,
         visibility=ParameterVisibility.HIDDEN,
-        description="rows sorted and made text at a time; bounds the memory",
+        description="rows sorted and rendered at a time; limits memory",
     )
 
     @property
@@ -78,7 +78,7 @@ class DayCsvTask(CsvTask, DayTask):
         default=False,
         significant=False,
         visibility=ParameterVisibility.HIDDEN,
-        description="write a day that is not over yet; the report says so, and a later run rebuilds it",
+        description="write a day that is not over yet; the report says so and a later run rebuilds it",
     )
 
     @property

@@ -62,14 +62,14 @@ class ExportMarket(MarketsTask, OneMarketExport):
     refresh = luigi.BoolParameter(
         default=False,
         visibility=ParameterVisibility.HIDDEN,
-        description="read the market again and merge it into the file even if that is complete",
+        description="read the market again and merge it into its file even if that is complete",
     )
     accept_loss = luigi.BoolParameter(
         default=False,
         visibility=ParameterVisibility.HIDDEN,
         description=(
-            "accept that this market has fewer ticks than it once had, or a file that is not as it was written;"
-            " recorded in accepted_losses.csv"
+            "accept that this market has fewer ticks than before, or a file that was changed from outside; recorded in"
+            " accepted_losses.csv"
         ),
     )
 

@@ -14,7 +14,7 @@ _log = logging.getLogger("tick_export.fetch")
 
 
 class Fetch(ExportTask):
-    """Bring a published export back, or some days or markets of it, each file verified."""
+    """Download a published export, or some days or markets of it, and verify each file."""
 
     unused_options = frozenset({"format", "export_metadata", "offline", "allow_other_database"})
 

@@ -20,7 +20,7 @@ _log = logging.getLogger("tick_export.index")
 
 
 class BuildIndex(AllMarketsTask):
-    """Write index.csv, one row a market file with counts and checksum, and execution_report.txt."""
+    """Write index.csv, one row per market file with counts and checksum, and execution_report.txt."""
 
     unused_options = frozenset({"export_metadata"})
 
@@ -76,7 +76,7 @@ class BuildIndex(AllMarketsTask):
 
 
 class ExportAll(AllMarketsTask):
-    """Export every market with ticks, its metadata, the index and the execution report. The main job."""
+    """Export every market with ticks, its metadata, the index and the execution report. The main task."""
 
     def requires(self) -> Any:
         """Return index and, unless switched off, metadata."""

@@ -14,7 +14,7 @@ _log = logging.getLogger("tick_export.metadata")
 
 
 class SomeMarketsMetadata(ExportTask):
-    """Writes the metadata of some markets, wherever it does not say what the database says."""
+    """Writes the metadata of some markets, wherever it differs from the database."""
 
     @abc.abstractmethod
     def market_ids(self) -> list[str]:
@@ -46,8 +46,7 @@ class SomeMarketsMetadata(ExportTask):
 
 
 class BuildMetadata(MarketsTask, SomeMarketsMetadata):
-    """Write markets/marketId=<id>_metadata.json for every market with ticks, wherever it does not say what the database
-    says."""
+    """Write markets/marketId=<id>_metadata.json for every market with ticks, wherever it differs from the database."""
 
     unused_options = frozenset({"export_metadata"})
 

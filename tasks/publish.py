@@ -21,7 +21,7 @@ _log = logging.getLogger("tick_export.publish")
 
 
 class Publish(AllMarketsTask):
-    """Bring the export to an object store or a folder: only what changed, the index last, with a manifest."""
+    """Copy the export to an object store or a folder: only what has changed, the index last, with a manifest."""
 
     to = AddressParameter(option="--to", description="s3://bucket/prefix or file:///folder")
     prune = luigi.BoolParameter(

@@ -15,8 +15,8 @@ _log = logging.getLogger("tick_export.states")
 
 
 class BuildStates(MarketsTask):
-    """Write states/marketId=<id>.parquet, status and in-play of each market over time, wherever it does not say what
-    the database says."""
+    """Write states/marketId=<id>.parquet, status and in-play of each market over time, wherever it differs from the
+    database."""
 
     unused_options = frozenset({"export_metadata"})
 

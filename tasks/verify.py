@@ -25,7 +25,7 @@ _LOGGED = 50
 
 
 class VerifyExport(ExportTask):
-    """Prove the export against its index and, unless --offline, the database; write verification_report.txt."""
+    """Verify the export against its index and, unless --offline, the database; write verification_report.txt."""
 
     unused_options = frozenset({"allow_other_database"})
 

@@ -21,11 +21,11 @@ from tasks.workflow.outcome import run_task
 HELP = """\
 Exports every Betfair tick in PostgreSQL to Parquet or JSONL: complete, duplicate-free, byte-for-byte reproducible.
 
-usage: ./run_pipeline.sh TASK [options]      run a task; its options: ./run_pipeline.sh TASK --help
+usage: ./run_pipeline.sh TASK [options]      run a task; for its options: ./run_pipeline.sh TASK --help
        ./run_pipeline.sh nightly [options]   consolidate yesterday, and missed days: ./run_pipeline.sh nightly --help
-       ./run_pipeline.sh demo                export an invented recording, see what comes out: demo --help
+       ./run_pipeline.sh demo                export an invented recording and look at the result: demo --help
        ./run_pipeline.sh test [options]      run the tests; options are pytest's
-       ./run_pipeline.sh bench GROUP         measure it beside other tools: ./run_pipeline.sh bench --help
+       ./run_pipeline.sh bench GROUP         compare its speed with other tools: ./run_pipeline.sh bench --help
        ./run_pipeline.sh --help              this text
 
 tasks:
@@ -34,16 +34,16 @@ tasks:
 common options:
   --output-dir DIR            default data_exports/tick_export
   --format {formats}      default {default_format}
-  --workers N                 processes at once, default 1
-  --scheduler-url URL         use this luigid; without it Luigi schedules by itself
+  --workers N                 processes in parallel, default 1
+  --scheduler-url URL         use this luigid; without it, Luigi schedules locally
   --export-metadata false     leave the metadata files out
-  --offline                   take the export as it lies on disk, without a database
-  --debug                     show a traceback for every error, and each task that begins and ends
+  --offline                   use the export as it is on disk, without a database
+  --debug                     show a traceback for every error, and log the start and end of each task
 
 .env beside run_pipeline.sh gives POSTGRES_HOST, POSTGRES_PORT, POSTGRES_DB, POSTGRES_USER and
-POSTGRES_PASSWORD (see config/env.example); the environment wins over it.
+POSTGRES_PASSWORD (see config/env.example); the environment takes precedence.
 
-exit codes: 0 all done, 2 wrong usage, 10 another run works in the directory, 20 the data asked for is not there,
+exit codes: 0 all done, 2 wrong usage, 10 another run works in the directory, 20 the requested data does not exist,
             25 not run, 30 a task failed, 35 the work could not be determined (no connection, wrong password,
             missing schema), 40 unexpected error, 130 interrupted
 """

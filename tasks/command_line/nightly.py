@@ -48,8 +48,8 @@ usage: ./run_pipeline.sh nightly [--catch-up N] [options of {_TASK}]
   --catch-up N                also make those of the last N days (at most {MOST_DAYS}) that have no file
   --output-dir DIR            default data_exports/tick_export
   --format {'|'.join(formats.NAMES)}      default {formats.DEFAULT}
-  --workers N                 processes at once, default 1
-  --scheduler-url URL         use this luigid; without it Luigi schedules by itself
+  --workers N                 processes in parallel, default 1
+  --scheduler-url URL         use this luigid; without it, Luigi schedules locally
   --debug                     show a traceback for every error
 
 One day's failure does not stop the others. The exit code is the largest of all days:

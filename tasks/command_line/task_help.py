@@ -13,14 +13,14 @@ _WIDTH = 100
 _COLUMN = 36
 
 RUN_OPTIONS = (
-    ("--workers N", "processes at once, default 1"),
-    ("--scheduler-url URL", "use this luigid; without it Luigi schedules by itself"),
-    ("--debug", "show a traceback for every error, and each task that begins and ends"),
+    ("--workers N", "processes in parallel, default 1"),
+    ("--scheduler-url URL", "use this luigid; without it, Luigi schedules locally"),
+    ("--debug", "show a traceback for every error, and log the start and end of each task"),
     ("--help", "this text"),
 )
 
 _EXIT_CODES = """\
-exit codes: 0 all done, 2 wrong usage, 10 another run works in the directory, 20 the data asked for is not there,
+exit codes: 0 all done, 2 wrong usage, 10 another run works in the directory, 20 the requested data does not exist,
             25 not run, 30 a task failed, 35 the work could not be determined, 40 unexpected error, 130 interrupted
 """
 

@@ -28,7 +28,7 @@ Makes a small PostgreSQL of its own, fills it with an invented recording, export
 usage: ./run_pipeline.sh demo [--keep]
 
   --keep                      leave the database running, and say how to connect to it and how to stop it
-  --debug                     show a traceback for every error, and each task that begins and ends
+  --debug                     show a traceback for every error, and log the start and end of each task
   --help                      this text
 """
 

@@ -33,7 +33,7 @@ class ExportTask(luigi.Task):
     unused_options: ClassVar[frozenset[str]] = frozenset()
 
     output_dir = luigi.Parameter(
-        default="data_exports/tick_export", description="directory of the export; made if it does not exist"
+        default="data_exports/tick_export", description="directory of the export; created if it does not exist"
     )
     format = FormatParameter(
         default=formats.DEFAULT,
@@ -45,13 +45,13 @@ class ExportTask(luigi.Task):
         description="write marketId=<id>_metadata.json for each market; false switches it off",
     )
     offline = luigi.BoolParameter(
-        default=False, description="take the export as it lies on disk, without any database connection"
+        default=False, description="use the export as it is on disk, without connecting to a database"
     )
     allow_other_database = luigi.BoolParameter(
         default=False,
         significant=False,
         visibility=ParameterVisibility.HIDDEN,
-        description="go on although the database knows none of the markets in index.csv",
+        description="continue although the database knows none of the markets in index.csv",
     )
 
     @property
@@ -140,7 +140,7 @@ class MarketsTask(ExportTask):
 
     include_markets_without_ladder = luigi.BoolParameter(
         default=False,
-        description="export the trades of markets that have traded rows and no ladder rows (they were dropped)",
+        description="export the trades of markets that have traded rows and no ladder rows (already dropped)",
     )
 
 
@@ -148,14 +148,14 @@ class AllMarketsTask(MarketsTask):
     """A task on all markets of the database."""
 
     include_markets_without_ticks = luigi.BoolParameter(
-        default=False, description="give the markets of public.markets without ticks an empty file and an index row"
+        default=False, description="write an empty file and an index row for markets of public.markets without ticks"
     )
 
     recheck_days = RecheckDaysParameter(
         default=0,
         significant=False,
         visibility=ParameterVisibility.HIDDEN,
-        description="count the rows of the last so many days again, and refresh the markets of which rows came late",
+        description="count the rows of the last N days again and refresh the markets with late rows",
     )
 
     def plan(self) -> Plan:
@@ -191,7 +191,7 @@ class DayMarketsTask(DayTask):
         default=False,
         significant=False,
         visibility=ParameterVisibility.HIDDEN,
-        description="count the day's rows again, and refresh the markets of which rows came late",
+        description="count the day's rows again and refresh the markets with late rows",
     )
 
     def plan(self) -> Plan:
