@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The front door: makes the project's own Python environment on first use, then runs `python -m tasks`.
-# Needs bash, python3 (3.11 or later) and pip. ./run_pipeline.sh See ./run_pipeline.sh --help.
+# Needs bash, python3 (3.11 or later) and pip. See ./run_pipeline.sh --help.
 set -euo pipefail
 
 here=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
