@@ -13,12 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import psutil
 import psycopg2
 import pytest
 
 from tasks.demo.local_server import PostgresServer
 from tasks.market_files import formats
+from tasks.ticks.schema import ARRAY_TYPES
 from tasks.ticks.tick_arrays import Ticks
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,15 +30,17 @@ TODAY = datetime.datetime.now(datetime.UTC).date()
 _numbers = itertools.count()
 
 #: One ladder row and one traded row with another value in every array.
-TWO_TICKS = Ticks(
-    market=np.zeros(2, np.int64),
-    publish_time=np.array([1_000_000, 2_000_000]),
-    received_at=np.array([1_500_000, 2_700_000]),
-    selection_id=np.array([11, 12]),
-    side=np.array([1, 2], np.int8),
-    level=np.array([3, 0], np.int16),
-    price=np.array([2.5, 3.5]),
-    size=np.array([10.25, 20.5]),
+
+
+def made_of(*arrays: npt.ArrayLike) -> Ticks:
+    """Return ticks of the first arrays of Ticks (market, publish_time, received_at, selection_id, side, level, price,
+    size); columns that came later are 0."""
+    names = itertools.zip_longest(ARRAY_TYPES.items(), arrays, fillvalue=np.zeros(np.shape(arrays[0])))
+    return Ticks(*(np.asarray(values, kind) for (_, kind), values in names))
+
+
+TWO_TICKS = made_of(
+    [0, 0], [1_000_000, 2_000_000], [1_500_000, 2_700_000], [11, 12], [1, 2], [3, 0], [2.5, 3.5], [10.25, 20.5]
 )
 
 

@@ -7,42 +7,24 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from tasks.ticks import value_text
-from tasks.ticks.schema import CHANGE_TYPE, MAX_LEVEL, RECORD_TYPES, SIDES
+from tasks.ticks.row_text import CSV, Piece, column_pieces, joined, lines
+from tasks.ticks.schema import CSV_COLUMNS
 from tasks.ticks.sort_keys import Ints, dense_rank, pack, price_rank
 from tasks.ticks.tick_arrays import TRADED, Ticks
 
 COLUMNS = (
-    "received_at",
-    "publish_time",
-    "market_id",
-    "event_id",
-    "selection_id",
-    "side",
-    "level",
-    "price",
-    "size",
-    "traded_volume",
-    "in_play",
-    "change_type",
-    "sequence",
-    "record_type",
-    "market_status",
-    "market_start_time",
-    "market_type",
-    "runner_name",
+    *("received_at", "publish_time", "market_id", "event_id", "selection_id"),
+    *(column.name for column in CSV_COLUMNS),
+    *("market_status", "market_start_time", "market_type", "runner_name"),
 )
 HEADER = (",".join(COLUMNS) + "\n").encode()
 
 #: About what a row takes, for estimates.
 ROW_BYTES = 190
 
-#: Rows made text at once: about 3 MB, which stays in the processor's cache and the allocator's hands. With 150,000 rows
-#: the same work takes ten times as long.
-_RENDER_ROWS = 16_384
-_LEVELS = MAX_LEVEL + 1
+_TICK_COLUMNS = [(column, "", ",") for column in CSV_COLUMNS]
 _NEEDS_QUOTES = re.compile(r'[,"\r\n]')
 
 
@@ -113,49 +95,17 @@ def consolidated(ticks: Ticks) -> Rows:
 
 
 def render(rows: Rows, markets: Sequence[Description]) -> Iterator[pa.Buffer]:
-    """Yield the text of rows, in buffers of whole lines.
-
-    Every distinct piece of text is made once. A line is six of them, and one `take` lays the pieces of all lines one
-    after the other: the values of the resulting string array are the CSV.
+    """Yield the text of rows, in buffers of whole lines: what the rows of a run begin with, the columns of each row,
+    what metadata says.
     """
-    ticks, traded = rows.ticks, rows.ticks.side == TRADED
+    ticks = rows.ticks
     starts = np.ones(len(ticks), bool)
     starts[1:] = (ticks.received_at[1:] != ticks.received_at[:-1]) | (rows.message[1:] != rows.message[:-1])
     run = np.cumsum(starts) - 1
     heads, tail_of_run, tails = _runs(ticks[np.flatnonzero(starts)], markets)
-    price, size = value_text.floats(ticks.price), value_text.floats(ticks.size)
-    distinct = size.dictionary
-    sizes = pa.concat_arrays(
-        [_joined(distinct, f",,,{CHANGE_TYPE},"), _joined(distinct, ",", distinct, f",,{CHANGE_TYPE},")]
-    )
-    ranks = pc.cast(pa.array(np.arange(max(_LEVELS, int(rows.sequence.max(initial=0)) + 1))), pa.string())
-    sequences = pa.concat_arrays([_joined(ranks, f",{name},") for name in RECORD_TYPES])
-    pieces = [
-        (heads, run),
-        (_SIDES_AND_LEVELS, np.where(traded, len(_SIDES_AND_LEVELS) - 1, ticks.side * _LEVELS + ticks.level)),
-        (_joined(price.dictionary, ","), price.indices.to_numpy()),
-        (sizes, size.indices.to_numpy() + np.where(traded, len(distinct), 0)),
-        (sequences, rows.sequence + np.where(traded, len(ranks), 0)),
-        (tails, tail_of_run[run]),
-    ]
-    dictionary = pa.concat_arrays([texts for texts, _ in pieces])
-    offsets = np.cumsum([0] + [len(texts) for texts, _ in pieces])
-    for start in range(0, len(ticks), _RENDER_ROWS):
-        lines = slice(start, start + _RENDER_ROWS)
-        indices = np.stack(
-            [codes[lines] + offset for (_, codes), offset in zip(pieces, offsets)],
-            axis=1,
-            dtype=np.int32,
-            casting="unsafe",
-        )
-        yield dictionary.take(pa.array(indices.ravel())).buffers()[2]
-
-
-_SIDES_AND_LEVELS = pa.array([f"{side},{level}," for side in SIDES for level in range(_LEVELS)] + [",,"])
-
-
-def _joined(*parts: pa.Array | str) -> pa.Array:
-    return pc.binary_join_element_wise(*parts, "")
+    arrays = vars(ticks) | {"sequence": rows.sequence}
+    pieces = column_pieces(_TICK_COLUMNS, CSV, arrays, ticks.side == TRADED)
+    yield from lines([Piece(heads, run), *pieces, Piece(tails, tail_of_run[run])])
 
 
 def _runs(first: Ticks, markets: Sequence[Description]) -> tuple[pa.Array, Ints, pa.Array]:
@@ -172,5 +122,5 @@ def _runs(first: Ticks, markets: Sequence[Description]) -> tuple[pa.Array, Ints,
     received, published = (
         value_text.times(times).dictionary_decode() for times in (first.received_at, first.publish_time)
     )
-    heads = _joined(received, ",", published, pa.array(names, pa.string()).take(pa.array(of_run)))
+    heads = joined(received, ",", published, pa.array(names, pa.string()).take(pa.array(of_run)))
     return heads, of_run, pa.array(tails, pa.string())

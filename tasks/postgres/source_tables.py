@@ -14,6 +14,7 @@ from psycopg2 import sql
 from tasks.errors import DatabaseError
 from tasks.postgres.server import one_line
 from tasks.postgres.session import Session
+from tasks.ticks.schema import STORED
 
 _log = logging.getLogger("tick_export.database")
 
@@ -32,6 +33,12 @@ class _Expected:
     columns: Mapping[str, str]
     key: tuple[str, ...]
     without: str | None = None
+
+
+def _tick_columns(table: int) -> dict[str, str]:
+    """Return the columns that ticks come from, of ladder_levels (0) or traded_volume (1)."""
+    sources = [column.source[table] for column in STORED if column.source is not None]
+    return dict.fromkeys(("market_id", *filter(str.isidentifier, sources)), "any")
 
 
 _EXPECTED = {
@@ -53,17 +60,9 @@ _EXPECTED = {
         "runner names and the list of runners",
     ),
     LADDER: _Expected(
-        "stream_ingest",
-        dict.fromkeys(
-            ("market_id", "selection_id", "side", "level", "price", "size", "publish_time", "received_time"), "any"
-        ),
-        ("market_id", "selection_id", "side", "level", "publish_time"),
+        "stream_ingest", _tick_columns(0), ("market_id", "selection_id", "side", "level", "publish_time")
     ),
-    TRADED: _Expected(
-        "stream_ingest",
-        dict.fromkeys(("market_id", "selection_id", "price", "size_traded", "publish_time", "received_time"), "any"),
-        ("market_id", "selection_id", "price", "publish_time"),
-    ),
+    TRADED: _Expected("stream_ingest", _tick_columns(1), ("market_id", "selection_id", "price", "publish_time")),
     LIFECYCLE: _Expected(
         "stream_ingest",
         {

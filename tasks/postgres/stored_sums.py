@@ -5,11 +5,13 @@ import decimal
 import re
 from collections.abc import Iterator, Mapping
 
+import pyarrow as pa
 from psycopg2 import sql
 
 from tasks.postgres.database import Database, timestamp_text
 from tasks.postgres.source_tables import LADDER
-from tasks.ticks.day_sums import MIX_FACTOR, MIX_PRIME, Sums
+from tasks.ticks.day_sums import MIX_FACTOR, MIX_PRIME, MIXED, Sums
+from tasks.ticks.schema import Column
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MICROSECOND = datetime.timedelta(microseconds=1)
@@ -46,16 +48,14 @@ _RANGE = re.compile(r"FOR VALUES FROM \('([^']+)'\) TO \('([^']+)'\)")
 
 
 def _statement(database: Database, name: str) -> sql.Composed:
-    size, back, level = ("size", "side = 'B'", "level") if name == LADDER else ("size_traded", "false", "0")
+    is_ladder = name == LADDER
+    source = {column.name: column.source[0 if is_ladder else 1] for column in MIXED if column.source}
+    size, back, level = source["size"], "side = 'B'" if is_ladder else "false", source["level"]
     mixed = "0"
     for value in (
         _MICROSECONDS.format("publish_time - day"),
         _MICROSECONDS.format(_DELAY),
-        "selection_id",
-        f"({back})::int",
-        level,
-        _BITS.format("price"),
-        _BITS.format(size),
+        *(_number(column, f"({back})::int" if column.name == "side" else source[column.name]) for column in MIXED),
     ):
         mixed = f"({mixed} * {MIX_FACTOR}::int8 + ({value}) % {MIX_PRIME}) % {MIX_PRIME}"
     parts = {
@@ -72,6 +72,11 @@ def _statement(database: Database, name: str) -> sql.Composed:
         table=database.source_tables.rows(name),
         **{key: sql.SQL(part.replace("%", "%%")) for key, part in parts.items()},
     )
+
+
+def _number(column: Column, value: str) -> str:
+    """Return the SQL of what is mixed of a column, as day_sums.py has it."""
+    return _BITS.format(value) if pa.types.is_floating(column.type) else value
 
 
 def sums(database: Database, name: str, until_us: Mapping[str, int]) -> Iterator[tuple[str, int, Sums]]:

@@ -2,12 +2,15 @@
 
 import struct
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from tasks.errors import UnreadableRow
-from tasks.ticks.schema import FIRST_TIME_US, LAST_TIME_US, MAX_LEVEL
+from tasks.postgres.tick_statements import PLAIN
+from tasks.ticks.schema import ARRAY_TYPES, FIRST_TIME_US, LAST_TIME_US, MAX_LEVEL, TIME
 from tasks.ticks.sort_keys import Ints
 from tasks.ticks.tick_arrays import BACK, LAY, TRADED, Ticks
 
@@ -46,19 +49,15 @@ class TickRows:
         self.market = np.repeat(np.array(position, np.int64), counts)
 
     def integers(self, name: str, what: str | None = None) -> Ints:
-        """Return a column of type bigint; what it holds, for the error, if not what its name says."""
+        """Return a column of type bigint; what: it holds, for the error."""
         values = b"".join(record[name] for record in self._records)
         if len(values) != 8 * self.count:
             raise UnreadableRow(f"{self.count - len(values) // 8} rows have no valid {what or name}")
         return np.frombuffer(values, ">i8").astype(np.int64)
 
-    def floats(self, name: str) -> npt.NDArray[np.float64]:
-        """Return a column of type double precision."""
-        return self.integers(name).view(np.float64)
-
-    def times(self, name: str) -> Ints:
+    def times(self, name: str, what: str | None = None) -> Ints:
         """Return a column of type timestamptz, in microseconds since 1970."""
-        times = self.integers(name)
+        times = self.integers(name, what)
         if (
             self.count
             and not FIRST_TIME_US
@@ -66,8 +65,22 @@ class TickRows:
             <= int(times.max()) + _YEAR_2000_US
             <= LAST_TIME_US
         ):
-            raise UnreadableRow(f"a row has a {name} before the year 1 or after 9999, or at infinity")
+            raise UnreadableRow(f"a row has a {what or name} before the year 1 or after 9999, or at infinity")
         return times + _YEAR_2000_US
+
+    def plain(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the columns that travel each by itself, by the array of Ticks that they are."""
+        arrays: dict[str, npt.NDArray[Any]] = {}
+        for column in PLAIN:
+            assert column.array is not None and column.source is not None
+            what = column.source[0]
+            if column.type == TIME:
+                arrays[column.array] = self.times(column.array, what)
+            elif pa.types.is_floating(column.type):
+                arrays[column.array] = self.integers(column.array, what).view(np.float64)
+            else:
+                arrays[column.array] = self.integers(column.array, what).astype(ARRAY_TYPES[column.array], copy=False)
+        return arrays
 
 
 def ladder_ticks(rows: TickRows) -> Ticks:
@@ -85,27 +98,16 @@ def ladder_ticks(rows: TickRows) -> Ticks:
         raise UnreadableRow(
             f"a ladder row has level {level[(level < 0) | (level > MAX_LEVEL)][0]}, expected 0 to {MAX_LEVEL}"
         )
-    return Ticks(
-        rows.market,
-        rows.times("publish_time"),
-        rows.times("received_time"),
-        selection_id,
-        np.where(is_lay, np.int8(LAY), np.int8(BACK)),
-        level,
-        rows.floats("price"),
-        rows.floats("size"),
-    )
+    side = np.where(is_lay, np.int8(LAY), np.int8(BACK))
+    return Ticks(market=rows.market, selection_id=selection_id, side=side, level=level, **rows.plain())
 
 
 def traded_ticks(rows: TickRows) -> Ticks:
     """Return traded rows as ticks. Raises UnreadableRow for a row that is none."""
     return Ticks(
-        rows.market,
-        rows.times("publish_time"),
-        rows.times("received_time"),
-        rows.integers("runner", "selection_id"),
-        np.full(rows.count, TRADED, np.int8),
-        np.zeros(rows.count, np.int16),
-        rows.floats("price"),
-        rows.floats("size"),
+        market=rows.market,
+        selection_id=rows.integers("runner", "selection_id"),
+        side=np.full(rows.count, TRADED, np.int8),
+        level=np.zeros(rows.count, np.int16),
+        **rows.plain(),
     )

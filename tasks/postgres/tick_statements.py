@@ -4,39 +4,46 @@ import dataclasses
 from collections.abc import Sequence
 
 import psycopg2.extensions
+import pyarrow as pa
 from psycopg2 import sql
 
 from tasks.postgres.database import timestamp_text
 from tasks.postgres.question_statements import RUNNERS_OF
 from tasks.postgres.source_tables import LADDER, TRADED, SourceTables
+from tasks.ticks.schema import STORED, TIME
 
 #: What a ladder row is, as few columns as possible: one integer holds selection, level and the side's letter.
 #: Multiplication, unlike a shift, fails where it does not fit: then there are two. The letter's code, for comparing
 #: char(1) by a collation is a tenth of the question.
 _LADDER_TICKS = """
-    SELECT {runner} AS runner, price, size, publish_time, received_time{place}{market}
+    SELECT {runner} AS runner, {ladder_columns}{place}{market}
       FROM {ladder} AS stored WHERE {rows} LIMIT {limit}
 """
 _PLACE = '(level * 256 + side::"char"::int)'
 #: What leaves room for level and side beside it.
 _ROOM = 1 << 39
 _TRADED_TICKS = """
-    SELECT {runner} AS runner, price, size_traded AS size, publish_time, received_time{place}{market}
+    SELECT {runner} AS runner, {traded_columns}{place}{market}
       FROM {traded} AS stored WHERE {rows} LIMIT {limit}
 """
+
+#: What travels together in runner (and place).
+_PACKED = ("selection_id", "side", "level")
+#: The columns that travel each by itself, under the name of their array.
+PLAIN = tuple(column for column in STORED if column.name not in _PACKED)
 
 #: Those rows as one row, or as one a market: of each column all values one after the other, as PostgreSQL would send
 #: each. To the server that is as dear as a row a tick, to the client a tenth. string_agg leaves nulls out: rows says
 #: how many values there must be.
 _TOGETHER = """
-    SELECT count(*), string_agg(int8send(runner), NULL), string_agg(float8send(price), NULL),
-           string_agg(float8send(size), NULL), string_agg(timestamptz_send(publish_time), NULL),
-           string_agg(timestamptz_send(received_time), NULL){places}{market}
+    SELECT count(*), string_agg(int8send(runner), NULL), {sent}{places}{market}
       FROM ({ticks}) AS tick {groups}
 """
+#: How PostgreSQL sends a value; other columns than these as int8.
+_SEND = {TIME: "timestamptz_send", pa.float64(): "float8send"}
 #: Its columns; place (level and side) comes with selection ids that leave no room for it in runner, market_id with
 #: several markets.
-TOGETHER = ("rows", "runner", "price", "size", "publish_time", "received_time")
+TOGETHER = ("rows", "runner", *(str(column.array) for column in PLAIN))
 
 #: For who asks that: the rows of a read are grouped in memory (not for others: with so much the planner takes another
 #: way to the newest ticks, which is a third slower), and the server reads its pages itself: from PostgreSQL 18 on
@@ -110,6 +117,11 @@ def tick_queries(
         "limit": _literal(limit),
         "ladder": tables.rows(LADDER),
         "traded": tables.rows(TRADED),
+        "ladder_columns": _columns(0),
+        "traded_columns": _columns(1),
+        "sent": sql.SQL(
+            ", ".join(f"string_agg({_SEND.get(column.type, 'int8send')}({column.array}), NULL)" for column in PLAIN)
+        ),
     }
 
     def query(ticks: str, runner: str, wide: bool) -> TickQuery:
@@ -123,6 +135,11 @@ def tick_queries(
         query(_LADDER_TICKS, "selection_id" if wide else f"selection_id * 16777216 + {_PLACE}", wide),
         query(_TRADED_TICKS, "selection_id", False),
     )
+
+
+def _columns(table: int) -> sql.SQL:
+    """Return the columns that travel by themselves as they are selected, of the first or the second table."""
+    return sql.SQL(", ".join(f"{column.source[table]} AS {column.array}" for column in PLAIN if column.source))
 
 
 def runner_query(context: psycopg2.extensions.connection, tables: SourceTables, market_id: str) -> str:

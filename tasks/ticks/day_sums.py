@@ -9,12 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tasks.ticks.schema import STORED, TIME
 from tasks.ticks.sort_keys import Ints
 from tasks.ticks.tick_arrays import BACK, TRADED, Ticks
 
 DAY_US = 86_400_000_000
 #: What rows are mixed with: products of two numbers below the prime, and of one with the factor, fit into 64 bits.
 MIX_PRIME, MIX_FACTOR = 2_147_483_647, 1_000_003
+#: The columns that go into the checksum of a row one by one, after both times.
+MIXED = tuple(column for column in STORED if column.type != TIME)
 #: Enough digits for any sum of doubles; should they ever not be, that is an error, not a rounding.
 _EXACT = decimal.Context(prec=2_000, traps=[decimal.Inexact, decimal.InvalidOperation])
 
@@ -82,17 +85,21 @@ def _mixed(ticks: Ticks) -> int:
     would not see values change places.
     """
     mixed = np.zeros(len(ticks), np.int64)
-    for values in (
-        ticks.publish_time % DAY_US,
-        ticks.received_at - ticks.publish_time,
-        ticks.selection_id,
-        ticks.side == BACK,
-        ticks.level,
-        _bits(ticks.price),
-        _bits(ticks.size),
-    ):
+    for values in _numbers(ticks):
         mixed = np.fmod(mixed * MIX_FACTOR + np.fmod(values.astype(np.int64), MIX_PRIME), MIX_PRIME)
     return _total(np.fmod(mixed * mixed, MIX_PRIME))
+
+
+def _numbers(ticks: Ticks) -> Iterator[npt.NDArray[Any]]:
+    """Yield what is mixed: the time of the day, the delay, each other column as a number."""
+    yield ticks.publish_time % DAY_US
+    yield ticks.received_at - ticks.publish_time
+    for column in MIXED:
+        values = getattr(ticks, str(column.array))
+        if column.array == "side":  # among ladder rows and among traded rows
+            yield values == BACK
+        else:
+            yield _bits(values) if pa.types.is_floating(column.type) else values
 
 
 def _bits(values: npt.NDArray[np.float64]) -> Ints:

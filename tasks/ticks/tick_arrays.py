@@ -7,29 +7,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from tasks.ticks.schema import CHANGE_TYPE, RECORD_TYPES, SCHEMA, SIDES, TIME
+from tasks.ticks.schema import ARRAY_TYPES, COLUMNS, SCHEMA, STORED, Column, Shown, TickArrays
 from tasks.ticks.sort_keys import Ints, ascending_order, dense_rank, pack, price_rank
 
 BACK, LAY, TRADED = 0, 1, 2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Ticks:
-    """n ticks of one or several markets, as arrays of length n.
-
-    market: position of the market in a list that the caller keeps; publish_time, received_at: microseconds since
-    1970 in UTC; side: 0 BACK, 1 LAY, 2 traded; level: 0 to 7, and 0 for traded.
-    """
-
-    market: Ints
-    publish_time: Ints
-    received_at: Ints
-    selection_id: Ints
-    side: npt.NDArray[np.int8]
-    level: npt.NDArray[np.int16]
-    price: npt.NDArray[np.float64]
-    size: npt.NDArray[np.float64]
+class Ticks(TickArrays):
+    """n ticks of one or several markets: the arrays of schema.TickArrays."""
 
     def __len__(self) -> int:
         return len(self.publish_time)
@@ -40,8 +28,7 @@ class Ticks:
     @staticmethod
     def empty() -> "Ticks":
         """Return no ticks."""
-        types: tuple[Any, ...] = (np.int64, np.int64, np.int64, np.int64, np.int8, np.int16, np.float64, np.float64)
-        return Ticks(*(np.zeros(0, kind) for kind in types))
+        return Ticks(*(np.zeros(0, kind) for kind in ARRAY_TYPES.values()))
 
     @staticmethod
     def concatenate(parts: "Sequence[Ticks]") -> "Ticks":
@@ -113,51 +100,48 @@ class Ticks:
 
     def to_table(self, market_id: str, sequence: Ints) -> pa.Table:
         """Return the rows, all of one market, as users see them: the columns of schema.SCHEMA."""
-        count = len(self)
+        arrays = vars(self) | {"sequence": sequence}
         traded = self.side == TRADED
-        zeros = np.zeros(count, np.int32)
-        arrays = {
-            "received_at": pa.array(self.received_at).cast(TIME),
-            "publish_time": pa.array(self.publish_time).cast(TIME),
-            "market_id": pa.DictionaryArray.from_arrays(zeros, [market_id]),
-            "selection_id": pa.array(self.selection_id),
-            "side": pa.DictionaryArray.from_arrays(pa.array(self.side.astype(np.int32), mask=traded), list(SIDES)),
-            "price": pa.array(self.price),
-            "size": pa.array(self.size),
-            "traded_volume": pa.array(self.size, mask=~traded),
-            "change_type": pa.DictionaryArray.from_arrays(zeros, [CHANGE_TYPE]),
-            "level": pa.array(self.level, mask=traded),
-            "record_type": pa.DictionaryArray.from_arrays(traded.astype(np.int32), list(RECORD_TYPES)),
-            "in_play": pa.nulls(count, pa.bool_()),
-            "sequence": pa.array(sequence),
-        }
-        return pa.Table.from_arrays([arrays[name] for name in SCHEMA.names], schema=SCHEMA)
+        return pa.Table.from_arrays([_shown(column, arrays, traded, market_id) for column in COLUMNS], schema=SCHEMA)
 
     @staticmethod
     def from_batch(batch: pa.RecordBatch, market: int = 0) -> "Ticks":
         """Return the ticks of rows as users see them (the inverse of to_table, which checks nothing)."""
+        arrays = {str(column.array): _array(column, batch.column(column.name)) for column in STORED}
+        return Ticks(market=np.full(batch.num_rows, market, np.int64), **arrays)
 
-        def values(name: str, fill: int | None = None) -> npt.NDArray[Any]:
-            column = batch.column(name)
-            if isinstance(column.type, pa.TimestampType):
-                column = column.cast(pa.int64())
-            if fill is not None:
-                column = column.fill_null(fill)
-            return np.asarray(column.to_numpy(zero_copy_only=False))
 
-        side = batch.column("side")
-        if isinstance(side, pa.DictionaryArray):  # look up the few distinct sides, not each row's
-            code = pa.compute.index_in(side.dictionary.cast(pa.string()), value_set=pa.array(SIDES)).take(side.indices)
+def _shown(column: Column, arrays: dict[str, Any], traded: npt.NDArray[np.bool_], market_id: str) -> pa.Array:
+    """Return a column as users see it."""
+    if column.array is not None:
+        values, hidden = arrays[column.array], None
+        if column.nullable:
+            hidden = traded if column.traded is None else ~traded
+        if column.words:
+            return pa.DictionaryArray.from_arrays(pa.array(values.astype(np.int32), mask=hidden), list(column.words))
+        return pa.array(values, mask=hidden).cast(column.type)
+    if column.ladder is column.traded is None:
+        return pa.nulls(len(traded), column.type)
+    ladder_word, traded_word = (
+        market_id if word is Shown.MARKET_ID else word for word in (column.ladder, column.traded)
+    )
+    if ladder_word == traded_word:
+        return pa.DictionaryArray.from_arrays(np.zeros(len(traded), np.int32), [ladder_word])
+    return pa.DictionaryArray.from_arrays(traded.astype(np.int32), [ladder_word, traded_word])
+
+
+def _array(column: Column, found: pa.Array) -> npt.NDArray[Any]:
+    """Return the array of Ticks that a column shows: 0 for null, and TRADED for the side of no word."""
+    assert column.array is not None
+    if column.words:
+        words = pa.array(column.words)
+        if isinstance(found, pa.DictionaryArray):  # look up the few distinct ones, not each row's
+            found = pc.index_in(found.dictionary.cast(pa.string()), value_set=words).take(found.indices)
         else:
-            code = pa.compute.index_in(side, value_set=pa.array(SIDES))
-        code = pa.compute.fill_null(code, TRADED)
-        return Ticks(
-            market=np.full(batch.num_rows, market, np.int64),
-            publish_time=values("publish_time"),
-            received_at=values("received_at"),
-            selection_id=values("selection_id"),
-            side=code.to_numpy(zero_copy_only=False).astype(np.int8),
-            level=values("level", fill=0).astype(np.int16),
-            price=values("price"),
-            size=values("size"),
-        )
+            found = pc.index_in(found, value_set=words)
+        found = pc.fill_null(found, len(column.words))
+    elif isinstance(found.type, pa.TimestampType):
+        found = found.cast(pa.int64())
+    elif column.nullable:
+        found = found.fill_null(0)
+    return np.asarray(found.to_numpy(zero_copy_only=False)).astype(ARRAY_TYPES[column.array], copy=False)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,8 @@ from tqdm import tqdm
 from tasks.ticks.sort_keys import Ints
 
 _NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+#: Integers below it are looked up in a list of all of them.
+_SMALL = 4_096
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 
@@ -80,27 +83,10 @@ def floats(values: npt.NDArray[np.float64]) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(encoded.indices, distinct)
 
 
-def integers(values: npt.NDArray[np.int64]) -> pa.DictionaryArray:
-    """Return integers as text."""
+def integers(values: npt.NDArray[np.integer[Any]]) -> pa.DictionaryArray:
+    """Return integers as text. Small ones number themselves."""
+    if len(values) and 0 <= values.min() and values.max() < _SMALL:
+        texts = pc.cast(pa.array(np.arange(int(values.max()) + 1)), pa.string())
+        return pa.DictionaryArray.from_arrays(values.astype(np.int32), texts)
     encoded = pa.array(values).dictionary_encode()
     return pa.DictionaryArray.from_arrays(encoded.indices, pc.cast(encoded.dictionary, pa.string()))
-
-
-def wrap(prefix: str, column: pa.DictionaryArray, suffix: str = "") -> pa.DictionaryArray:
-    """Return the column with fixed text around every value."""
-    distinct = pc.binary_join_element_wise(prefix, column.dictionary, suffix, "")
-    return pa.DictionaryArray.from_arrays(column.indices, distinct)
-
-
-def join(columns: list[pa.DictionaryArray]) -> pa.Buffer:
-    """Return the text of all rows, each the concatenation of its columns, as one buffer.
-
-    The text of one call must stay below 2 GiB (the offsets of an Arrow string array).
-    """
-    rows = pc.binary_join_element_wise(*(column.dictionary_decode() for column in columns), "")
-    _, offsets, data = rows.buffers()
-    if data is None or not len(rows):
-        return pa.py_buffer(b"")
-    bounds = np.frombuffer(offsets, np.int32)
-    start, stop = int(bounds[rows.offset]), int(bounds[rows.offset + len(rows)])
-    return data.slice(start, stop - start)

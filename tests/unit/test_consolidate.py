@@ -22,6 +22,7 @@ from tasks.market_files import market_file
 from tasks.market_files.time_span import Span
 from tasks.ticks.tick_arrays import BACK, LAY, TRADED, Ticks
 from tasks.ticks.value_text import time_text
+from tests.conftest import made_of
 
 DAY = Span.of_day(datetime.date(2026, 2, 5))
 NOON = DAY.lower_us + 43_200_000_000
@@ -72,11 +73,11 @@ class Parts:
     inputs = {}
 
     def __init__(self, rows, batch=3):
-        kinds = (np.int64, np.int64, np.int64, np.int64, np.int8, np.int16, np.float64, np.float64)
+        kinds = [np.int64] * 6 + [np.float64] * 2
         rows = sorted(rows, key=lambda row: row[1])
         rows = [(*row[:5], 0 if row[4] == TRADED else row[5], *row[6:]) for row in rows]
         self._ticks = [
-            Ticks(*(np.array([row[n] for row in rows if row[0] == market], kind) for n, kind in enumerate(kinds)))
+            made_of(*(np.array([row[n] for row in rows if row[0] == market], kind) for n, kind in enumerate(kinds)))
             for market in range(len(MARKETS))
         ]
         self._batch = batch
@@ -359,7 +360,7 @@ def test_a_span_of_a_file_is_found_without_reading_the_rest(tmp_path, monkeypatc
     path = tmp_path / f"marketId=1.9.{format}"
     times = np.repeat(NOON + np.arange(100) * 1_000_000, 3)
     zeros = np.zeros(len(times), np.int64)
-    ticks = Ticks(
+    ticks = made_of(
         zeros,
         times,
         times,

@@ -18,6 +18,7 @@ from tasks.market_files.file_facts import FileFacts
 from tasks.market_files.market_file import MarketWriter
 from tasks.ticks import schema
 from tasks.ticks.tick_arrays import TRADED, Ticks
+from tests.conftest import made_of
 
 FORMATS = ("parquet", "jsonl")
 
@@ -30,7 +31,7 @@ def many(messages: int, seed: int = 1, first: int = 0) -> Ticks:
     side = np.tile(np.r_[np.zeros(10), np.ones(10), np.full(10, TRADED)], messages).astype(np.int8)
     level = np.where(side == TRADED, 0, np.tile(np.arange(30) % 8, messages)).astype(np.int16)
     price = np.round(1.01 + np.tile(np.arange(30), messages) * 0.02, 2)
-    return Ticks(
+    return made_of(
         np.zeros(count, np.int64),
         times,
         times + 13_000 + random.integers(0, 9, count),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tasks.ticks.sort_keys import dense_rank, pack, price_rank
 from tasks.ticks.tick_arrays import BACK, LAY, TRADED, Ticks
+from tests.conftest import made_of
 
 PRICES = st.sampled_from([1.01, 1.5, 2.0, 2.02, 1000.0, math.nan, math.inf, -math.inf, 0.1 + 0.2])
 TIMES = st.integers(0, 4) | st.integers(1_770_293_454_031_000, 1_770_293_454_031_003)
@@ -28,8 +29,7 @@ ROW = st.tuples(
 def ticks_of(rows):
     """Return rows (market, publish, received, selection, side, level, price, size) as Ticks."""
     rows = [(*row[:5], 0 if row[4] == TRADED else row[5], *row[6:]) for row in rows]
-    kinds = (np.int64, np.int64, np.int64, np.int64, np.int8, np.int16, np.float64, np.float64)
-    return Ticks(*(np.array([row[n] for row in rows], kind) for n, kind in enumerate(kinds)))
+    return made_of(*(np.array([row[n] for row in rows], float if n > 5 else np.int64) for n in range(8)))
 
 
 def rows_of(ticks):
