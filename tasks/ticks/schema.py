@@ -1,7 +1,7 @@
 """Every column of a tick, once: name, type, meaning, where it comes from, what its rows show.
 
 From this follow the Arrow schema and the Parquet files, the text of JSONL and of the consolidated CSV (row_text.py),
-the statements that read ticks and their decoder (postgres/tick_statements.py, tick_decoder.py), the arrays of Ticks, and
+the statements that read ticks and their decoder (postgres/tick_statements.py, tick_decoder.py), the arrays of Ticks and
 the checksums of a verification on both sides (day_sums.py, postgres/stored_sums.py). By hand stay, where speed asks for
 it: how selection, level and side travel together from the server, and the heads of the lines of a CSV.
 tests/unit/test_columns.py finds each place that does not know a column.

@@ -1,4 +1,4 @@
-"""A column of a tick is declared in ticks/schema.py; here is every other place that has to know it."""
+"""A column of a tick is declared in ticks/schema.py; here is every place that has to know it."""
 
 import dataclasses
 import json
@@ -29,7 +29,7 @@ def in_arrays(column: Column, path: Path) -> bool:
     (batch,) = table.to_batches()
     again = Ticks.from_batch(batch)
     return column.name in table.column_names and (
-        column.array is None
+        column.source is None
         or column.array in ARRAYS
         and np.array_equal(getattr(again, column.array), getattr(TWO_TICKS, column.array))
     )
@@ -48,7 +48,7 @@ def in_market_file(name: str) -> Callable[[Column, Path], bool]:
         part = Ticks.concatenate(list(market_file.read_span(path, 0, Span(2_000_000, 3_000_000), 10)))
         if formats.named(name).is_text and column.name not in path.read_text().splitlines()[0]:
             return False
-        return column.array is None or (
+        return column.source is None or (
             np.array_equal(getattr(whole, column.array), getattr(TWO_TICKS, column.array))
             and np.array_equal(getattr(part, column.array), getattr(TWO_TICKS, column.array)[1:])
         )
@@ -57,7 +57,7 @@ def in_market_file(name: str) -> Callable[[Column, Path], bool]:
 
 
 def in_jsonl(column: Column, path: Path) -> bool:
-    """market_files/jsonl.py: _render, in the order of the schema."""
+    """market_files/jsonl.py: _OBJECT, in the order of the schema."""
     lines = b"".join(bytes(text) for text in formats.named("jsonl").text(TWO_TICKS, "1.5", TWO_TICKS.sequence()))
     return list(json.loads(lines.splitlines()[0])) == [known.name for known in schema.COLUMNS]
 
@@ -72,12 +72,12 @@ def in_csv(column: Column, path: Path) -> bool:
     if column.name not in flat_csv.COLUMNS or {len(row) for row in rows} != {len(flat_csv.COLUMNS)}:
         return False
     values = {row[flat_csv.COLUMNS.index(column.name)] for row in rows}
-    return column.array is None or len(values) == 2
+    return column.source is None or len(values) == 2
 
 
 def in_checksum(column: Column, path: Path) -> bool:
-    """ticks/day_sums.py: _mixed, and a sum of its own."""
-    if column.array is None:
+    """ticks/day_sums.py: _numbers."""
+    if column.source is None:
         return True
     values = getattr(TWO_TICKS, column.array)
     changed = dataclasses.replace(
@@ -100,7 +100,7 @@ PLACES = {
     "tick_arrays.py": in_arrays,
     "parquet.py": in_market_file("parquet"),
     "jsonl.py": in_market_file("jsonl"),
-    "jsonl.py, _render": in_jsonl,
+    "jsonl.py, _OBJECT": in_jsonl,
     "flat_csv.py": in_csv,
     "day_sums.py": in_checksum,
     "README.md": in_readme,
@@ -114,7 +114,7 @@ def test_every_place_knows_every_column(place, tmp_path):
 
 
 def test_every_array_of_ticks_is_a_column_of_its_own():
-    assert {column.array for column in COLUMNS if column.array} == ARRAYS
+    assert {column.array for column in COLUMNS if column.source} == ARRAYS
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -20,6 +20,7 @@ from tasks.day_csv.flat_csv import describe
 from tasks.errors import DamagedFile, NoRoom, RowsDoNotAddUp
 from tasks.market_files import market_file
 from tasks.market_files.time_span import Span
+from tasks.ticks import row_text
 from tasks.ticks.tick_arrays import BACK, LAY, TRADED, Ticks
 from tasks.ticks.value_text import time_text
 from tests.conftest import made_of
@@ -205,7 +206,7 @@ def test_any_rows_cut_in_any_way_give_what_the_contract_says(
         patch.setattr(slices, "LARGE_ROWS", large_rows)
         patch.setattr(slices, "MAX_STREAMS", streams)
         patch.setattr(slices, "_LEAST_BATCH_ROWS", 2)
-        patch.setattr(flat_csv, "_RENDER_ROWS", 5)
+        patch.setattr(row_text, "_LINES_AT_ONCE", 5)
         assert written(directory, Parts(rows, batch), chunk_rows=chunk_rows)[0] == whole
 
 

@@ -48,7 +48,7 @@ def test_pieces_are_joined_line_by_line():
     sizes = value_text.floats(np.array([1.5, 2.0, 1.5]))
     numbers = value_text.integers(np.array([3, 3, -4]))
     pieces = [Piece(sizes.dictionary, sizes.indices.to_numpy()), Piece(numbers.dictionary, numbers.indices.to_numpy())]
-    assert b"".join(map(bytes, lines(pieces))) == b"1.532321.5-4"
+    assert b"".join(map(bytes, lines(pieces))) == b"1.53231.5-4"
     assert not list(lines([Piece(sizes.dictionary, np.zeros(0, np.int64))]))
 
 
