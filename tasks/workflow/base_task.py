@@ -98,12 +98,8 @@ class ExportTask(luigi.Task):
 
     @final
     def claim(self, make: bool = True) -> None:
-        """Keep other runs out of the output directory until this process ends; make: also if it has to be made."""
-        layout = Layout(self._directory)
-        if make or layout.output_dir.is_dir():
-            directory_lock.claim(layout)
-        else:
-            directory_lock.require_place(layout)
+        """Keep other runs out of the output directory until this process ends; make: under luigid, make it, too."""
+        directory_lock.claim(Layout(self._directory), make)
 
     def on_failure(self, exception: BaseException) -> str:
         """Return what luigid and e-mails say of a failure: an expected one in its one line, a fault of ours with its

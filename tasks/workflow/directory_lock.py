@@ -1,5 +1,7 @@
 """One run at a time in an output directory, and what killed or interrupted processes leave there."""
 
+import atexit
+import contextlib
 import datetime
 import errno
 import logging
@@ -12,6 +14,7 @@ import filelock
 import luigi.interface
 import psutil
 
+from tasks.errors import is_full_disk
 from tasks.export_directory.journal import Journal
 from tasks.storage.atomic_files import remove_leftovers
 from tasks.storage.layout import Layout
@@ -22,21 +25,27 @@ _log = logging.getLogger("tick_export.run")
 
 #: The directories that this process, or the one that it was forked from, has claimed. Locks are held until it ends.
 _claimed: dict[Path, tuple[Layout, filelock.BaseFileLock | None]] = {}
+#: The directories that this process made for its lock: they go again if nothing else gets into them.
+_made: dict[Path, list[Path]] = {}
+_TRIES = 5
 
 
-def claim(layout: Layout) -> None:
+def claim(layout: Layout, make: bool = True) -> None:
     """Make the output directory, and keep other runs out of it until this process ends; exit 10 if one is in.
 
-    Workers of one luigid share a directory without a lock: it hands no task out twice.
+    Workers of one luigid share a directory without a lock: it hands no task out twice. make: make one for them, too.
     """
     if layout.output_dir in _claimed:
         return
     alone = luigi.interface.core().local_scheduler
+    if not alone and not make and not layout.output_dir.is_dir():
+        _require_place(layout)
+        return
     lock = filelock.FileLock(layout.lock)
     try:
-        layout.output_dir.mkdir(parents=True, exist_ok=True)
-        if alone:
-            lock.acquire(timeout=0)
+        for attempt in range(_TRIES):
+            if _is_taken(layout, lock if alone else None, is_last=attempt == _TRIES - 1):
+                break
     except filelock.Timeout:
         _log.error(
             "Another run works in %s%s. Wait until it has ended, then start again.", layout.output_dir, _holder(layout)
@@ -52,6 +61,43 @@ def claim(layout: Layout) -> None:
             _log.info(
                 "Removed what a killed process had left in %s: %d files (%s ...).", directory, len(removed), removed[0]
             )
+
+
+def _is_taken(layout: Layout, lock: filelock.BaseFileLock | None, is_last: bool) -> bool:
+    """Make the directory and take its lock; tell whether that is to be tried again, since another run has just removed
+    the directory that it had made for nothing.
+    """
+    new = [path for path in (layout.output_dir, *layout.output_dir.parents) if not os.path.lexists(path)]
+    try:
+        layout.output_dir.mkdir(parents=True, exist_ok=True)
+        if lock is not None:
+            lock.acquire(timeout=0)
+    except (filelock.Timeout, FileNotFoundError):
+        if is_last or layout.lock.exists():
+            raise
+        return False
+    if new:
+        _made[layout.output_dir] = new
+        atexit.register(_remove_unused, layout, os.getpid())
+    return True
+
+
+def is_for_lock_alone(layout: Layout) -> bool:
+    """Tell whether the directory was made by this run, for its lock, and the run has not begun to fill it."""
+    try:
+        return layout.output_dir in _made and set(os.listdir(layout.output_dir)) <= {layout.lock.name}
+    except OSError:
+        return False
+
+
+def _remove_unused(layout: Layout, pid: int) -> None:
+    """Remove what was made for the lock alone: a run that did nothing leaves nothing. The lock is held meanwhile."""
+    if pid != os.getpid() or not is_for_lock_alone(layout):
+        return
+    with contextlib.suppress(OSError):
+        layout.lock.unlink(missing_ok=True)
+        for path in _made[layout.output_dir]:
+            path.rmdir()
 
 
 def _holder(layout: Layout) -> str:
@@ -70,7 +116,7 @@ def _holder(layout: Layout) -> str:
     return ""
 
 
-def require_place(layout: Layout) -> None:
+def _require_place(layout: Layout) -> None:
     """Stop with one line where the output directory, which is not there, could not be made."""
     place = next(parent for parent in layout.output_dir.parents if os.path.lexists(parent))
     if not place.is_dir():
@@ -83,11 +129,13 @@ def _refuse(layout: Layout, number: int) -> NoReturn:
     path = layout.output_dir
     leads_nowhere = path.is_symlink() and not path.exists()
     reason = "it is a link that leads nowhere" if leads_nowhere else os.strerror(number)
-    stop(
-        f"Cannot write to {path}: {reason}. Mend {'it' if leads_nowhere else 'its permissions'} or choose another"
-        " --output-dir.",
-        EXIT_FAILED,
-    )
+    if leads_nowhere:
+        advice = "Mend it"
+    elif is_full_disk(OSError(number, "")):
+        advice = "Make room there"
+    else:
+        advice = "Mend its permissions" if number in (errno.EACCES, errno.EPERM) else "Mend that"
+    stop(f"Cannot write to {path}: {reason}. {advice} or choose another --output-dir.", EXIT_FAILED)
 
 
 def clear_up() -> None:

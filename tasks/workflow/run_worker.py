@@ -7,7 +7,7 @@ from typing import Any
 import luigi.interface
 
 from tasks.errors import NoScheduler
-from tasks.workflow import luigid, run_context, run_metrics
+from tasks.workflow import directory_lock, luigid, run_context, run_metrics
 from tasks.workflow.base_task import ExportTask
 from tasks.workflow.exit_codes import determining, stop
 from tasks.workflow.market_batches import BatchWorker
@@ -16,8 +16,8 @@ from tasks.workflow.market_batches import BatchWorker
 class RunWorker(BatchWorker):
     """Luigi's worker, in the place where it has its own lock (no_lock in luigi.cfg): around all that a run does.
 
-    A directory that is there is claimed before anybody looks at it, one that is not before the first task runs: what
-    ends before that (no connection, no such export) makes none.
+    The directory is claimed before anybody looks at it or at the database, and made for that; a run that ends before
+    its first task (no connection, no such export) takes it away again. Under luigid it is made when that task begins.
     """
 
     _asked: Any = None
@@ -27,7 +27,8 @@ class RunWorker(BatchWorker):
         if isinstance(task, ExportTask):
             with determining():
                 task.claim(make=False)
-                run_metrics.claimed(task.layout)
+                if not directory_lock.is_for_lock_alone(task.layout):
+                    run_metrics.claimed(task.layout)
                 self._asked = task
             run_context.current().asked_for.add(task.task_id)
         with _a_scheduler():

@@ -172,3 +172,36 @@ def test_a_run_that_finds_the_directory_locked_says_by_whom_and_since_when(pipel
         holder.stdin.close()
     assert second.returncode == 10 and "Another run works in" in second.stderr, second.stderr
     assert f"process {holder.pid} (" in second.stderr and " since 20" in second.stderr and "UTC" in second.stderr
+
+
+@pytest.mark.parametrize(
+    ("is_there", "tasks"), [(True, ["ExportAll"]), (False, ["ExportMarket", "ConsolidateDayDirect", "VerifyExport"])]
+)
+def test_a_second_run_says_so_before_it_waits_for_the_database(pipeline, small, tmp_path, is_there, tasks):
+    settings = tmp_path / "luigi.cfg"
+    settings.write_text("[tick_export]\nlock_timeout_s = 2\n")
+    if is_there:
+        pipeline.output_dir.mkdir()
+    with locked(small):
+        first = pipeline.start("ExportAll")
+        wait_until_it_waits(small, first)
+        for task in tasks:
+            second = pipeline.run(task, *TASKS[task], LUIGI_CONFIG_PATH=str(settings))
+            assert second.returncode == 10 and f"process {first.pid} (" in second.stderr, second.stderr
+    said = first.communicate()[1]
+    assert first.returncode == 0, said
+
+
+@pytest.mark.parametrize("task", ["ExportAll", "ConsolidateDayDirect", "VerifyExport"])
+def test_a_run_that_does_nothing_leaves_no_directory(pipeline, task):
+    top = pipeline.output_dir
+    pipeline.output_dir = top / "of" / "its own"
+    result = subprocess.run(
+        pipeline.command(task, *TASKS[task]),
+        env=pipeline.full_environment(POSTGRES_PORT="1"),
+        cwd=top.parent,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode in (2, 35), result.stderr
+    assert not top.exists()
