@@ -15,6 +15,8 @@ PUBLIC = {
     "BuildIndex": "tasks.index",
     "BuildMetadata": "tasks.metadata",
     "BuildStates": "tasks.states",
+    "BuildStreams": "tasks.streams",
+    "BuildStream": "tasks.streams",
     "ConsolidateDay": "tasks.consolidate",
     "ConsolidateAll": "tasks.consolidate",
     "ConsolidateDayDirect": "tasks.consolidate_direct",

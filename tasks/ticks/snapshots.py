@@ -103,10 +103,13 @@ class Slots:
         np.not_equal(selection_id[1:], selection_id[:-1], out=is_first[1:])
         starts = np.flatnonzero(is_first)
         heads = selection_id[starts]
-        if len(unknown := np.setdiff1d(heads, self.selection_id)):
-            self.selection_id = np.concatenate([self.selection_id, unknown])
         order = np.argsort(self.selection_id)
-        numbers = order[np.searchsorted(self.selection_id, heads, sorter=order)]
+        place = np.searchsorted(self.selection_id, heads, sorter=order)
+        if not len(order) or bool((self.selection_id[order.take(place, mode="clip")] != heads).any()):
+            self.selection_id = np.concatenate([self.selection_id, np.setdiff1d(heads, self.selection_id)])
+            order = np.argsort(self.selection_id)
+            place = np.searchsorted(self.selection_id, heads, sorter=order)
+        numbers = order[place]
         return np.asarray(np.repeat(numbers, np.diff(starts, append=len(selection_id))), np.int64)
 
     def _traded_slots(self, runner: Ints, price: Floats) -> Ints:

@@ -1,0 +1,176 @@
+"""streams/<market id>.bz2 and its catalogue: written of a market file, its metadata and its states."""
+
+import bz2
+import concurrent.futures
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tasks.day_csv.export_source import metadata_checksum
+from tasks.errors import DamagedFile
+from tasks.export_directory import market_states, metadata_json
+from tasks.export_directory.index_csv import IndexRow
+from tasks.market_files import market_file
+from tasks.market_files.time_span import Span
+from tasks.storage.atomic_files import NewFile, flush_directory
+from tasks.storage.file_identity import file_checksum
+from tasks.storage.layout import Layout
+from tasks.stream_files.definition import DefinitionFeed, Known, short_time
+from tasks.stream_files.stream_lines import Counts, StreamLines
+from tasks.ticks.prefetch import prefetched
+from tasks.ticks.schema import FIRST_TIME_US, LAST_TIME_US
+
+#: Part of the format: with another number the same market gives another stream, and all are made again.
+FORMAT_VERSION = 1
+_ALWAYS = Span(FIRST_TIME_US, LAST_TIME_US)
+_BATCH_ROWS = 131_072
+#: A silence is a gap where it is longer than this, and than so many of the market's mean intervals.
+_GAP_US, _GAP_INTERVALS = 600_000_000, 20
+_EVENT_TYPE_NAMES = {"1": "Soccer", "7": "Horse Racing"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """What a stream is made of, by SHA-256; "-" for what there is none of."""
+
+    ticks: str
+    metadata: str
+    states: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Return them as the catalogue has them."""
+        return {"version": FORMAT_VERSION, **dataclasses.asdict(self)}
+
+
+def inputs(layout: Layout, row: IndexRow) -> Inputs:
+    """Return what the stream of a market would be made of now."""
+    try:
+        states = file_checksum(layout.states_file(row.market_id))
+    except FileNotFoundError:
+        states = "-"
+    return Inputs(row.facts.checksum, metadata_checksum(layout, row.market_id), states)
+
+
+def is_current(layout: Layout, row: IndexRow) -> bool:
+    """Tell whether the stream of a market is there, as it was written, and made of what there is now."""
+    known = read_catalogue(layout.stream_catalogue(row.market_id))
+    try:
+        size_bytes = layout.stream_file(row.market_id).stat().st_size
+    except FileNotFoundError:
+        return False
+    return (
+        known is not None
+        and known["stream"]["madeOf"] == inputs(layout, row).as_json()
+        and known["stream"]["sizeBytes"] == size_bytes
+    )
+
+
+def read_catalogue(path: Path) -> dict[str, Any] | None:
+    """Return a catalogue that was written here, None where there is none or another's."""
+    try:
+        known: dict[str, Any] = json.loads(path.read_bytes())
+        if {"madeOf", "sizeBytes", "sha256"} <= known["stream"].keys():
+            return known
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        pass
+    return None
+
+
+def write(layout: Layout, row: IndexRow) -> Counts:
+    """Write stream and catalogue of a market with ticks. Raises DamagedFile, OSError."""
+    market_id, facts = row.market_id, row.facts
+    made_of = inputs(layout, row)
+    path = layout.market_file(market_id)
+    if file_checksum(path) != facts.checksum:
+        raise DamagedFile(
+            f"{path}: its SHA-256 is not the one in index.csv. Restore the file, or run ExportAll with the database to"
+            " mend it."
+        )
+    first_us = facts.first_tick or 0
+    known = Known(market_id, _metadata(layout, market_id), market_states.read(layout, market_id), first_us)
+    interval_us = ((facts.last_tick or 0) - first_us) / max(facts.messages - 1, 1)
+    lines = StreamLines(market_id, DefinitionFeed(known), round(max(_GAP_US, _GAP_INTERVALS * interval_us)))
+    ticks = prefetched(market_file.read_span(path, 0, _ALWAYS, _BATCH_ROWS))
+    layout.streams_dir.mkdir(parents=True, exist_ok=True)
+    with NewFile(layout.stream_file(market_id)) as stream, NewFile(layout.stream_catalogue(market_id)) as catalogue:
+        for part in _compressed(lines.lines(ticks)):
+            stream.write(part)
+        stream.finish()
+        if lines.counts.messages != facts.messages:
+            raise DamagedFile(
+                f"{path}: has {lines.counts.messages} messages, index.csv says {facts.messages}. Run ExportAll with the"
+                " database."
+            )
+        entry = _catalogue(known, facts.messages, lines.counts)
+        entry["stream"] |= {"madeOf": made_of.as_json(), "sizeBytes": stream.size_bytes, "sha256": stream.checksum}
+        catalogue.write((json.dumps(entry, ensure_ascii=False, indent=1) + "\n").encode())
+        catalogue.finish()
+        stream.flush_to_disk()
+        catalogue.flush_to_disk()
+        stream.publish()
+        catalogue.publish()  # last: it vouches for the stream
+    flush_directory(layout.streams_dir)
+    return lines.counts
+
+
+def _metadata(layout: Layout, market_id: str) -> dict[str, Any]:
+    try:
+        return metadata_json.parse(layout.metadata_file(market_id).read_bytes()) or {}
+    except FileNotFoundError:
+        return {}
+
+
+def _compressed(parts: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield lines as one bzip2 stream; what one part becomes is found while the next one is made."""
+    compressor = bz2.BZ2Compressor()
+    with concurrent.futures.ThreadPoolExecutor(1, "bzip2") as pool:
+        waiting = None
+        for part in parts:
+            if waiting is not None:
+                yield waiting.result()
+            waiting = pool.submit(compressor.compress, part)
+        if waiting is not None:
+            yield waiting.result()
+    yield compressor.flush()
+
+
+def _catalogue(known: Known, messages: int, counts: Counts) -> dict[str, Any]:
+    """Return the entry of Betfair's market catalogue, and what is to be said of the stream."""
+    metadata = known.metadata
+    name, start = metadata.get("marketName"), short_time(known.start_us)
+    definition = known.definition(known.changes()[-1], [], 1)
+    copied = ("bettingType", "marketType", "turnInPlayEnabled", "bspMarket", "persistenceEnabled", "marketTime")
+    return {
+        "marketId": known.market_id,
+        "marketName": name,
+        "marketStartTime": start,
+        "description": {key: definition[key] for key in copied} | {"suspendTime": start},
+        "runners": [
+            {
+                "selectionId": runner["selectionId"],
+                "runnerName": runner["runnerName"],
+                "handicap": 0.0,
+                "sortPriority": number,
+            }
+            for number, runner in enumerate(metadata.get("runners", ()), 1)
+        ],
+        "eventType": {"id": known.event_type, "name": _EVENT_TYPE_NAMES.get(known.event_type)},
+        "event": {
+            "id": metadata.get("eventId"),
+            "name": name,
+            "countryCode": "",
+            "timezone": definition["timezone"],
+            "venue": "",
+            "openDate": start,
+        },
+        "stream": {
+            "messages": messages,
+            "definitionLines": counts.definition_lines,
+            "fullPictures": counts.images,
+            "rowsLeftOut": counts.left_out,
+            "defaults": known.defaulted,
+            "inferred": ["ltp", "trd", "tv"],
+        },
+    }

@@ -1,0 +1,192 @@
+"""BuildStreams and BuildStream."""
+
+import abc
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import luigi
+
+from tasks.day_csv import export_source
+from tasks.errors import DamagedFile
+from tasks.export_directory import index_csv
+from tasks.export_directory.index_csv import Index
+from tasks.index import BuildIndex
+from tasks.metadata import BuildMetadata
+from tasks.states import BuildStates
+from tasks.storage.layout import Layout
+from tasks.stream_files import stream_file
+from tasks.ticks.value_text import counted
+from tasks.workflow import run_context
+from tasks.workflow.base_task import AllMarketsTask
+from tasks.workflow.exit_codes import EXIT_USAGE, determining, stop
+from tasks.workflow.parameters import MarketIdParameter
+from tasks.workflow.plan import Plan
+from tasks.workflow.progress import RowProgress
+
+_log = logging.getLogger("tick_export.streams")
+
+#: So many of the largest markets get a task of their own; the others are written in so many groups.
+_LARGE = 4
+_GROUPS = 4
+
+
+class StreamsTask(AllMarketsTask):
+    """Makes something of the market files and what lies beside them, brought up to date first unless offline."""
+
+    @property
+    def layout(self) -> Layout:
+        """The paths of the export, offline in the format that it has."""
+        return export_source.as_it_lies(super().layout) if self.offline else super().layout
+
+    def requires(self) -> Any:
+        """Return index, metadata and states, and with them the exports that are missing."""
+        if self.offline:
+            return []
+        tasks = [self.clone(BuildIndex), self.clone(BuildStates)]
+        return [*tasks, self.clone(BuildMetadata)] if self.export_metadata else tasks
+
+    def is_ready(self) -> bool:
+        """Tell whether what this is made of was up to date when the run began."""
+        return self.offline or run_context.current().once(_is_ready, self.plan, *self.requires())
+
+    def index(self) -> Index:
+        """Return the index as it is now."""
+        with determining():
+            return export_source.indexed(self.layout) if self.offline else index_csv.read(self.layout.index)
+
+    def failures(self) -> dict[str, str]:
+        """Return the markets that could not be exported in this run."""
+        return {} if self.offline else self.plan().failures()
+
+
+class WriteStreams(StreamsTask):
+    """Writes the streams of some markets."""
+
+    @property
+    def result(self) -> Path:
+        """Where the streams are."""
+        return self.layout.streams_dir
+
+    @abc.abstractmethod
+    def market_ids(self) -> tuple[str, ...]:
+        """Return the markets, the largest first."""
+
+    def complete(self) -> bool:
+        """Tell whether every stream is made of what there is now."""
+        index = self.index()
+        with determining():
+            return all(
+                market_id not in index or stream_file.is_current(self.layout, index[market_id])
+                for market_id in self.market_ids()
+            )
+
+    def write(self, market_ids: tuple[str, ...]) -> dict[str, str]:
+        """Write the streams that are not as they should be; return the markets whose file is damaged."""
+        index, layout = self.index(), self.layout
+        rows = [index[market_id] for market_id in market_ids if market_id in index]
+        rows = [row for row in rows if row.facts.tick_records and not stream_file.is_current(layout, row)]
+        progress = RowProgress(sum(row.facts.tick_records for row in rows))
+        failed = {}
+        for number, row in enumerate(rows, 1):
+            try:
+                stream_file.write(layout, row)
+            except (DamagedFile, OSError) as error:
+                failed[row.market_id] = str(error)
+            progress.count_slice(row.facts.tick_records)
+            self.say(f"{number:,} of {len(rows):,} streams. {progress.text}", progress.percent)
+        progress.count(1, 0)
+        self.say_done(f"{len(rows) - len(failed):,} streams written")
+        return failed
+
+
+class BuildStream(WriteStreams):
+    """Write the stream of one market, streams/<id>.bz2 in Betfair's historic format, and its catalogue."""
+
+    market_id = MarketIdParameter(description="Betfair market id, such as 1.200806927")
+
+    def market_ids(self) -> tuple[str, ...]:
+        """Return the one market."""
+        return (self.market_id,)
+
+    def complete(self) -> bool:
+        """Tell whether the stream is there, made of what there is now. Stops where there is no such market."""
+        if not self.is_ready():
+            return False
+        index = self.index()
+        if self.market_id not in index:
+            stop(
+                f"Market {self.market_id} is not in {self.layout.index}. Check --market-id; ExportMarket exports a"
+                " market that the database has.",
+                EXIT_USAGE,
+            )
+        return not index[self.market_id].facts.tick_records or super().complete()
+
+    def work(self) -> Mapping[str, str]:
+        """Write the stream."""
+        if self.market_id not in self.index():
+            stop(f"Market {self.market_id} is not in {self.layout.index}. Check --market-id.", EXIT_USAGE)
+        return self.write(self.market_ids())
+
+
+class WriteSomeStreams(WriteStreams):
+    """Write the streams of a part of the markets: a large one, or many small ones."""
+
+    number = luigi.IntParameter(description="number of the part")
+
+    @property
+    def priority(self) -> int:  # type: ignore[override]  # a property by Luigi's documentation
+        """Large markets first, so that the last one does not run alone."""
+        return 1_000 - int(self.number)
+
+    def market_ids(self) -> tuple[str, ...]:
+        """Return the markets of this part."""
+        return _parts(self.index())[self.number]
+
+    def complete(self) -> bool:
+        """Tell whether every stream of the part is made of what there is now."""
+        return self.is_ready() and super().complete()
+
+    def work(self) -> Mapping[str, str]:
+        """Write them; return the markets whose file is damaged."""
+        return self.write(self.market_ids())
+
+
+class BuildStreams(StreamsTask):
+    """Write the stream of every market, streams/<id>.bz2 in Betfair's historic format, and its catalogue."""
+
+    def requires(self) -> Any:
+        """Return the parts."""
+        return [self.clone(WriteSomeStreams, number=number) for number in range(_LARGE + _GROUPS)]
+
+    @property
+    def result(self) -> Path:
+        """Where the streams are."""
+        return self.layout.streams_dir
+
+    def complete(self) -> bool:
+        """Tell whether every stream is made of what there is now."""
+        return all(task.complete() for task in self.requires())
+
+    def work(self) -> Mapping[str, str]:
+        """Say what there is; return the markets that could not be exported."""
+        count = sum(1 for row in self.index().values() if row.facts.tick_records)
+        text = f"{counted(count, 'stream')} in {self.layout.streams_dir}"
+        _log.info("%s.", text)
+        self.say_done(text)
+        return self.failures()
+
+
+def _is_ready(plan: Callable[[], Plan], *tasks: luigi.Task) -> bool:
+    return not plan().any_failed() and all(task.complete() for task in tasks)
+
+
+def _parts(index: Index) -> list[tuple[str, ...]]:
+    """Return the markets with ticks: the largest one by one, then the others in groups of about as many ticks."""
+    ticks = {market_id: row.facts.tick_records for market_id, row in index.items() if row.facts.tick_records}
+    order = sorted(ticks, key=lambda market_id: (-ticks[market_id], market_id))
+    large, small = order[:_LARGE], order[_LARGE:]
+    return [tuple(large[number : number + 1]) for number in range(_LARGE)] + [
+        tuple(small[number::_GROUPS]) for number in range(_GROUPS)
+    ]

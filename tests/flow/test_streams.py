@@ -1,0 +1,286 @@
+"""Streams: what the field's own readers make of them is what the database holds."""
+
+import bz2
+import datetime
+import json
+import re
+from pathlib import Path
+
+import betfair_data
+import numpy as np
+import pytest
+from betfairdatabase import BetfairDatabase
+from betfairlightweight import StreamListener
+
+from tasks.demo.load import load
+from tasks.demo.recording import Recording
+from tasks.market_files import market_file
+from tasks.reader import open_export
+from tasks.storage.layout import Layout
+from tasks.stream_files.definition import DEFAULTS
+from tasks.stream_files.true_volume import TrueVolume, falls
+from tasks.ticks.snapshots import Slots
+from tasks.ticks.tick_arrays import TRADED, Ticks
+from tests.conftest import FORMATS, ROOT, Pipeline, new_source
+
+
+@pytest.fixture(scope="module")
+def demo(server):
+    """A database with the small demo's recording."""
+    source = new_source(server)
+    load(Recording.tiny(), server.conninfo(source.name))
+    return source
+
+
+@pytest.fixture(scope="module", params=FORMATS)
+def streams(request, demo, tmp_path_factory):
+    """Its export with streams, of each format."""
+    pipeline = Pipeline(tmp_path_factory.mktemp("streams") / "export", demo.environment)
+    result = pipeline.run("BuildStreams", "--workers", "2", "--format", request.param)
+    assert result.returncode == 0, result.stderr
+    return pipeline
+
+
+def stored(demo, market_id):
+    """Return the messages of a market as the database has them: {ms: {(selection, side): {price: size}}}."""
+    messages = {}
+    for moment, selection, side, price, size in demo.query(
+        """SELECT round(extract(epoch FROM publish_time) * 1000)::int8, selection_id, side, price, size
+             FROM stream_ingest.ladder_levels WHERE market_id = %s ORDER BY level""",
+        market_id,
+    ):
+        messages.setdefault(moment, {}).setdefault((selection, side), {}).setdefault(price, size)
+    for (moment,) in demo.query(
+        """SELECT DISTINCT round(extract(epoch FROM publish_time) * 1000)::int8 FROM stream_ingest.traded_volume
+            WHERE market_id = %s""",
+        market_id,
+    ):
+        messages.setdefault(moment, {})
+    return dict(sorted(messages.items()))
+
+
+def book_of(market_book):
+    """Return a reader's book in the same shape."""
+    found = {}
+    for runner in market_book.runners:
+        for side, offers in (("B", runner.ex.available_to_back), ("L", runner.ex.available_to_lay)):
+            if offers:
+                found[runner.selection_id, side] = {offer.price: offer.size for offer in offers}
+    return found
+
+
+def lightweight_books(path):
+    """Yield (ms, MarketBook) of each line, by betfairlightweight."""
+    listener = StreamListener(max_latency=None, lightweight=False)
+    listener.register_stream(0, "marketSubscription")
+    for line in bz2.open(path, "rt"):
+        message = json.loads(line)
+        listener.on_data(line)
+        (market_id,) = {change["id"] for change in message["mc"]}
+        yield message["pt"], listener.stream._caches[market_id].create_resource(0)
+
+
+def data_books(path):
+    """Yield (ms, MarketBook) of each line, by betfair_data."""
+    for file in betfair_data.bflw.Files([str(path)]):
+        for books in file:
+            for book in books:
+                moment = book.publish_time.replace(tzinfo=datetime.UTC)
+                yield round(moment.timestamp() * 1000), book
+
+
+@pytest.mark.parametrize("books", [lightweight_books, data_books])
+def test_at_every_message_the_book_is_the_databases(demo, streams, books):
+    compared = 0
+    for path in sorted((streams.output_dir / "streams").glob("*.bz2")):
+        expected = stored(demo, path.stem)
+        catalogue = json.loads(path.with_suffix(".json").read_bytes())["stream"]
+        assert catalogue["messages"] == len(expected)
+        found = list(books(path))
+        assert len(found) == catalogue["messages"] + catalogue["definitionLines"]
+        remaining = dict(expected)
+        for moment, book in found:
+            if moment in remaining:
+                assert book_of(book) == remaining.pop(moment), (path.stem, moment)
+                compared += 1
+            else:
+                assert book_of(book) == ({} if book.status != "OPEN" else before), (path.stem, moment)
+            before = book_of(book)
+        assert not remaining
+    assert compared > 60
+
+
+def test_definitions_tell_status_and_in_play_at_their_time(streams):
+    export = open_export(streams.output_dir)
+    closed = 0
+    for path in sorted((streams.output_dir / "streams").glob("*.bz2")):
+        states = export.states(path.stem).to_pylist()
+        for moment, book in lightweight_books(path):
+            now = [row for row in states if row["valid_from"].timestamp() * 1000 < moment + 1]
+            if now:
+                assert (book.status, book.inplay) == (now[-1]["status"] or "OPEN", bool(now[-1]["in_play"])), moment
+        closed += book.status == "CLOSED"
+    assert closed > 2
+
+
+def test_the_indexer_of_a_folder_finds_every_market(streams):
+    export = open_export(streams.output_dir)
+    folder = streams.output_dir / "streams"
+    database = BetfairDatabase(folder)
+    database.index()
+    (folder / ".betfairdatabaseindex").unlink()
+    rows = {row["marketId"]: row for row in database_rows(folder)}
+    markets = {row["market_id"]: row for row in export.markets().to_pylist() if row["ticks"]}
+    assert rows.keys() == markets.keys()
+    for market_id, row in rows.items():
+        assert row["marketName"] == markets[market_id]["market_name"]
+        if markets[market_id]["market_type"]:
+            assert row["marketType"] == markets[market_id]["market_type"]
+        if start := markets[market_id]["market_start_time"]:
+            assert datetime.datetime.fromisoformat(row["marketStartTime"]) == start
+
+
+def database_rows(folder):
+    """Return what betfairdatabase selects of a folder."""
+    database = BetfairDatabase(folder)
+    database.index()
+    try:
+        return database.select()
+    finally:
+        (folder / ".betfairdatabaseindex").unlink()
+
+
+def test_both_formats_workers_and_locales_give_the_same_bytes(demo, streams, tmp_path):
+    other = Pipeline(tmp_path / "other", demo.environment)
+    assert other.run("BuildStreams", TZ="Asia/Tokyo", LC_ALL="C").returncode == 0
+    theirs = {path.name: path.read_bytes() for path in (other.output_dir / "streams").glob("*.bz2")}
+    assert theirs == {path.name: path.read_bytes() for path in (streams.output_dir / "streams").glob("*.bz2")}
+
+
+def test_nothing_is_written_twice_and_what_changed_is_written_again(pipeline, small):
+    assert pipeline.run("BuildStreams").returncode == 0
+    assert {path.name for path in (pipeline.output_dir / "streams").iterdir()} == {
+        f"{market_id}.{suffix}" for market_id in ("1.101", "1.102", "1.103") for suffix in ("bz2", "json")
+    }
+    before = pipeline.stamps()
+    assert pipeline.run("BuildStreams", "--workers", "2").returncode == 0 and pipeline.stamps() == before
+    small.message("1.102", "2026-02-06 05:30:00+00")
+    small.query("INSERT INTO stream_ingest.market_lifecycle_events VALUES ('1.103', 'SUSPENDED', true, now(), now())")
+    assert pipeline.run("BuildStreams").returncode == 0
+    after = pipeline.stamps()
+    assert {name for name in before if name.startswith("streams/") and before[name] != after[name]} == {
+        f"streams/{market_id}.{suffix}" for market_id in ("1.102", "1.103") for suffix in ("bz2", "json")
+    }
+    fresh = Pipeline(pipeline.output_dir.parent / "fresh", small.environment)
+    assert fresh.run("BuildStream", "--market-id", "1.102").returncode == 0
+    assert [path.name for path in (fresh.output_dir / "streams").iterdir() if path.suffix == ".bz2"] == ["1.102.bz2"]
+    for name in ("1.102.bz2", "1.102.json"):
+        assert (fresh.output_dir / "streams" / name).read_bytes() == (
+            pipeline.output_dir / "streams" / name
+        ).read_bytes()
+    (pipeline.output_dir / "streams" / "1.101.bz2").write_bytes(b"cut")
+    assert pipeline.run("BuildStreams", "--offline").returncode == 0
+    assert pipeline.run("VerifyExport").returncode == 0
+    assert bz2.open(pipeline.output_dir / "streams" / "1.101.bz2").read().count(b"\n") == 5
+
+
+def test_without_lifecycle_rows_a_stream_says_that_in_play_is_unknown(pipeline):
+    assert pipeline.run("BuildStreams").returncode == 0
+    catalogue = json.loads((pipeline.output_dir / "streams" / "1.102.json").read_bytes())
+    assert {"inPlay", "status", "betDelay", "marketBaseRate", *DEFAULTS} <= {*catalogue["stream"]["defaults"]}
+    known = json.loads((pipeline.output_dir / "streams" / "1.101.json").read_bytes())["stream"]["defaults"]
+    assert not {"inPlay", "status"} & {*known}
+
+
+def test_a_damaged_market_file_is_named_and_the_others_are_done(pipeline):
+    assert pipeline.run("ExportAll").returncode == pipeline.run("BuildStates").returncode == 0
+    path = pipeline.market("1.102")
+    path.write_bytes(path.read_bytes()[:-9])
+    result = pipeline.run("BuildStreams", "--offline")
+    assert result.returncode == 30 and "1 market failed ('1.102'" in result.stderr, result.stderr
+    assert "marketId=1.102.parquet: its SHA-256 is not the one in index.csv" in result.stderr
+    assert sorted(file.stem for file in (pipeline.output_dir / "streams").glob("*.bz2")) == ["1.101", "1.103"]
+
+
+def test_the_recipe_of_the_page_works(streams, tmp_path, monkeypatch):
+    (recipe,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "streams.md").read_text(), re.M | re.S)
+    (tmp_path / "data_exports").mkdir()
+    (tmp_path / "data_exports" / "demo").symlink_to(streams.output_dir)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(recipe, names)  # noqa: S102
+    assert names["book"] and names["best"] is not None
+
+
+def test_an_unknown_market_is_refused_in_one_line(pipeline):
+    assert pipeline.run("ExportAll").returncode == 0
+    result = pipeline.run("BuildStream", "--market-id", "1.999", "--offline")
+    assert result.returncode == 2 and "Market 1.999 is not in" in result.stderr and "Traceback" not in result.stderr
+    assert not (pipeline.output_dir / "streams").exists()
+
+
+def sums_as_the_platform_keeps_them(random, messages):
+    """Yield (image, true volumes, stored sums) of messages: the platform adds each figure to what it has."""
+    true, sums = {}, {}
+    for number in range(messages):
+        is_image = number > 5 and random.random() < 0.04
+        if is_image:
+            sums = {}
+        told = [*true] if is_image else [price for price in true if random.random() < 0.1]
+        for price in told:
+            drift = random.choice([-0.01, 0.01]) if random.random() < 0.2 else 0
+            grown = round(random.uniform(1, 300), 2) if random.random() < 0.5 else 0
+            true[price] = round(max(true[price] + grown + drift, 0.5), 2)
+            sums[price] = sums.get(price, 0.0) + true[price]
+        if random.random() < 0.3:
+            price = round(1 + random.integers(1, 60) / 100, 2)
+            if price not in true:
+                true[price] = sums[price] = round(random.uniform(2, 500), 2)
+        if true and random.random() < 0.02:
+            gone = random.choice([*true])
+            del true[gone], sums[gone]
+        yield is_image, dict(true), {price: round(size, 2) for price, size in sums.items()}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_true_volumes_come_out_of_the_sums(seed):
+    random = np.random.default_rng(seed)
+    truth = [message for message in sums_as_the_platform_keeps_them(random, 400) if message[2]]
+    rows = [(number, price, size) for number, (_, _, sums) in enumerate(truth) for price, size in sorted(sums.items())]
+    count = len(rows)
+    ticks = Ticks(
+        np.zeros(count, np.int64),
+        np.array([row[0] for row in rows]),
+        np.zeros(count, np.int64),
+        np.full(count, 7),
+        np.full(count, TRADED, np.int8),
+        np.zeros(count, np.int16),
+        np.array([row[1] for row in rows]),
+        np.array([row[2] for row in rows]),
+    )
+    slots = Slots()
+    volumes = TrueVolume(slots)
+    found, number = {}, 0
+    for chunk in slots.layout(ticks[start : start + 700] for start in range(0, count, 700)):
+        changes = volumes.changes(chunk)
+        for local in range(len(chunk)):
+            for place in np.flatnonzero(changes.message == local):
+                found[slots.traded_price[changes.slot[place]]] = changes.volume[place]
+            now = {price: size for price, size in found.items() if size}
+            assert now == pytest.approx(truth[number][1], abs=0.006), (number, truth[number][0])
+            number += 1
+        assert not (falls(changes) & (changes.volume > changes.before)).any()
+    assert number == len(truth)
+
+
+def test_the_lines_are_betfairs(streams):
+    layout = Layout(Path(streams.output_dir))
+    export = open_export(layout.output_dir)
+    market_id = max(export.index, key=lambda name: export.index[name].facts.tick_records)
+    first, second, *_ = map(json.loads, bz2.open(layout.stream_file(market_id)))
+    ticks = Ticks.concatenate(list(market_file.read(export.layout.market_file(market_id))))
+    assert first["op"] == "mcm" and isinstance(first["clk"], str) and first["pt"] == ticks.publish_time[0] // 1000
+    (change,) = first["mc"]
+    assert change["img"] is True and change["marketDefinition"]["marketType"]
+    assert set(second) == {"op", "clk", "pt", "mc"} and "img" not in second["mc"][0]
+    assert set().union(*change["rc"]) <= {"id", "atb", "atl", "trd", "tv", "ltp"}
