@@ -98,14 +98,15 @@ def test_at_every_message_the_book_is_the_databases(demo, streams, books):
         assert catalogue["messages"] == len(expected)
         found = list(books(path))
         assert len(found) == catalogue["messages"] + catalogue["definitionLines"]
-        remaining = dict(expected)
+        remaining, before = dict(expected), {}
         for moment, book in found:
+            now = book_of(book)
             if moment in remaining:
-                assert book_of(book) == remaining.pop(moment), (path.stem, moment)
+                assert now == remaining.pop(moment), (path.stem, moment)
                 compared += 1
             else:
-                assert book_of(book) == ({} if book.status != "OPEN" else before), (path.stem, moment)
-            before = book_of(book)
+                assert now == (before if book.status == "OPEN" else {}), (path.stem, moment)
+            before = now
         assert not remaining
     assert compared > 60
 
