@@ -17,6 +17,7 @@ PUBLIC = {
     "BuildStates": "tasks.states",
     "BuildStreams": "tasks.streams",
     "BuildStream": "tasks.streams",
+    "BuildRunnerSummary": "tasks.summary",
     "ConsolidateDay": "tasks.consolidate",
     "ConsolidateAll": "tasks.consolidate",
     "ConsolidateDayDirect": "tasks.consolidate_direct",

@@ -32,7 +32,7 @@ _LARGE = 4
 _GROUPS = 4
 
 
-class StreamsTask(AllMarketsTask):
+class FromMarketFiles(AllMarketsTask):
     """Makes something of the market files and what lies beside them, brought up to date first unless offline."""
 
     @property
@@ -61,7 +61,7 @@ class StreamsTask(AllMarketsTask):
         return {} if self.offline else self.plan().failures()
 
 
-class WriteStreams(StreamsTask):
+class WriteStreams(FromMarketFiles):
     """Writes the streams of some markets."""
 
     @property
@@ -153,7 +153,7 @@ class WriteSomeStreams(WriteStreams):
         return self.write(self.market_ids())
 
 
-class BuildStreams(StreamsTask):
+class BuildStreams(FromMarketFiles):
     """Write the stream of every market, streams/<id>.bz2 in Betfair's historic format, and its catalogue."""
 
     def requires(self) -> Any:

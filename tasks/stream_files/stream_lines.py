@@ -10,11 +10,11 @@ import pyarrow.compute as pc
 
 from tasks.stream_files.definition import DefinitionFeed
 from tasks.stream_files.price_changes import ladder_changes
-from tasks.stream_files.true_volume import TrueVolume, VolumeChanges
 from tasks.ticks import value_text
 from tasks.ticks.snapshots import LEVELS, Floats, Slots, Snapshots
 from tasks.ticks.sort_keys import Ints
 from tasks.ticks.tick_arrays import Ticks
+from tasks.ticks.true_volume import TrueVolume, VolumeChanges
 
 _KINDS = ('"atb":[', '"atl":[', '"trd":[')
 

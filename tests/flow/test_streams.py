@@ -18,9 +18,9 @@ from tasks.market_files import market_file
 from tasks.reader import open_export
 from tasks.storage.layout import Layout
 from tasks.stream_files.definition import DEFAULTS
-from tasks.stream_files.true_volume import TrueVolume, falls
 from tasks.ticks.snapshots import Slots
 from tasks.ticks.tick_arrays import TRADED, Ticks
+from tasks.ticks.true_volume import TrueVolume, falls
 from tests.conftest import FORMATS, ROOT, Pipeline, new_source
 
 

@@ -1,0 +1,58 @@
+"""BuildRunnerSummary."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import luigi
+import luigi.interface
+
+from tasks.runner_summaries import summary_file
+from tasks.streams import FromMarketFiles
+from tasks.ticks.value_text import counted
+from tasks.workflow.exit_codes import determining
+from tasks.workflow.progress import RowProgress
+
+_log = logging.getLogger("tick_export.summary")
+
+
+class BuildRunnerSummary(FromMarketFiles):
+    """Write runner_summary.parquet and .csv, one row a market and runner: prices before the off, trades, result."""
+
+    def output(self) -> list[luigi.LocalTarget]:
+        """Return both files."""
+        return [luigi.LocalTarget(str(path)) for path in (self.layout.runner_summary, self.layout.runner_summary_csv)]
+
+    @property
+    def result(self) -> Path:
+        """The CSV."""
+        return self.layout.runner_summary_csv
+
+    @property
+    def others_are(self) -> str:
+        """What became of the other markets where some failed."""
+        return "in the summary"
+
+    def complete(self) -> bool:
+        """Tell whether both files are made of what there is now."""
+        if not self.is_ready():
+            return False
+        index = self.index()
+        with determining():
+            return summary_file.is_current(self.layout, index)
+
+    def work(self) -> Mapping[str, str]:
+        """Write them; return the markets that are not in them."""
+        index = self.index()
+        progress = RowProgress(sum(row.facts.tick_records for row in index.values()))
+
+        def count(ticks: int) -> None:
+            progress.count_slice(ticks)
+            self.say(progress.text, progress.percent)
+
+        failed = summary_file.write(self.layout, index, int(luigi.interface.core().workers), count)
+        progress.count(1, 0)
+        text = f"{self.layout.runner_summary_csv}: {counted(len(index) - len(failed), 'market')}"
+        _log.info("%s.", text)
+        self.say_done(text)
+        return self.failures() | failed
