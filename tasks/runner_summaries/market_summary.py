@@ -92,10 +92,10 @@ class _Summary:
         self._base = np.append(self._base, np.zeros(columns - len(self._base)))
         off_us = _NEVER if self._off_us is None else self._off_us
         in_play = np.asarray(chunk.publish_time[changes.message] >= off_us, np.bool_)
-        for phase, rows in (("pp", ~in_play), ("ip", in_play)):
+        for phase, rows in (("pp", np.flatnonzero(in_play == 0)), ("ip", np.flatnonzero(in_play))):
             np.maximum.at(self._most[phase], changes.slot[rows], changes.volume[rows])
         if is_first:
-            at_first = changes.message == 0
+            at_first = np.flatnonzero(changes.message == 0)
             self._base[changes.slot[at_first]] = changes.volume[at_first]
         self._trade(changes, in_play, is_first)
         self._fall(chunk, changes)
@@ -113,7 +113,7 @@ class _Summary:
         new = runners - len(self._first_us)
         self._first_us = np.append(self._first_us, np.full(new, _NEVER))
         self._last_us = np.append(self._last_us, np.full(new, -_NEVER))
-        there = (chunk.price.reshape(len(chunk), runners, -1) > 0).any(axis=2)
+        there = np.asarray((chunk.price.reshape(len(chunk), runners, -1) > 0).any(axis=2), np.bool_)
         for runner in range(runners):
             if not (there[0, runner] and there[-1, runner]):
                 there[:, runner] |= (chunk.traded[:, self.slots.traded_runner == runner] > 0).any(axis=1)
