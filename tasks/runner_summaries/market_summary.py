@@ -2,9 +2,8 @@
 
 The rules, which docs/summary.md gives in words: the off is the last change to in-play. Before it is pre-play (pp), from
 it on in-play (ip); prices are those of the newest message before the off less so much time, or before the scheduled
-start where the off is not known. A volume is the most that a price ever had in the phase, so that a fall (of a void
-bet, of a runner that is removed, at the settlement, at a new full picture) lowers none; the falls are told apart beside
-it.
+start where the off is not known. A volume is the last that a price had in the phase; one that is gone (its runner is
+removed, the market is settled) keeps what it had. Falls are told apart beside it.
 """
 
 import dataclasses
@@ -72,7 +71,7 @@ class _Summary:
         reference = self._off_us if self._off_us is not None else known.start_us
         self._moments = None if reference is None else [reference - seconds * 1_000_000 for _, seconds in HORIZONS]
         self._books: list[tuple[Floats, Floats] | None] = [None] * len(HORIZONS)
-        self._most = {phase: np.zeros(0) for phase in PHASES}
+        self._volume_of = {phase: np.zeros(0) for phase in PHASES}
         self._base = np.zeros(0)
         self._last_price: dict[tuple[str, int], float] = {}
         self._first_us, self._last_us = np.zeros(0, np.int64), np.zeros(0, np.int64)
@@ -88,12 +87,13 @@ class _Summary:
         changes = self._volumes.changes(chunk)
         columns = chunk.traded.shape[1]
         for phase in PHASES:
-            self._most[phase] = np.append(self._most[phase], np.zeros(columns - len(self._most[phase])))
+            self._volume_of[phase] = np.append(self._volume_of[phase], np.zeros(columns - len(self._volume_of[phase])))
         self._base = np.append(self._base, np.zeros(columns - len(self._base)))
         off_us = _NEVER if self._off_us is None else self._off_us
         in_play = np.asarray(chunk.publish_time[changes.message] >= off_us, np.bool_)
-        for phase, rows in (("pp", np.flatnonzero(in_play == 0)), ("ip", np.flatnonzero(in_play))):
-            np.maximum.at(self._most[phase], changes.slot[rows], changes.volume[rows])
+        there = changes.volume > 0
+        for phase, rows in (("pp", np.flatnonzero(there & (in_play == 0))), ("ip", np.flatnonzero(there & in_play))):
+            self._volume_of[phase][changes.slot[rows]] = changes.volume[rows]  # in order of messages: the last one stays
         if is_first:
             at_first = np.flatnonzero(changes.message == 0)
             self._base[changes.slot[at_first]] = changes.volume[at_first]
@@ -200,9 +200,9 @@ class _Summary:
         if begins_in_play and phase == "pp" or phase == "ip" and self._off_us is None:
             return {}
         slots = np.flatnonzero(self.slots.traded_runner == number)
-        volume: Floats = self._most[phase][slots]
+        volume: Floats = self._volume_of[phase][slots]
         if phase == "ip":
-            before = self._base if begins_in_play else self._most["pp"]
+            before = self._base if begins_in_play else self._volume_of["pp"]
             volume = np.asarray(np.round(np.maximum(volume - before[slots], 0), 2), np.float64)
             volume[volume < LEAST_GROWTH] = 0
         price = self.slots.traded_price[slots]

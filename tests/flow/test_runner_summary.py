@@ -126,7 +126,7 @@ def test_falls_are_told_apart():
         [40.0, 0.0, 160.0, 0.0],
         [0.0, 200.0, 0.0, 0.0],
     ]
-    assert [row["pp_volume"] for row in rows] == [200.0, 200.0] and [row["ip_volume"] for row in rows] == [0.0, 0.0]
+    assert [row["pp_volume"] for row in rows] == [160.0, 200.0] and [row["ip_volume"] for row in rows] == [0.0, 0.0]
 
 
 def test_a_market_without_ticks_has_its_runners():
