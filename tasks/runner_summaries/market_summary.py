@@ -93,7 +93,7 @@ class _Summary:
         in_play = np.asarray(chunk.publish_time[changes.message] >= off_us, np.bool_)
         there = changes.volume > 0
         for phase, rows in (("pp", np.flatnonzero(there & (in_play == 0))), ("ip", np.flatnonzero(there & in_play))):
-            self._volume_of[phase][changes.slot[rows]] = changes.volume[rows]  # in order of messages: the last one stays
+            self._volume_of[phase][changes.slot[rows]] = changes.volume[rows]  # in order: the last one stays
         if is_first:
             at_first = np.flatnonzero(changes.message == 0)
             self._base[changes.slot[at_first]] = changes.volume[at_first]
