@@ -40,6 +40,8 @@ prepare() {
 }
 
 prepare made-from test
+# The engines that test --engines loads an export into are large too.
+if [[ ${1:-} == test && " $* " == *" --engines "* ]]; then prepare made-from-engines engines; fi
 # The tools that the benchmark measures beside the pipeline are large: installed when it is first used.
 if [[ ${1:-} == bench && " $* " != *" --help "* && " $* " != *" -h "* ]]; then prepare made-from-bench bench; fi
 

@@ -178,7 +178,8 @@ def pending_exports(
 ) -> list[luigi.Task]:
     """Return the tasks that export what is missing or out of date, large markets first; one: those of one market."""
     plan = task.plan()
-    alone = [task.clone(one, market_id=market_id) for market_id in (*plan.large, *plan.batched)]
+    # Luigi takes the last one first
+    alone = [task.clone(one, market_id=market_id) for market_id in (*plan.large, *reversed(plan.batched))]
     groups = [
         task.clone(
             one.batch_class,
