@@ -111,3 +111,9 @@ def _say_unchanged(task: ExportAll) -> None:
     _log.info(
         "Nothing to do: all market files in %s are complete, and index and metadata say so.", task.layout.output_dir
     )
+
+
+@BuildIndex.event_handler(luigi.Event.DEPENDENCY_PRESENT)
+def _say_index_unchanged(task: BuildIndex) -> None:
+    if task.is_asked_for:
+        _log.info("Nothing to do: %s says exactly what lies in %s.", task.layout.index, task.layout.markets_dir.name)

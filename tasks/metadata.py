@@ -3,6 +3,8 @@
 import abc
 import logging
 
+import luigi
+
 from tasks.export_directory.metadata_json import MetadataFiles
 from tasks.postgres.database import Database
 from tasks.workflow import findings, run_context
@@ -53,3 +55,9 @@ class BuildMetadata(MarketsTask, SomeMarketsMetadata):
     def market_ids(self) -> list[str]:
         """Return the markets with ticks, in the database or in a file."""
         return markets_with_ticks(self)
+
+
+@BuildMetadata.event_handler(luigi.Event.DEPENDENCY_PRESENT)
+def _say_unchanged(task: BuildMetadata) -> None:
+    if task.is_asked_for:
+        _log.info("Nothing to do: all metadata files in %s say what the database says.", task.layout.markets_dir)

@@ -48,6 +48,18 @@ exit codes: 0 all done, 2 wrong usage, 10 another run works in the directory, 20
             missing schema), 40 unexpected error, 130 interrupted
 """
 
+TEST_HELP = """\
+Runs the tests, against a PostgreSQL that they start themselves.
+
+usage: ./run_pipeline.sh test [options of pytest] [files]
+
+  -k WORDS                    only tests with these words in their names
+  --walk                      the long walks too: hours
+  --engines                   the recipes for ClickHouse, Spark (which needs a Java) and fastparquet too;
+                              installs them, several hundred megabytes
+  --help                      this text; pytest's own options: .venv/bin/python -m pytest --help
+"""
+
 
 def main(arguments: Sequence[str]) -> None:
     """Run one command line; ends the process with its exit code."""
@@ -129,6 +141,9 @@ def _demo(arguments: Sequence[str]) -> int:
 def _test(arguments: Sequence[str]) -> int:
     import subprocess
 
+    if {"--help", "-h"} & {*arguments}:
+        print(TEST_HELP, end="")
+        return 0
     return subprocess.call([sys.executable, "-m", "pytest", *arguments], cwd=ROOT)
 
 

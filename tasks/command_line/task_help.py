@@ -1,6 +1,7 @@
 """`./run_pipeline.sh TASK --help`: what a task does, the options that it uses, and what every run takes."""
 
 import inspect
+import shutil
 import textwrap
 from collections.abc import Iterable
 from typing import Any
@@ -9,8 +10,9 @@ import luigi
 
 from tasks.workflow.base_task import ExportTask
 
-_WIDTH = 100
-_COLUMN = 36
+#: As wide as the terminal, within these bounds: longer lines are hard to read, and shorter ones have no room.
+_WIDEST, _NARROWEST = 100, 60
+_COLUMN, _ROOM_FOR_COLUMNS = 36, 80
 
 RUN_OPTIONS = (
     ("--workers N", "processes in parallel, default 1"),
@@ -19,10 +21,24 @@ RUN_OPTIONS = (
     ("--help", "this text"),
 )
 
-_EXIT_CODES = """\
-exit codes: 0 all done, 2 wrong usage, 10 another run works in the directory, 20 the requested data does not exist,
-            25 not run, 30 a task failed, 35 the work could not be determined, 40 unexpected error, 130 interrupted
-"""
+_EXIT_CODES = (
+    "exit codes: 0 all done, 2 wrong usage, 10 another run works in the directory, 20 the requested data does not exist,"
+    " 25 not run, 30 a task failed, 35 the work could not be determined, 40 unexpected error, 130 interrupted"
+)
+
+#: What stands for the value of an option, by the whole of its name or its last word.
+_VALUES = {
+    "days": "DAY,DAY",
+    "markets": "ID,ID",
+    "to": "ADDRESS",
+    "from": "ADDRESS",
+    "date": "YYYY-MM-DD",
+    "dir": "DIR",
+    "id": "ID",
+    "rows": "N",
+    "gb": "N",
+    "recheck_days": "N",
+}
 
 
 def task_help(name: str, task: type[ExportTask]) -> str:
@@ -34,27 +50,34 @@ def task_help(name: str, task: type[ExportTask]) -> str:
     needed = "".join(
         f" {_name(key)} {_value(key, parameter)}" for key, parameter in used if parameter._default is _NO_DEFAULT
     )
-    parts = [f"{_summary(task)}\n", f"usage: ./run_pipeline.sh {name}{needed} [options]\n"]
+    usage = textwrap.fill(f"usage: ./run_pipeline.sh {name}{needed} [options]", _width(), subsequent_indent=" " * 7)
+    parts = [f"{_summary(task)}\n", f"{usage}\n"]
     if own:
         parts.append("\n".join(_rows(own)) + "\n")
-    parts += ["\n".join(_rows(shared)) + "\n", "\n".join(_rows(RUN_OPTIONS)) + "\n", _EXIT_CODES]
+    parts += ["\n".join(_rows(shared)) + "\n", "\n".join(_rows(RUN_OPTIONS)) + "\n"]
+    parts.append(textwrap.fill(_EXIT_CODES, _width(), subsequent_indent=" " * 12) + "\n")
     return "\n".join(parts)
 
 
 _NO_DEFAULT = luigi.Parameter()._default
 
 
+def _width() -> int:
+    return min(max(shutil.get_terminal_size((_WIDEST, 24)).columns, _NARROWEST), _WIDEST)
+
+
 def _summary(task: type[ExportTask]) -> str:
     return "\n".join(
-        textwrap.fill(" ".join(part.split()), _WIDTH) for part in (inspect.getdoc(task) or "").split("\n\n")[:1]
+        textwrap.fill(" ".join(part.split()), _width()) for part in (inspect.getdoc(task) or "").split("\n\n")[:1]
     )
 
 
 def _option(key: str, parameter: luigi.Parameter[Any]) -> tuple[str, str]:
     default = parameter._default
-    said = "" if default is _NO_DEFAULT or default in (False, 0) else f" (default {parameter.serialize(default)})"
-    if "default" in (parameter.description or ""):
-        said = ""
+    told = "" if default is _NO_DEFAULT or default in (False, 0) else parameter.serialize(default)
+    if isinstance(parameter, luigi.BoolParameter):
+        told = told.lower()
+    said = f" (default {told})" if told and "default" not in (parameter.description or "") else ""
     return f"{_name(key)} {_value(key, parameter)}".rstrip(), f"{parameter.description}{said}"
 
 
@@ -65,15 +88,15 @@ def _name(key: str) -> str:
 def _value(key: str, parameter: luigi.Parameter[Any]) -> str:
     if isinstance(parameter, luigi.BoolParameter):
         return "" if parameter.parsing == luigi.BoolParameter.IMPLICIT_PARSING else "BOOL"
-    last = key.rsplit("_", 1)[-1]
-    return {"date": "YYYY-MM-DD", "dir": "DIR", "id": "ID"}.get(last, "N" if last in ("rows", "gb", "days") else "NAME")
+    return _VALUES.get(key) or _VALUES.get(key.rsplit("_", 1)[-1], "NAME")
 
 
 def _rows(options: Iterable[tuple[str, str]]) -> Iterable[str]:
+    column = _COLUMN if _width() >= _ROOM_FOR_COLUMNS else 6
     for option, text in options:
-        lines = textwrap.wrap(text, _WIDTH - _COLUMN)
-        if len(option) > _COLUMN - 4:
+        lines = textwrap.wrap(text, _width() - column)
+        if len(option) > column - 4:
             yield f"  {option}"
             option = ""
-        yield f"  {option:<{_COLUMN - 2}}{lines[0]}"
-        yield from (" " * _COLUMN + line for line in lines[1:])
+        yield f"  {option:<{column - 2}}{lines.pop(0)}" if option else " " * column + lines.pop(0)
+        yield from (" " * column + line for line in lines)

@@ -563,3 +563,12 @@ def test_an_index_asked_for_by_itself_is_made_and_names_the_market_that_failed(p
     result = pipeline.run("BuildIndex")
     assert result.returncode == 30 and "'1.102'" in result.stderr, result.stderr
     assert list(index_of(pipeline)) == ["1.101", "1.103"]
+
+
+@pytest.mark.parametrize("task", ["BuildIndex", "BuildMetadata"])
+def test_a_task_with_nothing_to_do_says_so_if_it_was_asked_for(pipeline, task):
+    assert pipeline.run("ExportAll").returncode == 0
+    result = pipeline.run(task)
+    assert result.returncode == 0 and result.stderr.count("Nothing to do: ") == 1, result.stderr
+    whole = pipeline.run("ConsolidateAll")
+    assert whole.returncode == 0 and "Nothing to do" not in whole.stderr, whole.stderr

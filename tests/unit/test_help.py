@@ -40,6 +40,17 @@ def test_every_task_has_help_on_the_options_that_it_uses(run, name):
     assert {f"--{key}" for key in used - unused} == {*options} - {"--workers", "--scheduler-url", "--debug", "--help"}
 
 
+@pytest.mark.parametrize("columns", [60, 80, 200])
+@pytest.mark.parametrize("name", tasks.PUBLIC)
+def test_help_is_as_wide_as_the_terminal_and_says_what_values_look_like(run, name, columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    _, text, _ = run(name, "--help")
+    assert max(map(len, text.splitlines())) <= min(columns, 100), text
+    assert "(default )" not in text and "True" not in text
+    for option, value in {"--to": "ADDRESS", "--from": "ADDRESS", "--days": "DAY,DAY", "--recheck-days": "N"}.items():
+        assert f"  {option} " not in text or f"  {option} {value}" in text, option
+
+
 @pytest.mark.parametrize("name", tasks.PUBLIC)
 def test_an_option_that_a_task_does_not_use_is_refused(run, name):
     for key in getattr(tasks, name).unused_options - {"format", "export_metadata", "offline"}:
@@ -56,7 +67,7 @@ def test_options_that_scripts_give_to_every_task_are_accepted(name):
     _refuse_unused(name, [name, "--format", "jsonl", "--export-metadata", "false"])
 
 
-@pytest.mark.parametrize("name", ["nightly", "demo"])
+@pytest.mark.parametrize("name", ["nightly", "demo", "test"])
 def test_every_subcommand_has_help(run, name):
     code, text, error = run(name, "--help")
     assert code == 0 and f"usage: ./run_pipeline.sh {name}" in text and not error
