@@ -22,8 +22,8 @@ RUN_OPTIONS = (
 )
 
 _EXIT_CODES = (
-    "exit codes: 0 all done, 2 wrong usage, 10 another run works in the directory, 20 the requested data does not exist,"
-    " 25 not run, 30 a task failed, 35 the work could not be determined, 40 unexpected error, 130 interrupted"
+    "exit codes: 0 all done, 2 wrong usage, 10 another run works in the directory, 20 the requested data does not"
+    " exist, 25 not run, 30 a task failed, 35 the work could not be determined, 40 unexpected error, 130 interrupted"
 )
 
 #: What stands for the value of an option, by the whole of its name or its last word.
