@@ -84,7 +84,7 @@ COLUMNS = (
     Column(
         "size",
         pa.float64(),
-        "money available at the price; for traded the platform's running sum of the money matched at it; size, size_traded",
+        "money available at the price; for traded the platform's running sum of the money matched; size, size_traded",
         "size",
         source=("size", "size_traded"),
     ),
