@@ -89,7 +89,7 @@ class Archive(AllMarketsTask):
         return "in the archive"
 
     def complete(self) -> bool:
-        """Tell whether the archive was made from exactly the files that are there now."""
+        """Return whether the archive was made from exactly the files that are there now."""
         if not self.offline and self.plan().any_failed() or not all(task.complete() for task in self.requires()):
             return False
         with determining():
@@ -113,7 +113,7 @@ class Archive(AllMarketsTask):
             )
         if stale := archive_file.outdated(self.layout):
             _log.warning(
-                "Made before market files or metadata were refreshed, and archived as they lie: %s. Consolidate them"
+                "Made before market files or metadata were refreshed, and archived as they are: %s. Consolidate them"
                 " again if they shall have what came since.",
                 ", ".join(stale),
             )
@@ -135,7 +135,7 @@ class Archive(AllMarketsTask):
         return self._lost() if self.offline else self.plan().failures()
 
     def _lost(self) -> dict[str, str]:
-        """Return what markets of an export that is archived as it lies have lost since it was written."""
+        """Return what markets of an export that is archived as it is have lost since it was written."""
         differences, _ = check_ledger(self.layout, export_source.indexed(self.layout))
         return {difference.market_id: str(difference) for difference in differences}
 

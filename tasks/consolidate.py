@@ -64,7 +64,7 @@ class ConsolidateDay(DayCsvTask, DayMarketsTask):
             return export_source.with_ticks(self.layout, rows, self.span)
 
     def complete(self) -> bool:
-        """Tell whether the report names the checksums that all markets with ticks on the day have now, and the CSV is
+        """Return whether the report names the checksums that all markets with ticks on the day have now, and the CSV is
         there.
         """
         self.require_over()
@@ -146,7 +146,7 @@ class ConsolidateAll(CsvTask, AllMarketsTask):
         return self.layout.full_report
 
     def complete(self) -> bool:
-        """Tell whether the report names the checksums that all markets with ticks have now, and the CSV is there."""
+        """Return whether the report names the checksums that all markets with ticks have now, and the CSV is there."""
         tasks = luigi.task.flatten(self.requires())
         published = consolidation_report.read(self.layout.full_report)
         if (
@@ -198,7 +198,7 @@ class ConsolidateAll(CsvTask, AllMarketsTask):
 
 
 def _index_offline(layout: Layout) -> Mapping[str, IndexRow]:
-    """Return the index of an export that is taken as it lies. Raises UsageError where it is none."""
+    """Return the index of an export that is taken as it is. Raises UsageError if there is none."""
     rows = export_source.indexed(layout)
     export_source.refuse_unindexed(layout, rows)
     return rows

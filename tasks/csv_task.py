@@ -33,7 +33,7 @@ class StoredTicks(luigi.ExternalTask):
     exist = luigi.BoolParameter(significant=False, visibility=ParameterVisibility.PRIVATE)
 
     def complete(self) -> bool:
-        """Tell whether there are any."""
+        """Return whether there are any."""
         if not self.exist:
             _log.error("%s", self.missing)
         return bool(self.exist)
@@ -112,9 +112,7 @@ class DayCsvTask(CsvTask, DayTask):
     def wanted(self, failed: Mapping[str, str]) -> Consolidation:
         """Return what is to be written. failed: why markets of the day are not in it, or not as they should be."""
         notes = (
-            []
-            if self.is_over
-            else [f"{PARTIAL}: written before {self.date} was over in UTC. A later run makes it anew."]
+            [] if self.is_over else [f"{PARTIAL}: written before {self.date} was over in UTC. A later run rebuilds it."]
         )
         notes += warnings(failed)
         return Consolidation(
@@ -131,7 +129,7 @@ def warnings(failed: Mapping[str, str]) -> list[str]:
 
 
 def is_current(layout: Layout, published: Published, rows: Mapping[str, IndexRow]) -> bool:
-    """Tell whether a report names exactly the markets and checksums of now, and its files are there."""
+    """Return whether a report names exactly the markets and checksums of now, and its files are there."""
     return published.inputs == export_source.inputs(layout, rows.values()) and consolidation_report.is_in_place(
         published, layout.output_dir
     )

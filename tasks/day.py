@@ -47,7 +47,7 @@ class IndexDay(DayMarketsTask):
         return self.layout.index
 
     def complete(self) -> bool:
-        """Tell whether index.csv says what lies in the files of the day's markets."""
+        """Return whether index.csv says what lies in the files of the day's markets."""
         plan = self.plan()
         rows = directory_scan.index_rows(self.layout, plan.disk, plan.stored.events)
         markets = {*self.day_market_ids(), *self.kept_market_ids()}

@@ -141,12 +141,12 @@ class ServerFailed(ExportError):
 
 
 def is_full_disk(error: BaseException) -> bool:
-    """Tell whether an error is the operating system's word for a full disk, or for a quota that is used up."""
+    """Return whether an error is the operating system's word for a full disk, or for a quota that is used up."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def is_no_thread(error: BaseException | None) -> bool:
-    """Tell whether an error is Python's word for a limit of processes or threads that is reached."""
+    """Return whether an error is Python's word for a limit of processes or threads that is reached."""
     return isinstance(error, RuntimeError) and str(error) == "can't start new thread"
 
 

@@ -28,7 +28,7 @@ class StoredMarket(luigi.ExternalTask):
     exists = luigi.BoolParameter(significant=False, visibility=ParameterVisibility.PRIVATE)
 
     def complete(self) -> bool:
-        """Tell whether there is such a market."""
+        """Return whether there is such a market."""
         if not self.exists:
             _log.error(
                 "Market %s has no ticks in the database and no file. Check --market-id and POSTGRES_DB. If it has"
@@ -111,7 +111,7 @@ class ExportMarket(MarketsTask, OneMarketExport):
         return bool(self.accept_loss)
 
     def is_known(self) -> bool:
-        """Tell whether the database has ticks of the market, or it has a file, or a loss is to be accepted."""
+        """Return whether the database has ticks of the market, or it has a file, or a loss is to be accepted."""
         plan = self.plan()
         return (
             plan.stored.has_ladder(self.market_id)
@@ -137,7 +137,7 @@ class ExportMarket(MarketsTask, OneMarketExport):
         return [] if self._plan_of_many else StoredMarket(market_id=self.market_id, exists=self.is_known())
 
     def complete(self) -> bool:
-        """Tell whether the file is undamaged and holds the newest tick, settled."""
+        """Return whether the file is undamaged and holds the newest tick, settled."""
         return self.is_known() and self.loss_to_accept() is None and super().complete()
 
     def work(self) -> None:

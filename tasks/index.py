@@ -38,7 +38,7 @@ class BuildIndex(AllMarketsTask):
         return self.layout.execution_report
 
     def complete(self) -> bool:
-        """Tell whether nothing waits to be exported, index.csv says exactly what lies in markets/, and the report is
+        """Return whether nothing waits to be exported, index.csv says exactly what lies in markets/, and the report is
         there.
         """
         plan = self.plan()
@@ -89,7 +89,7 @@ class ExportAll(AllMarketsTask):
         return self.layout.execution_report
 
     def complete(self) -> bool:
-        """Tell whether everything is exported, indexed and described."""
+        """Return whether everything is exported, indexed and described."""
         return not self.plan().any_failed() and all(task.complete() for task in self.requires())
 
     @property

@@ -23,7 +23,7 @@ class SomeMarketsMetadata(ExportTask):
         """Return the markets, sorted."""
 
     def complete(self) -> bool:
-        """Tell whether every metadata file says what the database says; without a database, there is nothing to do."""
+        """Return whether every metadata file agrees with the database; without a database, there is nothing to do."""
         if self.offline:
             return True
         market_ids = self.market_ids()

@@ -28,7 +28,7 @@ class SomeMarketsExport(MarketsNode):
         """Return the plan that the markets are part of."""
 
     def is_open(self, market_id: str) -> bool:
-        """Tell whether a market waits: neither written since the plan was made nor failed."""
+        """Return whether a market waits: neither written since the plan was made nor failed."""
         return self.plan().any_open((market_id,))
 
     def failures(self) -> dict[str, str]:
@@ -37,7 +37,7 @@ class SomeMarketsExport(MarketsNode):
         return {market_id: failed[market_id] for market_id in self.market_ids() if market_id in failed}
 
     def complete(self) -> bool:
-        """Tell whether none of the markets waits any more."""
+        """Return whether none of the markets waits any more."""
         return not self.plan().any_open(self.market_ids())
 
     def work(self) -> None:
@@ -45,7 +45,7 @@ class SomeMarketsExport(MarketsNode):
         self.export()
 
     def is_wanted(self, market_id: str) -> bool:
-        """Tell whether a market of this task is to be exported."""
+        """Return whether a market of this task is to be exported."""
         return market_id in self.plan().pending
 
     def export(self) -> list[Failed]:
@@ -136,7 +136,7 @@ class MarketGroupExport(BatchNode, SomeMarketsExport):
         return self.batched or self.plan().groups.get(self.group, ())
 
     def is_wanted(self, market_id: str) -> bool:
-        """Tell whether a market is to be exported: of a batch all, for another worker of luigid may have found out."""
+        """Return whether a market is to be exported: of a batch all, since another luigid worker may have found out."""
         return bool(self.batched) or super().is_wanted(market_id)
 
     def __repr__(self) -> str:

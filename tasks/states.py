@@ -30,7 +30,7 @@ class BuildStates(MarketsTask):
         return markets_with_ticks(self)
 
     def complete(self) -> bool:
-        """Tell whether every file says what the database says; without a database, there is nothing to do."""
+        """Return whether every file says what the database says; without a database, there is nothing to do."""
         if self.offline:
             return True
         market_ids = self.market_ids()

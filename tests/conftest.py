@@ -299,7 +299,7 @@ def ago(days: int) -> str:
 
 
 def works_in(process: psutil.Process, session: int) -> bool:
-    """Tell whether a process is one of a session, and not dead."""
+    """Return whether a process is one of a session, and not dead."""
     try:
         return os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE
     except (psutil.NoSuchProcess, ProcessLookupError):

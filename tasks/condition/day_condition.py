@@ -171,7 +171,7 @@ def _day_gaps(
 
 
 def _is_unexplained(start: int, end: int, statistics: Mapping[str, Statistics], on_day: Sequence[str]) -> bool:
-    """Tell whether a market of the day has a gap of which an interval without any message is half or more."""
+    """Return whether a market of the day has a gap of which an interval without any message is half or more."""
     return any(
         quiet[0] <= start
         and end <= quiet[1] <= quiet[0] + 2 * (end - start)

@@ -50,7 +50,7 @@ class Csv:
         )
 
     def is_in(self, directory: Path) -> bool:
-        """Tell whether it lies in a directory. It is read only where its modification time is another, as after
+        """Return whether it lies in a directory. It is read only where its modification time is another, as after
         unpacking an archive.
         """
         try:
@@ -152,5 +152,5 @@ def read(path: Path) -> Published | None:
 
 
 def is_in_place(published: Published, directory: Path) -> bool:
-    """Tell whether the CSV that a report speaks of lies in a directory, with its months."""
+    """Return whether the CSV that a report speaks of lies in a directory, with its months."""
     return all(file.is_in(directory) for file in published.files)

@@ -57,7 +57,7 @@ def indexed(layout: Layout) -> Index:
     try:
         return index_csv.read(layout.index)
     except UnreadableIndex as error:
-        raise NotAnExport(f"{error}. Make the index anew: BuildIndex --offline.") from None
+        raise NotAnExport(f"{error}. Rebuild the index: BuildIndex --offline.") from None
 
 
 def inputs(layout: Layout, rows: Iterable[IndexRow]) -> dict[str, Inputs]:
@@ -66,7 +66,7 @@ def inputs(layout: Layout, rows: Iterable[IndexRow]) -> dict[str, Inputs]:
 
 
 def are_of_now(layout: Layout, rows: Mapping[str, IndexRow], made_of: Mapping[str, Inputs]) -> bool:
-    """Tell whether what a consolidation was made of is what its markets have now."""
+    """Return whether what a consolidation was made of is what its markets have now."""
     return made_of == inputs(layout, (rows[market_id] for market_id in made_of if market_id in rows))
 
 
@@ -100,7 +100,7 @@ def refuse_unindexed(layout: Layout, rows: Mapping[str, IndexRow]) -> None:
             name = layout.file_path(min(market_ids))
             raise NotAnExport(
                 f"{layout.output_dir}: {name} {problem} ({len(market_ids)} such files). Restore what is missing, or"
-                " make the index anew: BuildIndex --offline."
+                " rebuild the index: BuildIndex --offline."
             )
 
 
@@ -180,6 +180,6 @@ def _stat(path: Path) -> FileStat:
         return FileStat.of_path(path)
     except FileNotFoundError:
         raise DamagedFile(
-            f"{path}: is missing, index.csv has it. Restore the file, or delete index.csv and make it anew with"
+            f"{path}: is missing, index.csv has it. Restore the file, or delete index.csv and rebuild it with"
             " BuildIndex if its ticks shall be left out."
         ) from None

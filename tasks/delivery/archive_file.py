@@ -54,7 +54,7 @@ class Archive:
         return Layout.archive_checksum(self.path)
 
     def is_of(self, members: Sequence[Member]) -> bool:
-        """Tell whether the archive was made from exactly these members and is still what its checksum file says."""
+        """Return whether the archive was made from exactly these members and is still what its checksum file says."""
         if containers.note_of(self.kind, self.path) != fingerprint(members):
             return False
         try:

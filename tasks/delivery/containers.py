@@ -79,7 +79,7 @@ class ParallelDeflate:
 
     def compress(self, data: bytes | memoryview) -> bytes:
         """Take a piece; return what is compressed of the pieces so far."""
-        piece = bytes(data)  # a buffer is filled anew while it waits
+        piece = bytes(data)  # a buffer is refilled while it waits
         self._waiting.append(self._pool.submit(_deflated, piece, self._window))
         self._window = piece[-_WINDOW_BYTES:]
         return self._finished(self._ahead)

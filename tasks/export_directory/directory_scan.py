@@ -51,7 +51,7 @@ class OnDisk:
         return self.ledger.promise(market_id) if self.ledger.exists else self.index.facts.get(market_id)
 
     def is_below_promise(self, market_id: str) -> bool:
-        """Tell whether a market has had more ticks than its file has now."""
+        """Return whether a market has had more ticks than its file has now."""
         if self.ledger.is_met(market_id, self.facts):  # as nearly always
             return False
         promised = self.promise(market_id)
@@ -168,7 +168,7 @@ def _vouched_until_us(layout: Layout) -> int:
 
 
 def is_indexed(layout: Layout, disk: OnDisk, events: dict[str, str]) -> bool:
-    """Tell whether index.csv and the ledger are there and say exactly what lies in markets/, of files that nobody
+    """Return whether index.csv and the ledger are there and say exactly what lies in markets/, of files that nobody
     touched since."""
     return (
         not disk.unknown

@@ -26,7 +26,7 @@ class Written(NamedTuple):
     facts: FileFacts
 
     def is_of(self, stat: FileStat) -> bool:
-        """Tell whether stat is of the file that this record speaks of."""
+        """Return whether stat is of the file that this record speaks of."""
         return self.stat.is_same_file(stat)
 
 

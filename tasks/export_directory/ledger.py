@@ -119,7 +119,7 @@ class Ledger:
         yield from (market_id for market_id in self.promises if market_id not in self.files)
 
     def knows(self, market_id: str, checksum: str) -> bool:
-        """Tell whether we have written a file of this SHA-256 for the market."""
+        """Return whether we have written a file of this SHA-256 for the market."""
         ours = {facts.checksum for facts in self._written(market_id)}
         digest, known = bytes.fromhex(checksum), self.earlier.get(market_id)
         return checksum in ours or known is not None and digest in _cut(known.digests)

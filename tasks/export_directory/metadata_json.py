@@ -87,7 +87,7 @@ class MetadataFiles:
         self._described = Described(layout.described, rendering=render(described(_EXAMPLE)))
 
     def are_current(self) -> bool:
-        """Tell whether every file says what the database says."""
+        """Return whether every file says what the database says."""
         return next(self._changes(), None) is None
 
     def remember(self) -> None:

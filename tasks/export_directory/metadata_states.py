@@ -39,7 +39,7 @@ class Described:
         self._learned: dict[str, bytes] = {}
 
     def is_current(self, market: MarketMetadata | LifecycleRows, stat: FileStat) -> bool:
-        """Tell whether the file is the one that says what the database says of a market. stat: of the file as it
+        """Return whether the file is the one that says what the database says of a market. stat: of the file as it
         lies there now.
         """
         return self._known(market.market_id) == self._state(market, stat)

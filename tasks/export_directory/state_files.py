@@ -32,7 +32,7 @@ class StateFiles:
         self.failed: dict[str, str] = {}
 
     def are_current(self) -> bool:
-        """Tell whether every file says what the database says."""
+        """Return whether every file says what the database says."""
         return next(self._changes(), None) is None and not self.failed
 
     def remember(self) -> None:

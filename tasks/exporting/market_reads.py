@@ -59,7 +59,7 @@ def read_markets(job: Job, reader: TickReader, markets: Sequence[Pending]) -> It
 
 
 def _changed(job: Job, market: Pending) -> bool:
-    """Tell whether the market's file was written since the survey, by another worker of the same luigid."""
+    """Return whether the market's file was written since the survey, by another worker of the same luigid."""
     try:
         now = FileStat.of_path(job.layout.market_file(market.market_id))
     except OSError:  # or a link that leads nowhere

@@ -35,7 +35,7 @@ class Stored:
     traded_only: frozenset[str] = frozenset()
 
     def has_ladder(self, market_id: str) -> bool:
-        """Tell whether a market has ladder rows."""
+        """Return whether a market has ladder rows."""
         return market_id in self.newest and market_id not in self.without_ladder
 
     def with_refused(self, market_ids: Iterable[str]) -> list[str]:

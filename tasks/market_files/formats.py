@@ -32,6 +32,6 @@ def of(path: PurePath) -> MarketFormat:
 
 
 def is_compressed(name: str) -> bool:
-    """Tell whether a file of that name is a market file that an archive need not try to make smaller."""
+    """Return whether a file of that name is a market file that an archive need not try to make smaller."""
     known = _BY_NAME.get(name.rpartition(".")[2])
     return known is not None and known.is_compressed

@@ -169,7 +169,7 @@ def _require_schema(file: pq.ParquetFile, path: Path) -> None:
 
 
 def _overlaps(group: pq.RowGroupMetaData, span: Span) -> bool:
-    """Tell whether a row group can hold ticks of the span."""
+    """Return whether a row group can hold ticks of the span."""
     statistics = group.column(SCHEMA.get_field_index("publish_time")).statistics
     if statistics is None or not statistics.has_min_max:
         return True

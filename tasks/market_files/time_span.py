@@ -24,7 +24,7 @@ class Span:
         return Span((start - _EPOCH) // _MICROSECOND, (start + datetime.timedelta(days=1) - _EPOCH) // _MICROSECOND)
 
     def holds(self, moment_us: int) -> bool:
-        """Tell whether a time lies in the span."""
+        """Return whether a time lies in the span."""
         return self.lower_us <= moment_us < self.upper_us
 
     def share(self, facts: FileFacts) -> float:

@@ -269,7 +269,7 @@ def _say_once(text: str) -> None:
 
 
 def is_table_gone(error: psycopg2.Error) -> bool:
-    """Tell whether an error says that a table is there no more."""
+    """Return whether an error says that a table is there no more."""
     return error.pgcode == "42P01" or "could not open relation with OID" in str(error)
 
 

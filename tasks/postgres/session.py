@@ -147,7 +147,7 @@ class Session:
             self.connection.rollback()
 
     def is_alive(self, again: str | None = None) -> bool:
-        """Tell whether the server still answers: in a new transaction, or to a statement that mends the present one."""
+        """Return whether the server still answers: in a new transaction, or to a statement that repairs this one."""
         try:
             with self._waited("an answer"):
                 if again is None:

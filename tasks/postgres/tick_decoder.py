@@ -84,7 +84,7 @@ class TickRows:
 
 
 def ladder_ticks(rows: TickRows) -> Ticks:
-    """Return ladder rows as ticks. Raises UnreadableRow for a row that is none."""
+    """Return ladder rows as ticks. Raises UnreadableRow for a row that is not a tick."""
     runner = rows.integers("runner", "selection_id, level or side")
     if "place" in rows.columns:
         selection_id, place = runner, rows.integers("place", "level or side")
@@ -103,7 +103,7 @@ def ladder_ticks(rows: TickRows) -> Ticks:
 
 
 def traded_ticks(rows: TickRows) -> Ticks:
-    """Return traded rows as ticks. Raises UnreadableRow for a row that is none."""
+    """Return traded rows as ticks. Raises UnreadableRow for a row that is not a tick."""
     return Ticks(
         market=rows.market,
         selection_id=rows.integers("runner", "selection_id"),

@@ -181,7 +181,7 @@ class TickReader:
             raise UnreadableRow(one_line(error)) from None
 
     def _is_alive(self) -> bool:
-        """Tell whether the connection works, and make it ready for the next question."""
+        """Return whether the connection works, and make it ready for the next question."""
         was_reading, self._is_reading = self._is_reading, False
         return self._session.is_alive(AFTER_FAILED_READ if was_reading else None)
 

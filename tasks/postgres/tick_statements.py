@@ -63,7 +63,7 @@ EXPORT_SNAPSHOT = "SELECT pg_export_snapshot()"
 IMPORT_SNAPSHOT = "SET TRANSACTION SNAPSHOT %(snapshot)s"
 
 #: What tasks.workflow.process_memory does here, done to the server: its C library gives the memory of such an answer
-#: back to the system and takes it anew for the next one, page by page, until it has freed a piece as large as this
+#: back to the system and takes it again for the next one, page by page, until it has freed a piece as large as this
 #: once. Takes 2 ms, and saves a tenth of the server's time.
 KEEP_FREED_MEMORY = "SELECT octet_length(repeat(repeat(' ', 4096), pages)) FROM generate_series(2048, 2048) AS pages"
 

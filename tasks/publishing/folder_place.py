@@ -62,7 +62,7 @@ class FolderPlace(Place):
         return _stored(path)
 
     def holds(self, name: str, stored: Stored, source: Source) -> bool:
-        """Tell whether the file has the content of the source, by reading it."""
+        """Return whether the file has the content of the source, by reading it."""
         with contextlib.suppress(FileNotFoundError):
             return file_checksum(self._folder / name) == source.checksum
         return False

@@ -20,7 +20,7 @@ class Entry:
     tag: str
 
     def is_same_file(self, other: "Entry") -> bool:
-        """Tell whether both are of one content and time, stored once or twice."""
+        """Return whether both are of one content and time, stored once or twice."""
         return dataclasses.replace(self, tag=other.tag) == other
 
 
@@ -84,5 +84,5 @@ def parse(address: str, content: bytes) -> Manifest:
 
 
 def _is_safe(name: str) -> bool:
-    """Tell whether a name stays below the folder that it is put into."""
+    """Return whether a name stays below the folder that it is put into."""
     return bool(name) and not name.startswith("/") and not {"", ".", ".."} & {*name.split("/")} and "\0" not in name

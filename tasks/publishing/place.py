@@ -54,7 +54,7 @@ class Place(abc.ABC):
 
     @abc.abstractmethod
     def holds(self, name: str, stored: Stored, source: Source) -> bool:
-        """Tell whether the object, of the size of the file, has the content of the file."""
+        """Return whether the object, of the size of the file, has the content of the file."""
 
     @abc.abstractmethod
     def receive(self, name: str, file: NewFile) -> None:

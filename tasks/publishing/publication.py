@@ -90,7 +90,7 @@ def publish(place: Place, sources: Mapping[str, Source], is_pruned: bool, progre
 
 
 def _is_in_place(place: Place, name: str, source: Source, known: Entry | None, found: Stored) -> bool:
-    """Tell whether the object is the file: it is still the one that the manifest says, or has the file's content."""
+    """Return whether the object is the file: it is still the one that the manifest says, or has the file's content."""
     if found.size_bytes != source.size_bytes:
         return False
     if known is not None and known.tag == found.tag:

@@ -115,7 +115,7 @@ def _bring(place: Place, manifest: Manifest, layout: Layout, names: list[str], p
 
 
 def _is_here(path: Path, entry: Entry) -> bool:
-    """Tell whether a file is the published one. Raises OSError where it cannot be read."""
+    """Return whether a file is the published one. Raises OSError where it cannot be read."""
     try:
         return path.stat().st_size == entry.size_bytes and file_checksum(path) == entry.checksum
     except FileNotFoundError:

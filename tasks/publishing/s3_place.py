@@ -127,7 +127,7 @@ class S3Place(Place):
         return Stored(source.size_bytes, tag)
 
     def holds(self, name: str, stored: Stored, source: Source) -> bool:
-        """Tell whether the object is the file, by the store's tag."""
+        """Return whether the object is the file, by the store's tag."""
         return stored.tag == _tag(source)
 
     def receive(self, name: str, file: NewFile) -> None:
@@ -209,7 +209,7 @@ class S3Place(Place):
 
 
 def _is_digest(tag: str) -> bool:
-    """Tell whether a tag looks like the MD5 that it is unless the store encrypts with keys of its own."""
+    """Return whether a tag looks like the MD5 that it is unless the store encrypts with keys of its own."""
     return len(tag.partition("-")[0]) == 32
 
 

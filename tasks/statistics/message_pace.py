@@ -49,7 +49,7 @@ def unexplained(times: Ints) -> list[list[int]]:
 
 
 def is_gap(quiet: list[int], in_play: bool) -> bool:
-    """Tell whether an interval that unexplained() gives is longer than the market's own pace explains."""
+    """Return whether an interval that unexplained() gives is longer than the market's own pace explains."""
     start, end, limit, limit_in_play = quiet
     return end - start >= (max(SHORTEST_IN_PLAY_US, limit_in_play) if in_play else max(SHORTEST_US, limit))
 

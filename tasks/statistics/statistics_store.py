@@ -126,7 +126,7 @@ def _kept(layout: Layout, wanted: Collection[Key]) -> tuple[dict[Key, Statistics
     """Return what is kept of what is wanted, and whether the one file has exactly that."""
     kept: dict[Key, Statistics] = {}
     lines = 0
-    with contextlib.suppress(OSError, zstd.ZstdError, UnicodeDecodeError):  # none yet, or damaged: it is made anew
+    with contextlib.suppress(OSError, zstd.ZstdError, UnicodeDecodeError):  # none yet, or damaged: it is rebuilt
         text = zstd.decompress(layout.statistics.read_bytes()).decode()
         lines = text.count("\n")
         kept |= _parsed(text.splitlines(), wanted)

@@ -10,7 +10,7 @@ from tasks.statistics.betfair_ladder import is_on_ladder
 from tasks.ticks.sort_keys import Ints
 from tasks.ticks.tick_arrays import TRADED, Ticks
 
-#: Raised when what is counted changes: statistics of another version are gathered anew.
+#: Raised when what is counted changes: statistics of another version are gathered again.
 VERSION = 1
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US

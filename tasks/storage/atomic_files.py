@@ -182,7 +182,7 @@ def _is_abandoned(host: str, pid: int, entry: os.DirEntry[str]) -> bool:
 
 
 def _is_alive(pid: int, at_s: float) -> bool:
-    """Tell whether the process that had this id at a time still works: not dead, not a zombie, not a later one with
+    """Return whether the process that had this id at a time still works: not dead, not a zombie, not a later one with
     its id.
     """
     try:

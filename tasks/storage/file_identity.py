@@ -37,7 +37,7 @@ class FileStat(NamedTuple):
         return cls.of(os.stat(path))
 
     def is_same_file(self, other: "FileStat") -> bool:
-        """Tell whether both are of one file that nobody has written to in between; a rename does not count."""
+        """Return whether both are of one file that nobody has written to in between; a rename does not count."""
         return self._replace(st_ctime_ns=other.st_ctime_ns) == other
 
 

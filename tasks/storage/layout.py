@@ -23,7 +23,7 @@ _ASIDE = re.compile(r".*\.damaged(\.\d+)?", re.DOTALL)
 
 
 def is_market_id(text: str) -> bool:
-    """Tell whether text is a Betfair market id, and so is safe as part of a file name."""
+    """Return whether text is a Betfair market id, and so is safe as part of a file name."""
     return MARKET_ID.fullmatch(text) is not None
 
 
@@ -280,22 +280,22 @@ def market_of(name: str) -> str:
 
 
 def is_market_file(name: str) -> bool:
-    """Tell whether a file is a market's data file of any format, by its name or path."""
+    """Return whether a file is a market's data file of any format, by its name or path."""
     return market_file_name(name.rpartition("/")[2]) is not None
 
 
 def is_metadata(name: str) -> bool:
-    """Tell whether a file is a market's metadata, by its name or path."""
+    """Return whether a file is a market's metadata, by its name or path."""
     return name.endswith("_metadata.json")
 
 
 def is_consolidated(name: str) -> bool:
-    """Tell whether a file in the output directory is a consolidated CSV or the report of one."""
+    """Return whether a file in the output directory is a consolidated CSV or the report of one."""
     return _CONSOLIDATED.fullmatch(name) is not None
 
 
 def is_aside(name: str) -> bool:
-    """Tell whether a file is a damaged one that was kept."""
+    """Return whether a file is a damaged one that was kept."""
     return _ASIDE.fullmatch(name) is not None
 
 

@@ -11,7 +11,7 @@ EXPORT = "Run ExportAll"
 _RESTORE = "Restore the file from an archive, or move it away and run ExportAll while the database still has the market"
 _STEPS = {
     INDEX: "Restore it from an archive, or check the market files and run BuildIndex --offline",
-    EXECUTION_REPORT: "Find out what is missing; BuildIndex --offline writes the report anew",
+    EXECUTION_REPORT: "Find out what is missing; BuildIndex --offline rewrites the report",
 }
 
 

@@ -117,7 +117,7 @@ def check_names(layout: Layout, rows: Mapping[str, IndexRow]) -> tuple[list[Diff
 
 
 def _is_own_metadata(layout: Layout, name: str) -> bool:
-    """Tell whether a file that no row of the index names is metadata that BuildMetadata has written."""
+    """Return whether a file that no row of the index names is metadata that BuildMetadata has written."""
     path = layout.output_dir / name
     if not is_metadata(name) or path.is_symlink() or not path.is_file():
         return False

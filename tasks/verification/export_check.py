@@ -200,7 +200,7 @@ def _against(
 
 
 def _is_held(day: int, ranges: Sequence[tuple[int, int]] | None) -> bool:
-    """Tell whether partitions for all of a day are there; a table that is not partitioned has every day."""
+    """Return whether partitions for all of a day are there; a table that is not partitioned has every day."""
     if ranges is None:
         return True
     reached = day * DAY_US

@@ -83,7 +83,7 @@ def _is_taken(layout: Layout, lock: filelock.BaseFileLock | None, is_last: bool)
 
 
 def is_for_lock_alone(layout: Layout) -> bool:
-    """Tell whether the directory was made by this run, for its lock, and the run has not begun to fill it."""
+    """Return whether the directory was made by this run, for its lock, and the run has not begun to fill it."""
     try:
         return layout.output_dir in _made and set(os.listdir(layout.output_dir)) <= {layout.lock.name}
     except OSError:

@@ -31,7 +31,7 @@ DEBUG_VARIABLE = "TICK_EXPORT_DEBUG"
 
 
 def is_debug() -> bool:
-    """Tell whether --debug was given."""
+    """Return whether --debug was given."""
     return DEBUG_VARIABLE in os.environ
 
 

@@ -25,7 +25,7 @@ class Handler(logging.StreamHandler):  # type: ignore[type-arg]
     """Writes to standard error, without Luigi's lines about its own workings."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Tell whether the record is to be written."""
+        """Return whether the record is to be written."""
         return bool(super().filter(record)) and (is_debug() or not _is_chatter(str(record.msg), record.getMessage()))
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -35,7 +35,7 @@ class Handler(logging.StreamHandler):  # type: ignore[type-arg]
 
 
 def _is_chatter(template: str, message: str) -> bool:
-    """Tell whether it is one of Luigi's lines that say nothing to whoever runs a task: what failed has its own."""
+    """Return whether it is one of Luigi's lines that say nothing to whoever runs a task: what failed has its own."""
     began_or_ended = _WORKER.match(message)
     return (
         template.startswith(_CHATTER)

@@ -26,7 +26,7 @@ class MarketsNode(ExportTask):
 
     @abc.abstractmethod
     def is_open(self, market_id: str) -> bool:
-        """Tell whether a market is neither written nor failed."""
+        """Return whether a market is neither written nor failed."""
 
 
 class BatchNode(MarketsNode):
@@ -65,7 +65,7 @@ class BatchWorker(Worker):
     """Luigi's worker, with batches that have a name of their own and in which markets fail one by one.
 
     Luigi marks all tasks of a batch as it ends. Here a market that has failed in it is FAILED, with its reason, and one
-    that is written is DONE even if the batch comes to grief. What needs a failed market (the index) goes on without it:
+    that is written is DONE even if the batch fails. What needs a failed market (the index) goes on without it:
     it is taken from what the scheduler waits for, and put back when that has run, for the graph.
     """
 

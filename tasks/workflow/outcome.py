@@ -111,7 +111,7 @@ def _has_luigid(arguments: list[str]) -> bool:
 
 
 def _is_complete(arguments: list[str]) -> bool:
-    """Tell whether the task is complete by now, whoever did it, and have the next run look anew."""
+    """Return whether the task is complete by now, whoever did it, and have the next run look again."""
     run_context.begin()
     Register.clear_instance_cache()  # a task keeps what it has found out
     with CmdlineParser.global_instance(arguments) as parser:

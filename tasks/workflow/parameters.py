@@ -30,7 +30,7 @@ class _Checked(luigi.Parameter[Value]):
             stop(f"{self.option} is {value!r}, expected {self.expected}.", EXIT_USAGE)
 
     def has_task_value(self, task_name: str, param_name: str) -> bool:
-        """Tell whether the option has a value; stop with one line where it has none and needs one."""
+        """Return whether the option has a value; stop with one line where it has none and needs one."""
         if not super().has_task_value(task_name, param_name):
             stop(f"{task_name} needs {self.option}, {self.expected}.", EXIT_USAGE)
         return True

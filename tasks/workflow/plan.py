@@ -85,7 +85,7 @@ class Plan:
         )
 
     def any_open(self, market_ids: Iterable[str]) -> bool:
-        """Tell whether one of the markets still waits: neither written since the plan was made nor recorded as
+        """Return whether one of the markets still waits: neither written since the plan was made nor recorded as
         failed.
         """
         failed = self.failed()
@@ -95,7 +95,7 @@ class Plan:
         )
 
     def any_failed(self) -> bool:
-        """Tell whether a market of this plan has failed in this run, or its file cannot be read."""
+        """Return whether a market of this plan has failed in this run, or its file cannot be read."""
         return bool(self.disk.unreadable) or not self.pending.keys().isdisjoint(self.failed())
 
     def failures(self, disk: OnDisk | None = None) -> dict[str, str]:
@@ -170,7 +170,7 @@ def plan_market(
 
 
 def plan_offline(layout: Layout) -> Plan:
-    """Plan to export nothing, of an export that is taken as it lies."""
+    """Plan to export nothing, of an export that is taken as it is."""
     return _planned(run_context.current().once(findings.look_offline, layout), ())
 
 

@@ -14,7 +14,7 @@ def keep_freed_memory() -> None:
     """Let malloc keep what is freed, and let Arrow take its memory from malloc as NumPy does.
 
     Ticks come and go in arrays of megabytes. Given back each time, they cost a tenth of the processor time of an
-    export: the kernel zeroes every page anew.
+    export: the kernel zeroes every page again.
     """
     pa.set_memory_pool(pa.system_memory_pool())
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

@@ -24,7 +24,7 @@ _COLOURS = {"WARNING": _YELLOW, "ERROR": _RED, "CRITICAL": _RED}
 
 
 def is_live() -> bool:
-    """Tell whether standard error is a terminal that can take a line back."""
+    """Return whether standard error is a terminal that can take a line back."""
     return sys.stderr.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
 
 
@@ -64,7 +64,7 @@ class LiveLine:
         self._stands = context.Value("b", 0, lock=False)
 
     def draw(self, percent: int, parts: Sequence[str], last: bool = False) -> None:
-        """Draw the line anew, for the width that the terminal has now. last: leave it there."""
+        """Redraw the line for the width that the terminal has now. last: leave it there."""
         width = shutil.get_terminal_size().columns
         if sys.stderr.isatty():
             with contextlib.suppress(OSError):

@@ -38,7 +38,7 @@ def postmaster(server: PostgresServer) -> int:
 
 
 def is_running(pid: int) -> bool:
-    """Tell whether a process runs; one that nobody has collected after its end does not."""
+    """Return whether a process runs; one that nobody has collected after its end does not."""
     state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
     return bool(state) and not state.startswith("Z")
 
