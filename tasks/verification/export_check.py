@@ -133,7 +133,8 @@ def verify(
                 if checked.repeated:
                     verdict.notes.append(
                         f"market {row.market_id}: {checked.repeated} rows have the key of another row, as stored: the"
-                        " source table has no primary key. A consolidated CSV keeps the one received first"
+                        " source table has no primary key, or received_time in it. A consolidated CSV keeps the one"
+                        " received first"
                     )
                 verdict.ticks += sum(checked.day_rows.values())
                 if database and (checked.sums or not checked.differences):
