@@ -112,16 +112,18 @@ def _show(layout: Layout) -> None:
 
     with pd.option_context("display.width", 140, "display.max_columns", 20, "display.max_colwidth", 28):
         index = pd.read_csv(layout.index, dtype={"market_id": str, "event_id": str})
-        print(f"\n{layout.index}, {len(index)} rows:")
-        shown = ["market_id", "event_id", "first_tick_timestamp", "total_tick_records", "file_size_bytes", "checksum"]
+        print(f"\n{layout.index}, {len(index)} rows, some of its columns:")
+        shown = ["market_id", "event_id", "first_tick_timestamp", "total_tick_records"]
         print(index[shown].head(4).to_string(index=False))
         largest = index.loc[index["total_tick_records"].idxmax()]
         path = layout.output_dir / largest["file_path"]
         ticks = pq.read_table(path).to_pandas()
         print(
-            f"\n{path}, {len(ticks):,} ticks, {path.stat().st_size / len(ticks):.1f} bytes each; the first and the last"
-            " three:"
+            f"\n{path}\n{len(ticks):,} ticks, {path.stat().st_size / len(ticks):.1f} bytes each; of the first and"
+            " the last three:"
         )
-        shown = ["publish_time", "selection_id", "record_type", "side", "level", "price", "size", "sequence"]
-        print(pd.concat([ticks.head(3), ticks.tail(3)])[shown].to_string(index=False, na_rep=""))
-    print(f"\nRead them: pandas.read_parquet({str(path)!r}). Run the demo again: nothing is exported twice.")
+        shown = ["publish_time", "selection_id", "record_type", "side", "level", "price", "size"]
+        some = pd.concat([ticks.head(3), ticks.tail(3)])[shown]
+        some["level"] = ["" if pd.isna(level) else int(level) for level in some["level"]]
+        print(some.to_string(index=False, na_rep=""))
+    print(f"\nRead them:\n  pandas.read_parquet({str(path)!r})\nRun the demo again: nothing is exported twice.")

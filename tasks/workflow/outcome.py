@@ -25,6 +25,14 @@ _NOT_RUN_TRIES = 3
 #: Options that every task accepts, whether it has a use for them or not: scripts give them to all tasks alike. A task
 #: that cannot be offline refuses that itself, saying what to do instead.
 _ACCEPTED = {"format", "export_metadata", "offline"}
+#: Options on what is asked of the database: of no use to a run without one.
+_OF_THE_DATABASE = {
+    "recheck",
+    "recheck_days",
+    "include_markets_without_ticks",
+    "include_markets_without_ladder",
+    "allow_other_database",
+}
 
 
 def run_task(name: str, options: Sequence[str]) -> int:
@@ -79,6 +87,10 @@ def _check(name: str, arguments: list[str]) -> None:
 def _refuse_unused(name: str, arguments: list[str]) -> None:
     """Stop with one line at an option that the task would ignore."""
     given = {argument.split("=")[0] for argument in arguments}
+    for key in sorted(_OF_THE_DATABASE if "--offline" in arguments else ()):
+        option = key.replace("_", "-")
+        if f"--{option}" in given:
+            stop(f"{name} --offline makes no use of --{option}: there is no database. Leave one out.", EXIT_USAGE)
     for key in sorted(getattr(Register.get_task_cls(name), "unused_options", frozenset()) - _ACCEPTED):
         option = key.replace("_", "-")
         if not given.isdisjoint({f"--{option}", f"--{name}-{option}"}):

@@ -30,6 +30,8 @@ def test_the_demo_leads_on_and_keeps_its_database_if_asked_to(tmp_path):
     stop = result.stdout.splitlines()[-1]
     try:
         assert len(result.stderr.splitlines()) <= 6, result.stderr
+        wide = [line for line in result.stdout.splitlines() if len(line) > 80 and not line.startswith("  ")]
+        assert wide[:-1] == [], "what is no command fits 80 columns; the last line stops the server"
         commands = re.findall(r"^  \./run_pipeline\.sh (.*)$", result.stdout, re.MULTILINE)
         assert [command.split()[0] for command in commands] == ["ConsolidateDay", "VerifyExport", "Archive"]
         socket, port = re.search(r"^  psql -h (\S+) -p (\d+) -U postgres netbet$", result.stdout, re.MULTILINE).groups()

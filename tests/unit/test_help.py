@@ -61,6 +61,13 @@ def test_an_option_that_a_task_does_not_use_is_refused(run, name):
             assert error.startswith(f"error: {name} makes no use of --{option}.")
 
 
+@pytest.mark.parametrize("option", ["--recheck-days=3", "--include-markets-without-ticks", "--allow-other-database"])
+@pytest.mark.parametrize("name", ["ExportAll", "ConsolidateAll", "Archive"])
+def test_an_option_about_the_database_is_refused_where_there_is_none(run, name, option):
+    code, _, error = run(name, "--offline", option)
+    assert code == 2 and len(error.splitlines()) == 1 and option.split("=")[0] in error, error
+
+
 @pytest.mark.parametrize("name", tasks.PUBLIC)
 def test_options_that_scripts_give_to_every_task_are_accepted(name):
     """They are common to all tasks, whether a task has a use for them or not."""
