@@ -113,7 +113,10 @@ class Books:
         book = who * len(PRICES) + price
         last = np.diff(book, append=-1) != 0
         until = np.where(last, markets.messages[market[who]], np.roll(when, -1))
-        return Trades(who, price, when, until, size, running_sum(size, book))
+        volume = running_sum(size, book)
+        if self.recording.sums_of_sums:
+            volume = running_sum(volume, book)
+        return Trades(who, price, when, until, size, volume)
 
     def ladder_rows(self, messages: Ints) -> pa.Table:
         """Return the rows of ladder_levels that messages make: whole twins, in the order of time."""

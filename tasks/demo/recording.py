@@ -15,7 +15,8 @@ class Recording:
     without ticks included. days: so many UTC days, from start on. start: when the recorder began; a UTC midnight.
     skew: the market of rank r has ticks in proportion to r ** -skew. levels: at most so many best prices a side.
     older_days: of so many first days the ladder rows lie in the catch-all partition of what is older than daily
-    ones. seed: another seed gives other rows.
+    ones. seed: another seed gives other rows. sums_of_sums: size_traded is as the platform stores it, a running sum of
+    cumulative figures; otherwise the figures themselves, as version 0.1 invented them.
     """
 
     ticks: int
@@ -26,6 +27,7 @@ class Recording:
     levels: int = 8
     older_days: int = 0
     seed: int = 1
+    sums_of_sums: bool = True
 
     def __post_init__(self) -> None:
         if self.start.utcoffset() is None or self.start_ms % DAY_MS:

@@ -23,7 +23,7 @@ def take_inventory(layout: Layout, market_ids: Iterable[str], with_streams: bool
     """Look at an output directory whose index names these markets. Hidden files (locks, journals, temporary files) do
     not count, nor do stream files unless with_streams.
     """
-    known = {path.name for path in layout.own_files}
+    known = {path.name for path in layout.own_files} | {f"{layout.states_dir.name}/{layout.results.name}"}
     for market_id in market_ids:
         known |= {
             f"{layout.markets_dir.name}/{path.name}"

@@ -6,12 +6,13 @@ import os
 from collections.abc import Iterator, Sequence
 
 from tasks.errors import DamagedFile
-from tasks.export_directory import market_states
+from tasks.export_directory import market_results, market_states
 from tasks.export_directory.metadata_states import Described
 from tasks.postgres.database import Database
 from tasks.postgres.lifecycle import LifecycleRows, lifecycle_rows
 from tasks.postgres.parallel_questions import ask_each
-from tasks.storage.atomic_files import NewFile, flush_all_to_disk, flush_directory
+from tasks.postgres.settlement import settlements
+from tasks.storage.atomic_files import NewFile, flush_all_to_disk, flush_directory, replacing
 from tasks.storage.file_identity import FileStat
 from tasks.storage.layout import Layout
 
@@ -33,7 +34,7 @@ class StateFiles:
 
     def are_current(self) -> bool:
         """Return whether every file says what the database says."""
-        return next(self._changes(), None) is None and not self.failed
+        return self._new_results() is None and next(self._changes(), None) is None and not self.failed
 
     def remember(self) -> None:
         """Write down what was found out, so that a file that nobody touches need not be read again."""
@@ -41,6 +42,9 @@ class StateFiles:
 
     def write(self) -> Iterator[int]:
         """Write the files that do not, many together; yield how many were written each time."""
+        if (results := self._new_results()) is not None:
+            with replacing(self._layout.results) as file:
+                file.write(results)
         changes = self._changes()
         while batch := list(itertools.islice(changes, _FILES_AT_ONCE)):
             with contextlib.ExitStack() as unpublished:
@@ -57,6 +61,14 @@ class StateFiles:
             flush_directory(self._layout.states_dir)
             yield len(batch)
         self._described.save()
+
+    def _new_results(self) -> bytes | None:
+        """Return the content that results.parquet shall have, None where it has it, or there is nothing to say."""
+        path = self._layout.results
+        now = settlements(self._database)
+        rows = market_results.merged(now, market_results.read_rows(path))
+        wanted = market_results.render(rows)
+        return None if not rows or path.exists() and path.read_bytes() == wanted else wanted
 
     def _changes(self) -> Iterator[tuple[LifecycleRows, bytes]]:
         """Yield what the database says and the new content of each file that is not as it should be."""

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.errors import NotAnExport, UsageError
-from tasks.export_directory import index_csv, market_states, metadata_json
+from tasks.export_directory import index_csv, market_results, market_states, metadata_json
 from tasks.export_directory.index_csv import Index
 from tasks.market_files import market_file
 from tasks.market_files.time_span import Span
@@ -74,9 +74,10 @@ class Export:
         first_tick, last_tick, ticks, messages, file_path. Null is what is not known.
         """
         rows = []
+        results = market_results.read(self.layout)
         for market_id in self.market_ids:
             row, known = self.index[market_id], self.metadata(market_id)
-            start, settled = (known.get(key) for key in ("marketStartTime", "settledAt"))
+            start = known.get("marketStartTime")
             rows.append(
                 (
                     market_id,
@@ -85,7 +86,7 @@ class Export:
                     known.get("marketType"),
                     value_text.parse_time(start) if start else None,
                     known.get("marketStatus"),
-                    value_text.parse_time(settled) if settled else None,
+                    results.get(market_id, market_results.NOTHING).settled_us,
                     known.get("numberOfRunners"),
                     row.facts.first_tick,
                     row.facts.last_tick,
@@ -101,8 +102,14 @@ class Export:
 
         result: WINNER, LOSER or REMOVED; null where the market is not settled, or the installation does not say.
         """
+        results = market_results.read(self.layout)
         rows = [
-            (market_id, runner["selectionId"], runner["runnerName"], runner.get("result"))
+            (
+                market_id,
+                runner["selectionId"],
+                runner["runnerName"],
+                results.get(market_id, market_results.NOTHING).of.get(runner["selectionId"]),
+            )
             for market_id in sorted(self.market_ids if market_ids is None else market_ids)
             for runner in self.metadata(market_id).get("runners", ())
         ]
@@ -183,7 +190,7 @@ class Export:
         table = pa.Table.from_batches(batches, reader_tables.BEST)
         publish_time = table.column("publish_time").cast(pa.int64()).to_numpy()
         status, in_play = reader_tables.states_at(market_states.read(self.layout, market_id), publish_time)
-        names = reader_tables.of_runners(self.metadata(market_id), "runnerName", table.column("selection_id"))
+        names = reader_tables.of_runners(reader_tables.names(self.metadata(market_id)), table.column("selection_id"))
         return (
             table.append_column("status", status).append_column("in_play", in_play).append_column("runner_name", names)
         )
@@ -208,7 +215,10 @@ class Export:
 
     def _join(self, market_id: str) -> reader_tables.Join:
         return reader_tables.joining(
-            self.index[market_id].event_id, self.metadata(market_id), market_states.read(self.layout, market_id)
+            self.index[market_id].event_id,
+            self.metadata(market_id),
+            market_states.read(self.layout, market_id),
+            market_results.read(self.layout).get(market_id, market_results.NOTHING).of,
         )
 
 

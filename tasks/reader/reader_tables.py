@@ -65,7 +65,7 @@ def to_table(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
 Join = Callable[[pa.Table, Ticks], pa.Table]
 
 
-def joining(event_id: str, known: Mapping[str, Any], states: Sequence[State]) -> Join:
+def joining(event_id: str, known: Mapping[str, Any], states: Sequence[State], results: Mapping[int, str]) -> Join:
     """Return what adds the columns JOINED to ticks of a market, and fills in in_play. known: its metadata."""
 
     def same(count: int, text: str | None) -> pa.Array:
@@ -81,8 +81,8 @@ def joining(event_id: str, known: Mapping[str, Any], states: Sequence[State]) ->
             "event_id": same(count, event_id or None),
             "market_name": same(count, known.get("marketName")),
             "market_type": same(count, known.get("marketType")),
-            "runner_name": of_runners(known, "runnerName", table.column("selection_id")),
-            "result": of_runners(known, "result", table.column("selection_id")),
+            "runner_name": of_runners(names(known), table.column("selection_id")),
+            "result": of_runners(results, table.column("selection_id")),
         }
         table = table.set_column(SCHEMA.get_field_index("in_play"), SCHEMA.field("in_play"), in_play)
         for field in JOINED:
@@ -100,9 +100,12 @@ def states_at(states: Sequence[State], publish_time: Ints) -> tuple[pa.Array, pa
     return status.take(index), pa.array([state.in_play for state in states], pa.bool_()).take(index)
 
 
-def of_runners(known: Mapping[str, Any], key: str, selection_id: pa.ChunkedArray) -> pa.Array:
-    """Return what metadata says of the runner of each row."""
-    runners = known.get("runners", [])
-    place = pc.index_in(selection_id, value_set=pa.array([runner["selectionId"] for runner in runners], pa.int64()))
-    texts = pa.array([runner.get(key) for runner in runners], pa.string()).dictionary_encode().cast(TEXT)
-    return texts.take(place.combine_chunks())
+def names(known: Mapping[str, Any]) -> dict[int, str]:
+    """Return the name of each runner that has one in metadata."""
+    return {runner["selectionId"]: runner["runnerName"] for runner in known.get("runners", ()) if runner["runnerName"]}
+
+
+def of_runners(texts: Mapping[int, str], selection_id: pa.ChunkedArray) -> pa.Array:
+    """Return the text of the runner of each row, null where there is none."""
+    place = pc.index_in(selection_id, value_set=pa.array(list(texts), pa.int64()))
+    return pa.array(list(texts.values()), pa.string()).dictionary_encode().cast(TEXT).take(place.combine_chunks())

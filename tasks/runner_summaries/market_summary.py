@@ -36,6 +36,7 @@ class MarketKnown:
     metadata: Mapping[str, Any]
     states: Sequence[State]
     condition: str | None
+    results: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
     @property
     def start_us(self) -> int | None:
@@ -177,7 +178,7 @@ class _Summary:
             "market_start_time": known.start_us,
             "selection_id": selection_id,
             "selection_name": described.get("runnerName"),
-            "result": described.get("result"),
+            "result": known.results.get(selection_id),
             "off_time": self._off_us,
             "condition": known.condition,
         }

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from tasks.condition import market_condition
 from tasks.errors import DamagedFile
-from tasks.export_directory import market_states, metadata_json
+from tasks.export_directory import market_results, market_states, metadata_json
 from tasks.export_directory.index_csv import IndexRow
 from tasks.market_files import market_file
 from tasks.market_files.time_span import Span
@@ -81,7 +81,7 @@ def _made_of(layout: Layout, rows: Mapping[str, IndexRow]) -> bytes:
     digest = hashlib.sha256(f"{FORMAT_VERSION}\n".encode())
     for market_id in sorted(rows):
         made_of = stream_file.inputs(layout, rows[market_id])
-        digest.update(f"{market_id} {made_of.ticks} {made_of.metadata} {made_of.states}\n".encode())
+        digest.update(f"{market_id} {made_of.ticks} {made_of.metadata} {made_of.states} {made_of.results}\n".encode())
     return digest.hexdigest().encode()
 
 
@@ -115,7 +115,8 @@ def _of_market(layout: Layout, row: IndexRow, statistics: Statistics | None) -> 
         if statistics is not None:
             condition = str(market_condition.judge(market_id, statistics, metadata).condition)
         states = market_states.read(layout, market_id)
-        known = MarketKnown(market_id, row.event_id or None, metadata or {}, states, condition)
+        results = market_results.read(layout).get(market_id, market_results.NOTHING).of
+        known = MarketKnown(market_id, row.event_id or None, metadata or {}, states, condition, results)
         return market_id, summarise(known, market_file.read_span(path, 0, _ALWAYS, _BATCH_ROWS))
     except (DamagedFile, OSError) as error:
         return market_id, str(error)

@@ -190,6 +190,11 @@ class Layout:
         return self.states_dir / f"marketId={_checked(market_id)}.parquet"
 
     @property
+    def results(self) -> Path:
+        """data_exports/tick_export/states/results.parquet: who has won"""
+        return self.states_dir / "results.parquet"
+
+    @property
     def stated(self) -> Path:
         """data_exports/tick_export/.journal/states.states: from what the files in states/ were made"""
         return self.journal_dir / "states.states"

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tasks.export_directory.market_results import Results
 from tasks.export_directory.market_states import State
 from tasks.ticks import value_text
 
@@ -50,11 +51,12 @@ def short_time(moment_us: int) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Known:
-    """What an export says of a market beside its ticks: metadata and states. first_us: its first message."""
+    """What an export says of a market beside its ticks: metadata, states, results. first_us: its first message."""
 
     market_id: str
     metadata: Mapping[str, Any]
     states: Sequence[State]
+    results: Results
     first_us: int
 
     @property
@@ -69,12 +71,6 @@ class Known:
         """When the market starts."""
         text = self.metadata.get("marketStartTime")
         return value_text.parse_time(text) if text else self.first_us
-
-    @property
-    def results(self) -> dict[int, str]:
-        """The result of each settled runner."""
-        runners = self.metadata.get("runners", ())
-        return {runner["selectionId"]: runner["result"] for runner in runners if runner.get("result")}
 
     @property
     def defaulted(self) -> list[str]:
@@ -98,7 +94,7 @@ class Known:
 
     @property
     def _winners(self) -> int:
-        return list(self.results.values()).count("WINNER")
+        return list(self.results.of.values()).count("WINNER")
 
     def changes(self) -> list[State]:
         """Return the states that the stream tells, in order, the close that only the settlement knows among them.
@@ -106,20 +102,16 @@ class Known:
         Without lifecycle rows a market is OPEN and not in play.
         """
         states = list(self.states) or [State(self.first_us, None, self.first_us, None, None)]
-        settled = self.metadata.get("settledAt")
-        if settled and not any(state.status == "CLOSED" for state in states):
-            states.append(
-                State(
-                    max(value_text.parse_time(settled), states[-1].from_us + 1), None, 0, "CLOSED", states[-1].in_play
-                )
-            )
+        settled_us = self.results.settled_us
+        if settled_us is not None and not any(state.status == "CLOSED" for state in states):
+            states.append(State(max(settled_us, states[-1].from_us + 1), None, 0, "CLOSED", states[-1].in_play))
         return states
 
     def definition(self, state: State, selection_ids: Sequence[int], version: int) -> dict[str, Any]:
         """Return the definition in a state. selection_ids: the runners, ascending."""
         names = {runner["selectionId"]: runner["runnerName"] for runner in self.metadata.get("runners", ())}
         is_closed = state.status == "CLOSED"
-        results = self.results if is_closed else {}
+        results = self.results.of if is_closed else {}
         runners = []
         for number, selection_id in enumerate(selection_ids, 1):
             runner = {"status": results.get(selection_id, "ACTIVE"), "sortPriority": number, "id": selection_id}

@@ -10,7 +10,7 @@ from typing import Any
 
 from tasks.day_csv.export_source import metadata_checksum
 from tasks.errors import DamagedFile
-from tasks.export_directory import market_states, metadata_json
+from tasks.export_directory import market_results, market_states, metadata_json
 from tasks.export_directory.index_csv import IndexRow
 from tasks.market_files import market_file
 from tasks.market_files.time_span import Span
@@ -38,6 +38,7 @@ class Inputs:
     ticks: str
     metadata: str
     states: str
+    results: str
 
     def as_json(self) -> dict[str, Any]:
         """Return them as the catalogue has them."""
@@ -50,7 +51,8 @@ def inputs(layout: Layout, row: IndexRow) -> Inputs:
         states = file_checksum(layout.states_file(row.market_id))
     except FileNotFoundError:
         states = "-"
-    return Inputs(row.facts.checksum, metadata_checksum(layout, row.market_id), states)
+    results = market_results.read(layout).get(row.market_id, market_results.NOTHING)
+    return Inputs(row.facts.checksum, metadata_checksum(layout, row.market_id), states, results.checksum)
 
 
 def is_current(layout: Layout, row: IndexRow) -> bool:
@@ -89,7 +91,8 @@ def write(layout: Layout, row: IndexRow) -> Counts:
             " mend it."
         )
     first_us = facts.first_tick or 0
-    known = Known(market_id, _metadata(layout, market_id), market_states.read(layout, market_id), first_us)
+    results = market_results.read(layout).get(market_id, market_results.NOTHING)
+    known = Known(market_id, _metadata(layout, market_id), market_states.read(layout, market_id), results, first_us)
     interval_us = ((facts.last_tick or 0) - first_us) / max(facts.messages - 1, 1)
     lines = StreamLines(market_id, DefinitionFeed(known), round(max(_GAP_US, _GAP_INTERVALS * interval_us)))
     ticks = prefetched(market_file.read_span(path, 0, _ALWAYS, _BATCH_ROWS))
@@ -139,7 +142,7 @@ def _compressed(parts: Iterator[bytes]) -> Iterator[bytes]:
 def _catalogue(known: Known, messages: int, counts: Counts) -> dict[str, Any]:
     """Return the entry of Betfair's market catalogue, and what is to be said of the stream."""
     metadata = known.metadata
-    name, start = metadata.get("marketName"), short_time(known.start_us)
+    name, start = metadata.get("marketName") or "", short_time(known.start_us)
     definition = known.definition(known.changes()[-1], [], 1)
     copied = ("bettingType", "marketType", "turnInPlayEnabled", "bspMarket", "persistenceEnabled", "marketTime")
     return {

@@ -101,3 +101,43 @@ def test_a_damaged_file_is_named_and_left(pipeline, small):
     result = pipeline.run("BuildStates")
     assert result.returncode == 30 and "1 market failed ('1.101'" in result.stderr, result.stderr
     assert (pipeline.output_dir / "states" / "marketId=1.102.parquet").exists() and path.read_bytes() == b"nothing"
+
+
+def settle(small, market_id, at, **results):
+    small.query("INSERT INTO public.market_settlement VALUES (%s, %s, 'stream')", market_id, at)
+    for runner, result in results.items():
+        small.query(
+            "INSERT INTO public.market_runner_settlement VALUES (%s, %s, %s)", market_id, int(runner[1:]), result
+        )
+
+
+def test_results_are_kept_and_joined_where_the_installation_has_them(pipeline, small):
+    settle(small, "1.101", "2026-02-05 13:05+00", r1="WINNER", r2="REMOVED")
+    assert pipeline.run("ExportAll").returncode == pipeline.run("BuildStates").returncode == 0
+    export = open_export(pipeline.output_dir)
+    assert [row["result"] for row in export.runners(["1.101", "1.102"]).to_pylist()] == [
+        "WINNER",
+        "REMOVED",
+        None,
+        None,
+    ]
+    markets = {row["market_id"]: row["settled_at"] for row in export.markets().to_pylist()}
+    assert markets["1.101"].isoformat() == "2026-02-05T13:05:00+00:00" and markets["1.102"] is None
+    joined = export.ticks("1.101", joined=True).to_pylist()
+    assert {(row["selection_id"], row["result"]) for row in joined} == {(1, "WINNER"), (2, "REMOVED")}
+    before = pipeline.stamps()
+    assert pipeline.run("BuildStates").returncode == 0 and pipeline.stamps() == before
+    small.query("DELETE FROM public.market_settlement")
+    settle(small, "1.102", "2026-02-06 13:05+00", r1="LOSER")
+    assert pipeline.run("BuildStates").returncode == 0
+    found = {(row["market_id"], row["selection_id"]): row["result"] for row in export.runners().to_pylist()}
+    assert found["1.101", 1] == "WINNER" and found["1.102", 1] == "LOSER"  # a refresh only adds
+    assert pipeline.run("VerifyExport").returncode == 0
+
+
+def test_without_settlement_tables_nothing_is_said(pipeline, small):
+    small.query("DROP TABLE public.market_settlement, public.market_runner_settlement")
+    assert pipeline.run("ExportAll").returncode == 0
+    result = pipeline.run("BuildStates")
+    assert result.returncode == 0 and "settlement" not in result.stderr + result.stdout
+    assert not (pipeline.output_dir / "states" / "results.parquet").exists()

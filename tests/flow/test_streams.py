@@ -124,6 +124,20 @@ def test_definitions_tell_status_and_in_play_at_their_time(streams):
     assert closed > 2
 
 
+def test_the_closing_definition_has_the_results(demo, streams):
+    settled = 0
+    for path in sorted((streams.output_dir / "streams").glob("*.bz2")):
+        rows = demo.query(
+            "SELECT selection_id, runner_status FROM public.market_runner_settlement WHERE market_id = %s", path.stem
+        )
+        *_, (_, book) = lightweight_books(path)
+        if rows:
+            assert book.status == "CLOSED"
+            assert {runner.selection_id: runner.status for runner in book.runners}.items() >= dict(rows).items()
+            settled += 1
+    assert settled > 3
+
+
 def test_the_indexer_of_a_folder_finds_every_market(streams):
     export = open_export(streams.output_dir)
     folder = streams.output_dir / "streams"
