@@ -48,7 +48,7 @@ class FromMarketFiles(AllMarketsTask):
         return [*tasks, self.clone(BuildMetadata)] if self.export_metadata else tasks
 
     def is_ready(self) -> bool:
-        """Tell whether what this is made of was up to date when the run began."""
+        """Return whether what this is made of was up to date when the run began."""
         return self.offline or run_context.current().once(_is_ready, self.plan, *self.requires())
 
     def index(self) -> Index:
@@ -74,7 +74,7 @@ class WriteStreams(FromMarketFiles):
         """Return the markets, the largest first."""
 
     def complete(self) -> bool:
-        """Tell whether every stream is made of what there is now."""
+        """Return whether every stream is made of what there is now."""
         index = self.index()
         with determining():
             return all(
@@ -111,7 +111,7 @@ class BuildStream(WriteStreams):
         return (self.market_id,)
 
     def complete(self) -> bool:
-        """Tell whether the stream is there, made of what there is now. Stops where there is no such market."""
+        """Return whether the stream is there, made of what there is now. Stops where there is no such market."""
         if not self.is_ready():
             return False
         index = self.index()
@@ -145,7 +145,7 @@ class WriteSomeStreams(WriteStreams):
         return _parts(self.index())[self.number]
 
     def complete(self) -> bool:
-        """Tell whether every stream of the part is made of what there is now."""
+        """Return whether every stream of the part is made of what there is now."""
         return self.is_ready() and super().complete()
 
     def work(self) -> Mapping[str, str]:
@@ -166,7 +166,7 @@ class BuildStreams(FromMarketFiles):
         return self.layout.streams_dir
 
     def complete(self) -> bool:
-        """Tell whether every stream is made of what there is now."""
+        """Return whether every stream is made of what there is now."""
         return all(task.complete() for task in self.requires())
 
     def work(self) -> Mapping[str, str]:

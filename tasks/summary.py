@@ -34,7 +34,7 @@ class BuildRunnerSummary(FromMarketFiles):
         return "in the summary"
 
     def complete(self) -> bool:
-        """Tell whether both files are made of what there is now."""
+        """Return whether both files are made of what there is now."""
         if not self.is_ready():
             return False
         index = self.index()

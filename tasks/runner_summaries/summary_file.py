@@ -37,7 +37,7 @@ Progress = Callable[[int], None]
 
 
 def is_current(layout: Layout, rows: Mapping[str, IndexRow]) -> bool:
-    """Tell whether both files are there, as they were written, and made of what there is now."""
+    """Return whether both files are there, as they were written, and made of what there is now."""
     try:
         noted = pq.read_schema(layout.runner_summary).metadata or {}
         return (

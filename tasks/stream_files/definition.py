@@ -165,7 +165,7 @@ class DefinitionFeed:
         return _clears(self._changes[max(self._place - 1, 0)])
 
     def knows(self, selection_ids: Sequence[int]) -> bool:
-        """Tell whether the last definition had these runners; from now on it has."""
+        """Return whether the last definition had these runners; from now on it has."""
         known = self._selection_ids.issuperset(selection_ids)
         self._selection_ids.update(selection_ids)
         return known

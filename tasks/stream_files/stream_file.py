@@ -56,7 +56,7 @@ def inputs(layout: Layout, row: IndexRow) -> Inputs:
 
 
 def is_current(layout: Layout, row: IndexRow) -> bool:
-    """Tell whether the stream of a market is there, as it was written, and made of what there is now."""
+    """Return whether the stream of a market is there, as it was written, and made of what there is now."""
     known = read_catalogue(layout.stream_catalogue(row.market_id))
     try:
         size_bytes = layout.stream_file(row.market_id).stat().st_size

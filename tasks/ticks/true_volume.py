@@ -86,7 +86,7 @@ class TrueVolume:
         return before
 
     def _is_image(self, message: Ints, slot: Ints, volume: Floats, number: int, old: Floats, new: Floats) -> bool:
-        """Tell whether the sums of a message begin again: of the prices that had been added up, most fall, if there are
+        """Return whether the sums of a message begin again: of the prices that had been added up, most fall, if there are
         any.
         """
         volume_then = self.volume.copy()
