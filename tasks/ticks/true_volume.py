@@ -86,9 +86,7 @@ class TrueVolume:
         return before
 
     def _is_image(self, message: Ints, slot: Ints, volume: Floats, number: int, old: Floats, new: Floats) -> bool:
-        """Return whether the sums of a message begin again: of the prices that had been added up, most fall, if there are
-        any.
-        """
+        """Return whether the sums of a message begin again: most of the prices that had been added up fall, if any."""
         volume_then = self.volume.copy()
         earlier = message < number
         volume_then[slot[earlier]] = volume[earlier]
