@@ -14,12 +14,13 @@ from tasks.exporting import execution_report
 from tasks.market_files.time_span import Span
 from tasks.postgres.database import Database
 from tasks.workflow import findings, run_context
+from tasks.workflow.base_task import MarketsTask
 from tasks.workflow.exit_codes import EXIT_USAGE, determining, stop
 
 _log = logging.getLogger("tick_export.consolidate")
 
 
-class ConsolidateDayDirect(DayCsvTask):
+class ConsolidateDayDirect(DayCsvTask, MarketsTask):
     """Write one UTC day straight from the database as one sorted CSV, the same bytes as ConsolidateDay, without an
     export.
     """
@@ -68,9 +69,9 @@ class ConsolidateDayDirect(DayCsvTask):
         return failed
 
     def _runners(self) -> Runners:
-        return run_context.current().once(_find_runners, self.date)
+        return run_context.current().once(_find_runners, self.date, self.include_markets_without_ladder)
 
 
-def _find_runners(date: datetime.date) -> Runners:
+def _find_runners(date: datetime.date, without_ladder: bool) -> Runners:
     with determining(), Database(findings.server()) as database:
-        return runners_between(database, Span.of_day(date))
+        return runners_between(database, Span.of_day(date), without_ladder)

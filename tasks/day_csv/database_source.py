@@ -36,16 +36,16 @@ class Runners:
     refused: list[str]
 
 
-def runners_between(database: Database, span: Span) -> Runners:
+def runners_between(database: Database, span: Span, without_ladder: bool = False) -> Runners:
     """Find who has ticks in a span, by index probes in the partitions that can hold the span, and in traded_volume.
 
-    An export covers a market with a ladder row on any day.
+    An export covers a market with a ladder row on any day; without_ladder: those too that have traded rows only.
     """
     ladder = {market_id for table in database.tables(LADDER) for market_id in database.market_ids(table)}
     selections: dict[str, set[int]] = collections.defaultdict(set)
     for name in (LADDER, TRADED):
         for table in database.tables_between(name, span.lower_us, span.upper_us):
-            market_ids = database.market_ids(table) if name == LADDER else sorted(ladder)
+            market_ids = database.market_ids(table) if name == LADDER or without_ladder else sorted(ladder)
             for market_id, selection_id in database.runners_between(table, market_ids, span.lower_us, span.upper_us):
                 selections[market_id].add(selection_id)
     valid = {market_id: sorted(found) for market_id, found in sorted(selections.items()) if is_market_id(market_id)}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.conftest import FORMATS, index_of
+from tests.conftest import FORMATS, Pipeline, index_of
 
 
 @pytest.fixture
@@ -71,3 +71,15 @@ def test_an_empty_file_that_an_earlier_version_gave_them_is_filled(pipeline, tra
     assert "'1.105'" in pipeline.run("ExportAll").stderr
     assert pipeline.run("ExportAll", "--include-markets-without-ladder").returncode == 0
     assert index_of(pipeline)["1.105"]["total_tick_records"] == "5"
+
+
+@pytest.mark.parametrize("wanted", [(), ("--include-markets-without-ladder",)])
+def test_a_day_has_them_with_and_without_an_export_alike(pipeline, traded, tmp_path, wanted):
+    traded.message("no id", "2026-02-05 10:00+00", prices=(), traded=(2.0,))
+    assert pipeline.run("ExportAll", *wanted).returncode == (30 if wanted else 0)
+    direct = Pipeline(tmp_path / "direct", traded.environment)
+    assert pipeline.run("ConsolidateDay", "--date", "2026-02-05").returncode == 0
+    result = direct.run("ConsolidateDayDirect", "--date", "2026-02-05", *wanted)
+    assert result.returncode == (30 if wanted else 0) and ("'no id'" in result.stderr) == bool(wanted), result.stderr
+    csv = [(each.output_dir / "consolidated_ticks_2026_02_05.csv").read_bytes() for each in (pipeline, direct)]
+    assert csv[0] == csv[1] and csv[1].count(b",1.105,") == (5 if wanted else 0)
