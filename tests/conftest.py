@@ -47,7 +47,7 @@ TWO_TICKS = made_of(
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add --walk and --engines."""
     parser.addoption(
-        "--walk", action="store_true", help="flip every byte of a market file, not a seeded choice (hours)"
+        "--walk", action="store_true", help="try all of what is tried in part otherwise: bytes, signals, stalls (hours)"
     )
     parser.addoption(
         "--engines", action="store_true", help="the recipes for ClickHouse, Spark (which needs a Java) and fastparquet"

@@ -22,6 +22,8 @@ CASES = [
     ("index.csv", "read", "EIO"),
     (".ledger", "read", "EIO"),
     (".lock", "openat", "EACCES"),
+    (".lock", "openat", "EIO"),
+    (".lock", "flock", "EIO"),
     ("markets/marketId=1.101_metadata.json", "openat", "EIO"),
 ]
 
