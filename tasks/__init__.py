@@ -10,7 +10,7 @@ from typing import Any
 
 #: Each task that a user asks for, in the order in which the overview lists them, and the module that it is in.
 PUBLIC = {
-    "ExportAll": "tasks.index",
+    "ExportAll": "tasks.export_all",
     "ExportMarket": "tasks.export",
     "BuildIndex": "tasks.index",
     "BuildMetadata": "tasks.metadata",
@@ -23,6 +23,7 @@ PUBLIC = {
     "ConsolidateDayDirect": "tasks.consolidate_direct",
     "Archive": "tasks.archive",
     "VerifyExport": "tasks.verify",
+    "Report": "tasks.report",
     "Publish": "tasks.publish",
     "Fetch": "tasks.fetch",
 }

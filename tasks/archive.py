@@ -15,6 +15,7 @@ from tasks.delivery.containers import KINDS
 from tasks.errors import DamagedFile
 from tasks.index import BuildIndex
 from tasks.metadata import BuildMetadata
+from tasks.report import Report
 from tasks.storage.atomic_files import remove_leftovers
 from tasks.storage.layout import Layout
 from tasks.verification.ledger_check import check_ledger
@@ -68,11 +69,13 @@ class Archive(AllMarketsTask):
             return archive_file.Archive.of(self.layout, self.date, self.archive_format)
 
     def requires(self) -> Any:
-        """Return index and metadata, and with them the exports that are missing."""
+        """Return index, metadata and the report that is there, and with them the exports that are missing."""
         if self.offline:
             return []
         tasks = [self.clone(BuildIndex)]
-        return [*tasks, self.clone(BuildMetadata)] if self.export_metadata else tasks
+        if self.export_metadata:
+            tasks.append(self.clone(BuildMetadata))
+        return [*tasks, self.clone(Report)] if self.layout.report_page.exists() else tasks
 
     def output(self) -> list[luigi.LocalTarget]:
         """Return archive and checksum file."""

@@ -11,7 +11,6 @@ import luigi
 from tasks.export import pending_exports
 from tasks.export_directory import directory_scan
 from tasks.exporting import execution_report
-from tasks.metadata import BuildMetadata
 from tasks.storage.atomic_files import replacing
 from tasks.workflow.base_task import AllMarketsTask
 from tasks.workflow.exit_codes import determining
@@ -73,44 +72,6 @@ class BuildIndex(AllMarketsTask):
         self.say_done(f"index.csv: {len(rows):,} market files")
         problems = disk.not_ours(layout)  # no consumer shall take the index for whole
         return problems | failed if problems or self.is_asked_for else None
-
-
-class ExportAll(AllMarketsTask):
-    """Export every market with ticks, its metadata, the index and the execution report. The main task."""
-
-    def requires(self) -> Any:
-        """Return index and, unless switched off, metadata."""
-        tasks = [self.clone(BuildIndex)]
-        return [*tasks, self.clone(BuildMetadata)] if self.export_metadata else tasks
-
-    @property
-    def result(self) -> Path:
-        """The execution report."""
-        return self.layout.execution_report
-
-    def complete(self) -> bool:
-        """Return whether everything is exported, indexed and described."""
-        return not self.plan().any_failed() and all(task.complete() for task in self.requires())
-
-    @property
-    def others_are(self) -> str:
-        """What became of the other markets where some failed."""
-        return f"exported and indexed. See {self.layout.execution_report}"
-
-    def work(self) -> Mapping[str, str]:
-        """Return the markets that failed: all else is done."""
-        plan = self.plan()
-        failed = plan.failures()
-        self.say_done(f"Market files written: {len(plan.pending) - len(failed):,}, markets failed: {len(failed):,}")
-        _log.info("%s", plan.closing_line(failed))
-        return failed
-
-
-@ExportAll.event_handler(luigi.Event.DEPENDENCY_PRESENT)
-def _say_unchanged(task: ExportAll) -> None:
-    _log.info(
-        "Nothing to do: all market files in %s are complete, and index and metadata say so.", task.layout.output_dir
-    )
 
 
 @BuildIndex.event_handler(luigi.Event.DEPENDENCY_PRESENT)

@@ -11,6 +11,7 @@ from tasks.index import BuildIndex
 from tasks.metadata import BuildMetadata
 from tasks.publishing import publication
 from tasks.publishing.place import Place, open_place
+from tasks.report import Report
 from tasks.storage.layout import Layout
 from tasks.workflow.base_task import AllMarketsTask
 from tasks.workflow.exit_codes import determining
@@ -34,11 +35,13 @@ class Publish(AllMarketsTask):
         return export_source.as_it_lies(super().layout) if self.offline else super().layout
 
     def requires(self) -> Any:
-        """Return index and metadata, and with them the exports that are missing."""
+        """Return index, metadata and the report that is there, and with them the exports that are missing."""
         if self.offline:
             return []
         tasks = [self.clone(BuildIndex)]
-        return [*tasks, self.clone(BuildMetadata)] if self.export_metadata else tasks
+        if self.export_metadata:
+            tasks.append(self.clone(BuildMetadata))
+        return [*tasks, self.clone(Report)] if self.layout.report_page.exists() else tasks
 
     @property
     def others_are(self) -> str:

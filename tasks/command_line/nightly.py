@@ -42,10 +42,12 @@ Consolidates yesterday (UTC): refreshes the market files of that day, their meta
 consolidated_ticks_YYYY_MM_DD.csv with its report. Looks at the day before once more, and at those of the days before it
 that have a file ([tick_export] recheck_days in luigi.cfg says how many): it counts their rows and rebuilds a day of
 which rows came late. What is complete already is not touched: run it twice, or late, as you like.
+Ends with report.html, a page to look at, and condition.json, for programs.
 
 usage: ./run_pipeline.sh nightly [--catch-up N] [options of {_TASK}]
 
   --catch-up N                also make those of the last N days (at most {MOST_DAYS}) that have no file
+  --report false              leave report.html and condition.json as they are
   --output-dir DIR            default data_exports/tick_export
   --format {'|'.join(formats.NAMES)}      default {formats.DEFAULT}
   --workers N                 processes in parallel, default 1
@@ -84,7 +86,7 @@ def nightly(arguments: Sequence[str]) -> int:
 
 def _nightly(arguments: Sequence[str]) -> int:
     yesterday = datetime.datetime.now(datetime.UTC).date() - datetime.timedelta(days=1)
-    catch_up, options = _parse(arguments)
+    catch_up, wants_report, options = _parse(arguments)
     with parsed(_TASK, [*options, "--date", str(yesterday)]) as task:
         if task.offline:
             stop(
@@ -115,6 +117,9 @@ def _nightly(arguments: Sequence[str]) -> int:
             return EXIT_USAGE
     condition, is_good = _condition(layout, yesterday) if codes[yesterday] in (0, EXIT_FAILED) else ("", True)
     code = max(code for date, code in codes.items() if code != EXIT_MISSING_DATA or date not in again or date in missed)
+    if wants_report and layout.index.exists():
+        run_context.begin()
+        code = max(code, run_task("Report", [*_shared(layout, options), "--offline"]))
     if not code and not is_good:
         code = tick_export().condition_exit_code
     _summarise(codes, yesterday, condition)
@@ -155,10 +160,20 @@ def _is_made(layout: Layout, day: datetime.date) -> bool:
     )
 
 
-def _parse(arguments: Sequence[str]) -> tuple[int, list[str]]:
-    """Return --catch-up and the options of the task."""
+def _shared(layout: Layout, options: Sequence[str]) -> list[str]:
+    """Return the options that the report takes too: where the export lies, and which luigid it is made under."""
+    shared = ["--output-dir", str(layout.output_dir), "--format", layout.format]
+    for option, value in zip(options, [*options[1:], ""]):
+        if option.startswith("--scheduler-"):
+            shared += [option] if "=" in option else [option, value]
+    return shared
+
+
+def _parse(arguments: Sequence[str]) -> tuple[int, bool, list[str]]:
+    """Return --catch-up, --report and the options of the task."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--catch-up", default="0")
+    parser.add_argument("--report", nargs="?", const="true", default="true", choices=("true", "false"))
     parser.add_argument("--date")
     parser.add_argument("--help", "-h", action="store_true")
     try:
@@ -176,7 +191,7 @@ def _parse(arguments: Sequence[str]) -> tuple[int, list[str]]:
         )
     if not (own.catch_up.isascii() and own.catch_up.isdecimal() and 0 <= int(own.catch_up) <= MOST_DAYS):
         stop(f"--catch-up is {own.catch_up!r}, expected a number of days from 0 to {MOST_DAYS}.", EXIT_USAGE)
-    return int(own.catch_up), rest
+    return int(own.catch_up), own.report == "true", rest
 
 
 def _summarise(codes: dict[datetime.date, int], yesterday: datetime.date, condition: str) -> None:

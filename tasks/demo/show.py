@@ -78,7 +78,9 @@ def _lead_on(day: str) -> None:
 Go on with what is there; none of these needs the database:
   ./run_pipeline.sh ConsolidateDay --date {day} --offline --output-dir {OUTPUT_DIR}
   ./run_pipeline.sh VerifyExport --offline --output-dir {OUTPUT_DIR}
-  ./run_pipeline.sh Archive --offline --output-dir {OUTPUT_DIR}"""
+  ./run_pipeline.sh Archive --offline --output-dir {OUTPUT_DIR}
+
+Look at it: open {OUTPUT_DIR}/report.html"""
     )
 
 
@@ -103,7 +105,7 @@ Stop it and remove its data:
 def _show(layout: Layout) -> None:
     files = sorted((path for path in layout.markets_dir.iterdir() if market_of(path.name)), key=lambda path: path.name)
     print(f"\n{layout.output_dir}/")
-    for path in (layout.index, layout.execution_report):
+    for path in (layout.index, layout.execution_report, layout.report_page, layout.condition):
         print(f"  {path.name:<40}{path.stat().st_size:>12,} bytes")
     print("  markets/")
     for path in files[:_SHOWN_FILES]:

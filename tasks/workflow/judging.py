@@ -35,7 +35,7 @@ def judge_export(
 ) -> tuple[ExportCondition, dict[str, str]]:
     """Judge all that an index lists; return it with why market files could not be read."""
     found, failed = statistics_store.load(layout, rows, progress)
-    return export_condition.judge(layout, found, tick_export().day_below_percent, _today(), without_ticks), failed
+    return export_condition.judge(layout, found, tick_export().day_below_percent, today(), without_ticks), failed
 
 
 def judge_day(
@@ -46,7 +46,7 @@ def judge_day(
     span = Span(span.lower_us - _BEFORE_US, span.upper_us)
     near = {market_id: row for market_id, row in rows.items() if span.share(row.facts)}
     found, _ = statistics_store.load(layout, near, save=False)
-    return export_condition.judge(layout, found, tick_export().day_below_percent, _today(), without_ticks)
+    return export_condition.judge(layout, found, tick_export().day_below_percent, today(), without_ticks)
 
 
 def day_lines(
@@ -76,5 +76,12 @@ def without_ticks(first_us: int, end_us: int, rows: Mapping[str, IndexRow]) -> W
     return None
 
 
-def _today() -> datetime.date:
+def today() -> datetime.date:
+    """Return the UTC day that is not over."""
     return datetime.datetime.now(datetime.UTC).date()
+
+
+def reaches(rows: Mapping[str, IndexRow], date: datetime.date) -> bool:
+    """Tell whether a market has ticks on a day or after it."""
+    lower_us = Span.of_day(date).lower_us
+    return any(row.facts.last_tick is not None and row.facts.last_tick >= lower_us for row in rows.values())

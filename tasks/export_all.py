@@ -1,0 +1,63 @@
+"""ExportAll."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import luigi
+
+from tasks.index import BuildIndex
+from tasks.metadata import BuildMetadata
+from tasks.report import Report
+from tasks.workflow.base_task import AllMarketsTask
+from tasks.workflow.parameters import SwitchParameter
+
+_log = logging.getLogger("tick_export.index")
+
+
+class ExportAll(AllMarketsTask):
+    """Export every market with ticks, its metadata, the index, the reports. The main task."""
+
+    report = SwitchParameter(
+        option="--report",
+        default=True,
+        significant=False,
+        description="write report.html and condition.json; false leaves them out",
+    )
+
+    def requires(self) -> Any:
+        """Return index and, unless switched off, metadata and the page."""
+        tasks = [self.clone(BuildIndex)]
+        if self.export_metadata:
+            tasks.append(self.clone(BuildMetadata))
+        return [*tasks, self.clone(Report)] if self.report else tasks
+
+    @property
+    def result(self) -> Path:
+        """The execution report."""
+        return self.layout.execution_report
+
+    def complete(self) -> bool:
+        """Tell whether everything is exported, indexed and described."""
+        return not self.plan().any_failed() and all(task.complete() for task in self.requires())
+
+    @property
+    def others_are(self) -> str:
+        """What became of the other markets where some failed."""
+        return f"exported and indexed. See {self.layout.execution_report}"
+
+    def work(self) -> Mapping[str, str]:
+        """Return the markets that failed: all else is done."""
+        plan = self.plan()
+        failed = plan.failures()
+        self.say_done(f"Market files written: {len(plan.pending) - len(failed):,}, markets failed: {len(failed):,}")
+        _log.info("%s", plan.closing_line(failed))
+        return failed
+
+
+@ExportAll.event_handler(luigi.Event.DEPENDENCY_PRESENT)
+def _say_unchanged(task: ExportAll) -> None:
+    _log.info(
+        "Nothing to do: all market files in %s are complete, and index and metadata say so.", task.layout.output_dir
+    )

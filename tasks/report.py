@@ -1,0 +1,125 @@
+"""Report."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import luigi
+
+from tasks.condition import export_condition
+from tasks.day_csv import export_source
+from tasks.index import BuildIndex
+from tasks.metadata import BuildMetadata
+from tasks.reporting import page, report_page
+from tasks.storage.atomic_files import replacing
+from tasks.storage.file_identity import FileStat
+from tasks.storage.layout import Layout, is_metadata, market_of
+from tasks.ticks.value_text import counted
+from tasks.workflow import judging
+from tasks.workflow.base_task import AllMarketsTask
+from tasks.workflow.exit_codes import determining
+from tasks.workflow.progress import Progress
+from tasks.workflow.settings import tick_export
+
+
+class Report(AllMarketsTask):
+    """Write report.html, a page to look at, and condition.json: whether each market and day is whole, and why not."""
+
+    @property
+    def layout(self) -> Layout:
+        """The paths of the export, offline in the format that it has."""
+        return export_source.as_it_lies(super().layout) if self.offline else super().layout
+
+    def requires(self) -> Any:
+        """Return index and metadata, and with them the exports that are missing."""
+        if self.offline:
+            return []
+        tasks = [self.clone(BuildIndex)]
+        return [*tasks, self.clone(BuildMetadata)] if self.export_metadata else tasks
+
+    def output(self) -> list[luigi.LocalTarget]:
+        """Return page and condition."""
+        return [luigi.LocalTarget(str(path)) for path in (self.layout.report_page, self.layout.condition)]
+
+    @property
+    def result(self) -> Path:
+        """The page."""
+        return self.layout.report_page
+
+    @property
+    def others_are(self) -> str:
+        """What became of the other markets where some failed."""
+        return "in the report"
+
+    def complete(self) -> bool:
+        """Tell whether both were made of what lies there now."""
+        with determining():
+            if self.offline:
+                export_source.require_export(self.layout)
+            try:
+                kept = json.loads(self.layout.report_state.read_text(encoding="utf-8"))
+                now = self._state()
+                if self.offline and isinstance(kept, dict):
+                    kept["without_ticks"] = now["without_ticks"]  # only the database knows them
+                return bool(kept == now) and all(task.complete() for task in self.requires())
+            except (OSError, ValueError, KeyError):
+                return False
+
+    def work(self) -> Mapping[str, str]:
+        """Judge the export, write condition and page; return why market files could not be read."""
+        layout, rows = self.layout, export_source.indexed(self.layout)
+        progress = Progress()
+        progress.expect(len(rows), sum(facts.tick_records for facts in rows.facts.values()))
+
+        def count(markets: int, ticks: int) -> None:
+            progress.count(markets, ticks)
+            self.say(progress.text, progress.percent)
+
+        unknown = None
+        ticks = [moment for facts in rows.facts.values() for moment in (facts.first_tick, facts.last_tick)]
+        known = [moment for moment in ticks if moment is not None]
+        if known and not self.offline:
+            unknown = judging.without_ticks(min(known), max(known) + 1, rows)
+        judged, failed = judging.judge_export(layout, rows, unknown, count)
+        with replacing(layout.condition) as file:
+            file.write(export_condition.render(judged))
+        with replacing(layout.report_page) as file:
+            file.write(report_page.render(layout, rows, judged, _plotted(layout)))
+        with replacing(layout.report_state) as file:
+            file.write(json.dumps(self._state()).encode())
+        good = sum(1 for day in judged.days if day.condition == "good")
+        self.say_done(f"{counted(len(rows), 'market')}; {good:,} of {counted(len(judged.days), 'day')} good")
+        known_failures = {} if self.offline else self.plan().failures()
+        return {market_id: reason for market_id, reason in failed.items() if market_id not in known_failures}
+
+    def _state(self) -> dict[str, Any]:
+        """Return what the page is made of, and what stat says of the two files as they lie there."""
+        layout, made_of = self.layout, hashlib.sha256()
+        made_of.update(layout.index.read_bytes())
+        for entry in sorted(os.scandir(layout.markets_dir), key=lambda entry: entry.name):
+            if is_metadata(entry.name):
+                stat = entry.stat()
+                made_of.update(f"{entry.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+        stored = set() if self.offline else self.plan().stored.events.keys() - self.plan().stored.newest.keys()
+        today = judging.today()
+        return {
+            "made_of": made_of.hexdigest(),
+            "without_ticks": hashlib.sha256("\n".join(sorted(stored)).encode()).hexdigest(),
+            "plotted": sorted(_plotted(layout)),
+            "page": page.fingerprint(),
+            "below": int(tick_export().day_below_percent),
+            # the day that is not over turns into one that is
+            "open_day": str(today) if judging.reaches(export_source.indexed(layout), today) else "",
+            "files": [list(FileStat.of_path(path)[:2]) for path in (layout.condition, layout.report_page)],
+        }
+
+
+def _plotted(layout: Layout) -> set[str]:
+    """Return the markets that have a plot."""
+    try:
+        return {market_of(entry.name) for entry in os.scandir(layout.plots_dir) if entry.name.endswith(".html")} - {""}
+    except FileNotFoundError:
+        return set()

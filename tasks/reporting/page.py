@@ -1,0 +1,63 @@
+"""A page that is one file: its data, its style and its scripts are in it, and it asks no host for anything."""
+
+import functools
+import hashlib
+import html
+import importlib.resources
+import json
+from collections.abc import Sequence
+from typing import Any
+
+#: Raised when what pages show changes without a file among the assets having changed.
+_VERSION = 1
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<title>{title}</title>
+<link rel="icon" href="data:,">
+<style>
+{style}
+</style>
+</head>
+<body>
+{body}
+<script type="application/json" id="data">{data}</script>
+<script>
+{script}
+</script>
+</body>
+</html>
+"""
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+
+
+@functools.cache
+def asset(name: str) -> str:
+    """Return the text of a file that belongs to the pages."""
+    return importlib.resources.files("tasks.reporting").joinpath("assets", name).read_text(encoding="utf-8").strip()
+
+
+def fingerprint() -> str:
+    """Return what tells these pages from those of another version."""
+    names = sorted(entry.name for entry in importlib.resources.files("tasks.reporting").joinpath("assets").iterdir())
+    return hashlib.sha256("\0".join([str(_VERSION), *map(asset, names)]).encode()).hexdigest()
+
+
+def page(title: str, body: str, data: Any, styles: Sequence[str], scripts: Sequence[str]) -> bytes:
+    """Return a page. body: HTML; data: what the scripts find in the element "data", as JSON; styles, scripts: names of
+    assets.
+    """
+    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _PAGE.format(
+        policy=_POLICY,
+        title=html.escape(title),
+        style="\n".join(map(asset, styles)),
+        body=body,
+        data=text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"),
+        script="\n".join(map(asset, scripts)),
+    ).encode()
