@@ -24,6 +24,7 @@ PUBLIC = {
     "Archive": "tasks.archive",
     "VerifyExport": "tasks.verify",
     "Report": "tasks.report",
+    "PlotMarket": "tasks.plot",
     "Publish": "tasks.publish",
     "Fetch": "tasks.fetch",
 }
