@@ -1,5 +1,6 @@
 """Report."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import luigi
+from luigi.parameter import ParameterVisibility
 
 from tasks.condition import export_condition
 from tasks.day_csv import export_source
@@ -28,6 +30,13 @@ from tasks.workflow.settings import tick_export
 class Report(AllMarketsTask):
     """Write report.html, a page to look at, and condition.json: whether each market and day is whole, and why not."""
 
+    as_it_lies = luigi.BoolParameter(
+        default=False,
+        significant=False,
+        visibility=ParameterVisibility.HIDDEN,
+        description="report on the export as it lies, asking the database only which markets it knows",
+    )
+
     @property
     def layout(self) -> Layout:
         """The paths of the export, offline in the format that it has."""
@@ -35,7 +44,7 @@ class Report(AllMarketsTask):
 
     def requires(self) -> Any:
         """Return index and metadata, and with them the exports that are missing."""
-        if self.offline:
+        if self._knows_the_files_alone:
             return []
         tasks = [self.clone(BuildIndex)]
         return [*tasks, self.clone(BuildMetadata)] if self.export_metadata else tasks
@@ -57,12 +66,12 @@ class Report(AllMarketsTask):
     def complete(self) -> bool:
         """Tell whether both were made of what lies there now."""
         with determining():
-            if self.offline:
+            if self._knows_the_files_alone:
                 export_source.require_export(self.layout)
             try:
                 kept = json.loads(self.layout.report_state.read_text(encoding="utf-8"))
                 now = self._state()
-                if self.offline and isinstance(kept, dict):
+                if self._knows_the_files_alone and isinstance(kept, dict):
                     kept["without_ticks"] = now["without_ticks"]  # only the database knows them
                 return bool(kept == now) and all(task.complete() for task in self.requires())
             except (OSError, ValueError, KeyError):
@@ -92,18 +101,25 @@ class Report(AllMarketsTask):
             file.write(json.dumps(self._state()).encode())
         good = sum(1 for day in judged.days if day.condition == "good")
         self.say_done(f"{counted(len(rows), 'market')}; {good:,} of {counted(len(judged.days), 'day')} good")
-        known_failures = {} if self.offline else self.plan().failures()
+        known_failures = {} if self._knows_the_files_alone else self.plan().failures()
         return {market_id: reason for market_id, reason in failed.items() if market_id not in known_failures}
+
+    @property
+    def _knows_the_files_alone(self) -> bool:
+        return bool(self.offline or self.as_it_lies)
 
     def _state(self) -> dict[str, Any]:
         """Return what the page is made of, and what stat says of the two files as they lie there."""
         layout, made_of = self.layout, hashlib.sha256()
         made_of.update(layout.index.read_bytes())
-        for entry in sorted(os.scandir(layout.markets_dir), key=lambda entry: entry.name):
-            if is_metadata(entry.name):
-                stat = entry.stat()
-                made_of.update(f"{entry.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
-        stored = set() if self.offline else self.plan().stored.events.keys() - self.plan().stored.newest.keys()
+        with contextlib.suppress(FileNotFoundError), os.scandir(layout.markets_dir) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                if is_metadata(entry.name):
+                    stat = entry.stat()
+                    made_of.update(f"{entry.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+        stored: set[str] = set()
+        if not self._knows_the_files_alone:
+            stored = self.plan().stored.events.keys() - self.plan().stored.newest.keys()
         today = judging.today()
         return {
             "made_of": made_of.hexdigest(),

@@ -119,7 +119,7 @@ def _nightly(arguments: Sequence[str]) -> int:
     code = max(code for date, code in codes.items() if code != EXIT_MISSING_DATA or date not in again or date in missed)
     if wants_report and layout.index.exists():
         run_context.begin()
-        code = max(code, run_task("Report", [*_shared(layout, options), "--offline"]))
+        code = max(code, run_task("Report", [*_shared(layout, options), "--as-it-lies"]))
     if not code and not is_good:
         code = tick_export().condition_exit_code
     _summarise(codes, yesterday, condition)

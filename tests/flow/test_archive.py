@@ -206,7 +206,7 @@ def test_only_the_export_is_archived(exported):
         for name in (*strays, "consolidation_report_2026_02_05.txt.lnk"):
             (exported / name).unlink()
         (exported / "more").rmdir()
-    assert members == sound and len(members) == 8
+    assert members == sound and len(members) == 10
     assert inventory.strays == ["consolidation_report_2026_02_05.txt.lnk", "more", "notes.txt"]
     assert inventory.aside == ["markets/marketId=1.101.parquet.damaged"]
 

@@ -441,7 +441,7 @@ def test_a_role_that_may_read_the_parents_alone_gets_the_same(pipeline, small, s
         {name: content for name, content in where.files().items() if "report" not in name}
         for where in (pipeline, narrow)
     ]
-    assert written[0] == written[1] and len(written[0]) == 8
+    assert written[0] == written[1] and len(written[0]) == 9
     result = narrow.run("ConsolidateDayDirect", "--date", "2026-02-05")
     assert (
         result.returncode == 0
