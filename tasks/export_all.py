@@ -39,7 +39,7 @@ class ExportAll(AllMarketsTask):
         return self.layout.execution_report
 
     def complete(self) -> bool:
-        """Tell whether everything is exported, indexed and described."""
+        """Return whether everything is exported, indexed, described and reported."""
         return not self.plan().any_failed() and all(task.complete() for task in self.requires())
 
     @property
