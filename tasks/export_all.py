@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import luigi
+from luigi.parameter import ParameterVisibility
 
 from tasks.index import BuildIndex
 from tasks.metadata import BuildMetadata
@@ -23,6 +24,7 @@ class ExportAll(AllMarketsTask):
         option="--report",
         default=True,
         significant=False,
+        visibility=ParameterVisibility.HIDDEN,
         description="write report.html and condition.json; false leaves them out",
     )
 

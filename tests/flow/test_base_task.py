@@ -15,6 +15,8 @@ from tasks.publishing import manifest
 #: The tasks that export markets or days need to be told which.
 OPTIONS = {
     "ExportMarket": ("--market-id", "1.101"),
+    "PlotMarket": ("--market-id", "1.101"),
+    "BuildStream": ("--market-id", "1.101"),
     "ConsolidateDay": ("--date", "2026-02-05"),
     "ConsolidateDayDirect": ("--date", "2026-02-05"),
 }

@@ -155,6 +155,7 @@ def test_luigid_shows_tasks_progress_messages_and_links_and_no_password(server, 
         "BuildMetadata",
         "ExportMarket",
         "ExportMarkets",
+        "Report",
     }
     for task in tasks.values():
         assert (task["status"], task["progress_percentage"]) == ("DONE", 100) and task["status_message"], task

@@ -155,14 +155,15 @@ def test_an_export_comes_back_as_it_was_and_only_what_changed_goes_up(exported, 
     assert exported.run("ExportAll").returncode == 0
     assert exported.run("Publish", "--to", TO).returncode == 0
     sent = store.sent()
-    assert {*sent} == {"markets/marketId=1.101.parquet", "execution_report.txt", "index.csv", "manifest.json"}
+    reports = {"execution_report.txt", "report.html", "condition.json"}
+    assert {*sent} == {"markets/marketId=1.101.parquet", "index.csv", "manifest.json"} | reports
     manifest = json.loads(store.read("manifest.json"))
     assert manifest["publication"] == 2 and {*manifest["changed"]} == {*sent} - {"manifest.json"}
     assert manifest["added"] == manifest["withdrawn"] == []
     store.requests.clear()
     assert_same(exported, fetched(exported, "--from", TO))
     got = {path.rpartition("/")[2] for method, path in store.requests if method == "GET"}
-    assert got == {"manifest.json", "index.csv", "execution_report.txt", "marketId=1.101.parquet"}
+    assert got == {"manifest.json", "index.csv", "marketId=1.101.parquet"} | reports
 
 
 def test_an_object_that_was_replaced_or_removed_in_the_store_is_sent_again(exported, store):
