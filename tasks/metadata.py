@@ -7,6 +7,7 @@ import luigi
 
 from tasks.export_directory.metadata_json import MetadataFiles
 from tasks.postgres.database import Database
+from tasks.ticks.value_text import counted
 from tasks.workflow import findings, run_context
 from tasks.workflow.base_task import ExportTask, MarketsTask
 from tasks.workflow.exit_codes import determining
@@ -42,9 +43,9 @@ class SomeMarketsMetadata(ExportTask):
         with Database(findings.server()) as database:
             for count in MetadataFiles(database, layout, self.market_ids()).write():
                 written += count
-                self.say(f"{written:,} metadata files written")
-        _log.info("%d metadata files written.", written)
-        self.say_done(f"{written:,} metadata files written")
+                self.say(f"{counted(written, 'metadata file')} written")
+        _log.info("%s written.", counted(written, "metadata file"))
+        self.say_done(f"{counted(written, 'metadata file')} written")
 
 
 class BuildMetadata(MarketsTask, SomeMarketsMetadata):

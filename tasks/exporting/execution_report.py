@@ -33,8 +33,8 @@ def about_trades(market_ids: Collection[str]) -> str:
     """Return what is to be said of markets with traded rows and no ladder rows, which are not exported by default."""
     named = ", ".join(repr(market_id) for market_id in market_ids)
     return (
-        f"{len(market_ids)} markets have traded rows and no ladder rows (the platform drops those after 30 days), and"
-        f" are not exported: {named}. --include-markets-without-ladder exports their trades."
+        f"{counted(len(market_ids), 'market')} with traded rows and no ladder rows (the platform drops those after 30"
+        f" days), not exported: {named}. --include-markets-without-ladder exports their trades."
     )
 
 

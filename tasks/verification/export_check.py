@@ -16,7 +16,7 @@ from tasks.postgres.database import Database
 from tasks.postgres.source_tables import LADDER, TRADED
 from tasks.storage.layout import Layout, is_market_id
 from tasks.ticks.day_sums import DAY_US, NOTHING, Sums
-from tasks.ticks.value_text import time_text
+from tasks.ticks.value_text import counted, time_text
 from tasks.verification import directory_check
 from tasks.verification.difference import BUILD_INDEX, EXPORT, REFRESH, Difference
 from tasks.verification.ledger_check import check_ledger
@@ -51,11 +51,11 @@ class Verdict:
         if self.differences:
             files = len({difference.file for difference in self.differences})
             return (
-                f"FAILED: {len(self.differences)} differences in {files} files; {self.markets} markets compared with"
-                f" {against}."
+                f"FAILED: {counted(len(self.differences), 'difference')} in {counted(files, 'file')};"
+                f" {counted(self.markets, 'market')} compared with {against}."
             )
         return (
-            f"VERIFIED: {self.markets} markets with {self.ticks} ticks are what {against}"
+            f"VERIFIED: {counted(self.markets, 'market')} with {counted(self.ticks, 'tick')}: all as {against}"
             f" say{'' if self.database else 's'}."
         )
 

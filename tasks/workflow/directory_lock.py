@@ -18,6 +18,7 @@ from tasks.errors import is_full_disk
 from tasks.export_directory.journal import Journal
 from tasks.storage.atomic_files import remove_leftovers
 from tasks.storage.layout import Layout
+from tasks.ticks.value_text import counted
 from tasks.workflow import run_context
 from tasks.workflow.exit_codes import EXIT_FAILED, stop
 
@@ -59,7 +60,10 @@ def claim(layout: Layout, make: bool = True) -> None:
     for directory in layout.directories:
         if removed := remove_leftovers(directory):
             _log.info(
-                "Removed what a killed process had left in %s: %d files (%s ...).", directory, len(removed), removed[0]
+                "Removed what a killed process had left in %s: %s (%s ...).",
+                directory,
+                counted(len(removed), "file"),
+                removed[0],
             )
 
 

@@ -236,7 +236,7 @@ def _late(found: Findings, market_ids: Iterable[str], pending: Collection[str], 
         return []
     with determining(), Database(findings.server()) as database:
         late = markets_with_late_rows(database, found.layout, wanted, span)
-    _log.info("Rows that came late: %d of %d markets are to be read again.", len(late), len(wanted))
+    _log.info("Rows that came late: %d of %s to be read again.", len(late), counted(len(wanted), "market"))
     return late
 
 

@@ -259,7 +259,7 @@ def test_metadata_files_are_read_only_when_something_touched_them(pipeline, smal
     for damage in (b"", content.replace(b"30", b"31"), content[:-9]):
         path.write_bytes(damage)
         result = pipeline.run("ExportAll")
-        assert result.returncode == 0 and "1 metadata files written" in result.stderr, result.stderr
+        assert result.returncode == 0 and "1 metadata file written" in result.stderr, result.stderr
         assert path.read_bytes() == content
     stamp = path.stat().st_mtime_ns
     flipped = bytearray(known.read_bytes())

@@ -21,14 +21,14 @@ def report_of(pipeline):
 def test_they_are_counted_and_named_and_never_given_an_empty_file(pipeline, traded):
     for arguments in ((), (), ("--include-markets-without-ticks",)):
         result = pipeline.run("ExportAll", *arguments)
-        assert result.returncode == 0 and "1 markets have traded rows and no ladder rows" in result.stderr
+        assert result.returncode == 0 and "1 market with traded rows and no ladder rows" in result.stderr
         assert "'1.105'" in result.stderr
         assert "1.105" not in index_of(pipeline) and not pipeline.market("1.105").exists()
         assert "Markets with traded rows only, not exported: 1\n" in report_of(pipeline)
     assert "1.104" in index_of(pipeline)
     assert pipeline.run("VerifyExport").returncode == 0
     verified = (pipeline.output_dir / "verification_report.txt").read_text()
-    assert "Note: 1 markets have traded rows and no ladder rows" in verified and "'1.105'" in verified
+    assert "Note: 1 market with traded rows and no ladder rows" in verified and "'1.105'" in verified
 
 
 @pytest.mark.parametrize("format", FORMATS)

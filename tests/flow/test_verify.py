@@ -602,7 +602,7 @@ def test_the_command_writes_a_report_and_ends_with_30(export, exports):
     assert bad.returncode == 30 and "Traceback" not in bad.stderr, bad.stderr
     report = (export.output_dir / "verification_report.txt").read_text()
     assert f"market 1.102: markets/marketId=1.102.{export.format}: the file: found nothing" in report
-    assert report.splitlines()[-1].startswith("FAILED: 1 differences")
+    assert report.splitlines()[-1].startswith("FAILED: 1 difference in 1 file; ")
     nothing = Pipeline(export.output_dir.parent / "nothing", exports[0].environment).run("VerifyExport", "--offline")
     assert nothing.returncode == 2 and "is no export" in nothing.stderr
     assert pipeline.run("VerifyExport", POSTGRES_PORT="1").returncode == 35
