@@ -55,6 +55,7 @@ class Archive(AllMarketsTask):
     date = DayParameter(
         default=_today(), description="day for the archive's name, such as 2024-01-15; default today in UTC"
     )
+    with_streams = luigi.BoolParameter(default=False, description="pack the files in streams/ too")
     archive_format = ArchiveFormatParameter(default="tar.gz", description="tar.gz, zip or tar.zst")
 
     @property
@@ -97,7 +98,7 @@ class Archive(AllMarketsTask):
             return False
         with determining():
             try:
-                is_made = self.archive.is_of(archive_file.members(self.layout)[0])
+                is_made = self.archive.is_of(archive_file.members(self.layout, self.with_streams)[0])
                 return is_made and not (self.offline and self._lost())
             except DamagedFile:
                 return False  # work() says what it is
@@ -106,7 +107,7 @@ class Archive(AllMarketsTask):
         """Make the archive; return why markets could not be exported."""
         archive = self.archive
         remove_leftovers(archive.path.parent)
-        contents, inventory = archive_file.members(self.layout)
+        contents, inventory = archive_file.members(self.layout, self.with_streams)
         left_out = inventory.strays + inventory.aside
         if left_out:
             _log.warning(

@@ -11,6 +11,7 @@ from luigi.parameter import ParameterVisibility
 from tasks.index import BuildIndex
 from tasks.metadata import BuildMetadata
 from tasks.report import Report
+from tasks.streams import BuildStreams
 from tasks.workflow.base_task import AllMarketsTask
 from tasks.workflow.parameters import SwitchParameter
 
@@ -28,11 +29,20 @@ class ExportAll(AllMarketsTask):
         description="write report.html and condition.json; false leaves them out",
     )
 
+    streams = luigi.BoolParameter(
+        default=False,
+        significant=False,
+        visibility=ParameterVisibility.HIDDEN,
+        description="write streams/ too, each market in Betfair's historic format, as BuildStreams does",
+    )
+
     def requires(self) -> Any:
-        """Return index and, unless switched off, metadata and the page."""
+        """Return index and, unless switched off, metadata and the page; streams where they are wanted."""
         tasks = [self.clone(BuildIndex)]
         if self.export_metadata:
             tasks.append(self.clone(BuildMetadata))
+        if self.streams:
+            tasks.append(self.clone(BuildStreams))
         return [*tasks, self.clone(Report)] if self.report else tasks
 
     @property

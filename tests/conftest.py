@@ -45,7 +45,10 @@ TWO_TICKS = made_of(
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add --walk and --engines."""
+    """Add --walk, --engines and --backtest."""
+    parser.addoption(
+        "--backtest", metavar="PYTHON", help="run the backtest of docs/streams.md by an environment that has flumine"
+    )
     parser.addoption(
         "--walk", action="store_true", help="try all of what is tried in part otherwise: bytes, signals, stalls (hours)"
     )

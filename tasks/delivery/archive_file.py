@@ -68,8 +68,10 @@ def fingerprint(members: Sequence[Member]) -> str:
     return hashlib.sha256("".join(f"{member.checksum}  {member.name}\n" for member in members).encode()).hexdigest()
 
 
-def members(layout: Layout) -> tuple[list[Member], Inventory]:
+def members(layout: Layout, with_streams: bool = False) -> tuple[list[Member], Inventory]:
     """Return what belongs into the archive of an export, sorted by name, and what else lies there.
+
+    with_streams: stream files too.
 
     A market file must have the checksum that index.csv says, a CSV the one of its report. Raises UsageError where
     index and market files are not of the same markets or a day was consolidated before it was over; DamagedFile
@@ -77,7 +79,7 @@ def members(layout: Layout) -> tuple[list[Member], Inventory]:
     """
     rows = export_source.indexed(layout)
     export_source.refuse_unindexed(layout, rows)
-    inventory = take_inventory(layout, rows)
+    inventory = take_inventory(layout, rows, with_streams)
     sizes = {row.file_path: row.facts.size_bytes for row in rows.values()}
     for name, size_bytes in sizes.items():
         found = inventory.files.get(name)

@@ -4,6 +4,7 @@ import bz2
 import datetime
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import betfair_data
@@ -172,6 +173,17 @@ def test_both_formats_workers_and_locales_give_the_same_bytes(demo, streams, tmp
     assert theirs == {path.name: path.read_bytes() for path in (streams.output_dir / "streams").glob("*.bz2")}
 
 
+def test_the_export_writes_them_and_the_archive_packs_them_if_asked_to(pipeline):
+    assert pipeline.run("ExportAll").returncode == 0 and not (pipeline.output_dir / "streams").exists()
+    assert pipeline.run("ExportAll", "--streams").returncode == 0
+    assert len(list((pipeline.output_dir / "streams").glob("*.bz2"))) == 3
+    for options, has_them in (((), False), (("--with-streams",), True)):
+        result = pipeline.run("Archive", "--offline", "--archive-format", "zip", "--date", "2026-02-07", *options)
+        assert result.returncode == 0 and "Not in the archive" not in result.stderr, result.stderr
+        (archive,) = pipeline.output_dir.parent.glob("*.zip")
+        assert (b"streams/1.101.bz2" in archive.read_bytes()) == has_them
+
+
 def test_nothing_is_written_twice_and_what_changed_is_written_again(pipeline, small):
     assert pipeline.run("BuildStreams").returncode == 0
     assert {path.name for path in (pipeline.output_dir / "streams").iterdir()} == {
@@ -217,8 +229,23 @@ def test_a_damaged_market_file_is_named_and_the_others_are_done(pipeline):
     assert sorted(file.stem for file in (pipeline.output_dir / "streams").glob("*.bz2")) == ["1.101", "1.103"]
 
 
+RECIPES = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "streams.md").read_text(), re.M | re.S)
+
+
+def test_the_backtest_of_the_page_places_orders(streams, tmp_path, request):
+    python = request.config.getoption("--backtest")
+    if not python:
+        pytest.skip("--backtest PYTHON names an environment that has flumine")
+    (tmp_path / "data_exports").mkdir()
+    (tmp_path / "data_exports" / "demo").symlink_to(streams.output_dir)
+    result = subprocess.run([python, "-c", RECIPES[0]], cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    orders = re.search(r"^(\d+) orders, profit -?\d+\.\d\d$", result.stdout, re.M)
+    assert orders and int(orders[1]) > 3, result.stdout
+
+
 def test_the_recipe_of_the_page_works(streams, tmp_path, monkeypatch):
-    (recipe,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "streams.md").read_text(), re.M | re.S)
+    _, recipe = RECIPES
     (tmp_path / "data_exports").mkdir()
     (tmp_path / "data_exports" / "demo").symlink_to(streams.output_dir)
     monkeypatch.chdir(tmp_path)
