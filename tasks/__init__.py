@@ -23,6 +23,7 @@ PUBLIC = {
     "ConsolidateDayDirect": "tasks.consolidate_direct",
     "Archive": "tasks.archive",
     "VerifyExport": "tasks.verify",
+    "UpgradeExport": "tasks.upgrade",
     "Report": "tasks.report",
     "PlotMarket": "tasks.plot",
     "Publish": "tasks.publish",

@@ -14,6 +14,7 @@ ExportError                 told to the operator in one line; exit code 30 unles
 ├── DamagedLedger           the ledger of what was written is not as it was written
 ├── DamagedFile             a file whose content is wrong
 ├── UnreadableFile          a file that cannot be read now, whatever its content
+│   └── NewerVersion        a file that a newer version of the pipeline has written; left alone
 ├── NoRoom                  the disk has no room for what would be written
 ├── MarketFailed            a market could not be exported
 ├── SomeMarketsFailed       all is done but for some markets
@@ -108,6 +109,21 @@ class UnreadableFile(ExportError):
 
     It says nothing of the content, so such a file is never touched.
     """
+
+
+class NewerVersion(UnreadableFile, OSError):
+    """A file that a newer version of the pipeline has written. Like one that the system does not let us read, it is
+    left alone: it may be sound.
+    """
+
+    def __init__(self, path: object, found: str, known: str) -> None:
+        super().__init__(f"{path}: {found}; this version of the pipeline knows {known}. {self._NEXT}")
+        self.filename, self.strerror = str(path), f"{found}; this version of the pipeline knows {known}. {self._NEXT}"
+
+    _NEXT = "Update the pipeline: the file is left alone"
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class NoRoom(ExportError):

@@ -9,7 +9,7 @@ import types
 from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence
 from pathlib import Path
 
-from tasks.errors import UnreadableIndex
+from tasks.errors import NewerVersion, UnreadableIndex
 from tasks.export_directory.packed_records import Packed
 from tasks.market_files import formats
 from tasks.market_files.file_facts import FileFacts
@@ -75,12 +75,14 @@ class Index(Mapping[str, IndexRow]):
 def read(path: Path) -> Index:
     """Return the rows of an index.csv; none where there is no file.
 
-    Raises UnreadableIndex where its columns or values are not an index's.
+    Raises UnreadableIndex where its columns or values are not an index's, NewerVersion where it has further columns.
     """
     try:
         return _read(path, FileStat.of(path.stat()))
     except FileNotFoundError:
         return Index(Layout(path.parent), {}, Packed(FileFacts))
+    except NewerVersion:
+        raise
     except OSError as error:  # of a read, it would not say of which file
         raise OSError(error.errno, error.strerror, str(path)) from None
 
@@ -118,6 +120,8 @@ def _rows(path: Path) -> Iterator[IndexRow]:
     with open(path, encoding="utf-8-sig", newline="") as file:  # a spreadsheet program may have saved it
         lines = filter(None, csv.reader(file, strict=True))
         header = tuple(next(lines, ()))
+        if further := sorted(set(header) - set(COLUMNS)) if header[: len(COLUMNS)] == COLUMNS else []:
+            raise NewerVersion(path, f"further columns ({', '.join(further)[:200]})", ", ".join(COLUMNS))
         if header != COLUMNS:
             raise ValueError(f"has columns {', '.join(header)}, expected {', '.join(COLUMNS)}")
         while some := list(itertools.islice(lines, _ROWS_AT_ONCE)):

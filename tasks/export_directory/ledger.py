@@ -13,19 +13,21 @@ and it keeps what a market once had until its ticks are back or the operator acc
 
 import dataclasses
 import hashlib
+import re
 import struct
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from tasks.errors import DamagedLedger
+from tasks.errors import DamagedLedger, NewerVersion
 from tasks.export_directory.packed_records import Packed
 from tasks.market_files.file_facts import FileFacts
 from tasks.storage.atomic_files import replacing
 from tasks.storage.file_identity import FileStat
 
 _MAGIC = b"tick_export ledger 1\n"
+_ANY_MAGIC = re.compile(rb"tick_export ledger (\d{1,9})\n")
 _COUNT = struct.Struct("<Q")
 _STAT_BYTES, _DIGEST_BYTES = 32, 32
 #: Size and times, which come first of what stat says.
@@ -74,13 +76,16 @@ class Ledger:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Return the ledger; an empty one where there is no file. Raises DamagedLedger and OSError."""
+        """Return the ledger; an empty one where there is no file. Raises DamagedLedger, NewerVersion and OSError."""
         try:
             content = path.read_bytes()
         except FileNotFoundError:
             return cls()
         except OSError as error:  # of a read, it would not say of which file
             raise OSError(error.errno, error.strerror, str(path)) from None
+        version = _ANY_MAGIC.match(content)
+        if version and int(version[1]) > 1:
+            raise NewerVersion(path, f"version {int(version[1])} of the ledger", "version 1")
         body, digest = memoryview(content)[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
         if not content.startswith(_MAGIC) or hashlib.sha256(body).digest() != digest:
             raise DamagedLedger(f"{path}: it is not as the pipeline wrote it")

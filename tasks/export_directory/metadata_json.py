@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from tasks.errors import NewerVersion
 from tasks.export_directory.metadata_states import Described
 from tasks.postgres.database import Database
 from tasks.postgres.market_metadata import MarketMetadata
@@ -68,9 +69,16 @@ def render(metadata: Metadata) -> bytes:
 
 
 def parse(content: bytes) -> Metadata | None:
-    """Return the metadata in a file's content, None where it is not a metadata file's."""
+    """Return the metadata in a file's content, None where it is not a metadata file's.
+
+    Raises NewerVersion where it has further keys.
+    """
     try:
         metadata: Metadata = json.loads(content)
+        known = list(described(_NOTHING))
+        if list(metadata)[: len(known) - 1] == known[:-1] and len(metadata) > len(known):
+            further = ", ".join(sorted(set(metadata).difference(known)))[:200]
+            raise NewerVersion(f"the metadata of market {metadata['marketId']}", f"further keys ({further})", "others")
         if list(metadata) == list(described(_NOTHING)) and isinstance(metadata["runners"], list):
             if all(isinstance(runner["selectionId"], int) for runner in metadata["runners"]):
                 return metadata

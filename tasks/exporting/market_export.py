@@ -13,6 +13,7 @@ import numpy as np
 from tasks.errors import DamagedFile, ExportError, UnreadableFile
 from tasks.export_directory.directory_scan import unvouched_reason
 from tasks.export_directory.journal import Failed, Journal, Written
+from tasks.exporting.file_upgrade import checksum_as_today
 from tasks.exporting.market_reads import Job, MarketRead, read_markets
 from tasks.exporting.refresh import OlderTicks, merged
 from tasks.exporting.survey import Pending
@@ -25,6 +26,7 @@ from tasks.storage.atomic_files import flush_all_to_disk, flush_directory
 from tasks.storage.file_identity import FileStat
 from tasks.storage.layout import Layout
 from tasks.ticks.prefetch import prefetched
+from tasks.ticks.schema import FORMAT_VERSION
 from tasks.ticks.tick_arrays import Ticks
 
 _log = logging.getLogger("tick_export.export")
@@ -164,6 +166,8 @@ def _publish(job: Job, market: Pending, writer: MarketWriter, facts: FileFacts, 
     promised = job.promise(market.market_id)
     if market.unvouched is not None and facts.checksum == market.unvouched.checksum:
         return _vouch(job, market, facts)  # nobody had vouched for the file; the database does, to the last byte
+    if market.unvouched is not None and _is_of_earlier_version(job, market, facts):
+        return _vouch(job, market, market.unvouched)
     if not market.accepted and (problem := _not_replaceable(job, market, promised, facts)):
         return [Failed(market.market_id, problem)]
     lost = promised is not None and facts.tick_records < promised.tick_records and not market.accepted
@@ -225,6 +229,14 @@ def _not_replaceable(job: Job, market: Pending, promised: FileFacts | None, fres
                 f" ticks can be read in {market.stat.st_size} bytes, {again} in {fresh.size_bytes} bytes{_WAY_OUT}"
             )
     return None
+
+
+def _is_of_earlier_version(job: Job, market: Pending, fresh: FileFacts) -> bool:
+    """Tell whether the file that lies there has the ticks of the fresh one, as an earlier format version has them."""
+    path = job.layout.market_file(market.market_id)
+    if market_file.version(path) == FORMAT_VERSION:
+        return False
+    return checksum_as_today(path, market.market_id) == fresh.checksum
 
 
 def _vouch(job: Job, market: Pending, facts: FileFacts) -> list[Failed]:

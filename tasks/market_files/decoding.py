@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks.errors import DamagedFile
+from tasks.errors import DamagedFile, NewerVersion
 
 
 @contextlib.contextmanager
@@ -19,7 +19,7 @@ def decoding(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except DamagedFile:
+    except (DamagedFile, NewerVersion):
         raise
     except MemoryError:
         raise OSError(errno.ENOMEM, "too little memory to read it", str(path)) from None

@@ -115,6 +115,13 @@ def inspect(path: Path, market_id: str) -> FileFacts:
         return counter.facts(os.fstat(file.fileno()).st_size, checksum_of(file))
 
 
+def version(path: Path) -> int:
+    """Return the format version of a market file. Raises DamagedFile, NewerVersion and OSError."""
+    require_regular(path)
+    with decoding(path):
+        return formats.of(path).version(path)
+
+
 def readable_ticks(path: Path) -> int:
     """Return how many ticks of a damaged market file can still be read, from its beginning. Raises OSError."""
     count = 0

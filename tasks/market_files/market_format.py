@@ -10,6 +10,7 @@ import pyarrow as pa
 from tasks.market_files.file_facts import FileFacts
 from tasks.market_files.time_span import Span
 from tasks.storage.atomic_files import NewFile
+from tasks.ticks.schema import FORMAT_VERSION
 from tasks.ticks.sort_keys import Ints
 from tasks.ticks.tick_arrays import Ticks
 
@@ -62,10 +63,14 @@ class MarketFormat(abc.ABC):
     def rows_between(self, path: Path, facts: FileFacts, span: Span) -> float:
         """Return about how many ticks of a file lie in a span that some of them lie in, without reading them."""
 
+    def version(self, path: Path) -> int:
+        """Return the format version of a file. Raises as batches() does."""
+        return FORMAT_VERSION
+
     def flaws(self, path: Path) -> Iterator[tuple[str, object, object]]:
         """Yield what is otherwise in a readable file than open() writes it, ticks aside: what, found, expected."""
         yield from ()
 
-    def text(self, ticks: Ticks, market_id: str, sequence: Ints) -> Iterator[pa.Buffer]:
-        """Yield the text of ticks of one market, in file order; only where is_text."""
+    def text(self, ticks: Ticks, market_id: str, sequence: Ints, version: int = FORMAT_VERSION) -> Iterator[pa.Buffer]:
+        """Yield the text of ticks of one market, in file order, as a version has it; only where is_text."""
         raise NotImplementedError(f"{self.name} is not text")

@@ -11,12 +11,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.errors import DamagedFile
 from tasks.market_files.file_facts import FileFacts
+from tasks.market_files.format_versions import KEY, as_today, schema, version_of
 from tasks.market_files.market_format import MarketFormat
 from tasks.market_files.time_span import Span
 from tasks.storage.atomic_files import NewFile
-from tasks.ticks.schema import READ_COLUMNS, ROW_GROUP_ROWS, SCHEMA
+from tasks.ticks.schema import FORMAT_VERSION, READ_COLUMNS, ROW_GROUP_ROWS, SCHEMA
 from tasks.ticks.sort_keys import Ints
 from tasks.ticks.tick_arrays import Ticks
 
@@ -41,24 +41,32 @@ class Parquet(MarketFormat):
     def batches(self, path: Path) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a file in their order, in batches of bounded size. Raises as MarketFormat has it."""
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            _require_schema(file, path)
-            yield from file.iter_batches(_READ_ROWS, use_threads=False)
+            version = version_of(file.schema_arrow, path)
+            names = schema(version).names
+            for batch in file.iter_batches(_READ_ROWS, columns=names, use_threads=False):
+                yield as_today(batch)
 
     def span_batches(self, path: Path, span: Span, batch_rows: int) -> Iterator[pa.RecordBatch]:
         """Yield the row groups of a file that can hold ticks of a span, without the columns that follow from others."""
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            _require_schema(file, path)
+            have = schema(version_of(file.schema_arrow, path)).names
             groups = [
                 number for number in range(file.num_row_groups) if _overlaps(file.metadata.row_group(number), span)
             ]
             if groups:
-                yield from file.iter_batches(batch_rows, row_groups=groups, columns=READ_COLUMNS, use_threads=False)
+                columns = [name for name in READ_COLUMNS if name in have]
+                yield from file.iter_batches(batch_rows, row_groups=groups, columns=columns, use_threads=False)
 
     def rows_between(self, path: Path, facts: FileFacts, span: Span) -> float:
         """Return how many ticks the row groups have that can hold ticks of a span: at most so many lie in it."""
         with pq.ParquetFile(path) as file:
             groups = (file.metadata.row_group(number) for number in range(file.num_row_groups))
             return float(sum(group.num_rows for group in groups if _overlaps(group, span)))
+
+    def version(self, path: Path) -> int:
+        """Return the version of a file, by its footer."""
+        with pq.ParquetFile(path) as file:
+            return version_of(file.schema_arrow, path)
 
     def flaws(self, path: Path) -> Iterator[tuple[str, object, object]]:
         """Yield where row groups are not cut as they should be."""
@@ -142,7 +150,7 @@ def _columns(ticks: Ticks, sequence: Ints) -> dict[str, npt.NDArray[Any]]:
 def _open_parquet(file: NewFile) -> pq.ParquetWriter:
     return pq.ParquetWriter(
         pa.PythonFile(file, "w"),
-        SCHEMA,
+        SCHEMA.with_metadata({KEY: str(FORMAT_VERSION)}),
         version="2.6",
         compression="zstd",
         compression_level=1,
@@ -163,14 +171,10 @@ def _open_parquet(file: NewFile) -> pq.ParquetWriter:
     )
 
 
-def _require_schema(file: pq.ParquetFile, path: Path) -> None:
-    if not file.schema_arrow.equals(SCHEMA):
-        raise DamagedFile(f"{path}: its columns are not those of a tick")
-
-
 def _overlaps(group: pq.RowGroupMetaData, span: Span) -> bool:
     """Return whether a row group can hold ticks of the span."""
-    statistics = group.column(SCHEMA.get_field_index("publish_time")).statistics
+    times = next(number for number in range(group.num_columns) if group.column(number).path_in_schema == "publish_time")
+    statistics = group.column(times).statistics
     if statistics is None or not statistics.has_min_max:
         return True
     first, last = ((moment - _EPOCH) // _MICROSECOND for moment in (statistics.min, statistics.max))

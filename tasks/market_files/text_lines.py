@@ -12,6 +12,7 @@ from tasks.market_files.file_facts import FileFacts
 from tasks.market_files.market_format import MarketFormat
 from tasks.market_files.time_span import Span
 from tasks.storage.atomic_files import NewFile
+from tasks.ticks.schema import FORMAT_VERSION
 from tasks.ticks.sort_keys import Ints
 from tasks.ticks.tick_arrays import Ticks
 from tasks.ticks.value_text import time_text
@@ -27,8 +28,8 @@ class TextFormat(MarketFormat):
     row_bytes: int
 
     @abc.abstractmethod
-    def text(self, ticks: Ticks, market_id: str, sequence: Ints) -> Iterator[pa.Buffer]:
-        """Yield the lines of ticks of one market, in buffers of many whole lines."""
+    def text(self, ticks: Ticks, market_id: str, sequence: Ints, version: int = FORMAT_VERSION) -> Iterator[pa.Buffer]:
+        """Yield the lines of ticks of one market, as a version has them, in buffers of many whole lines."""
 
     @abc.abstractmethod
     def parse(self, lines: bytes, path: Path) -> pa.RecordBatch:

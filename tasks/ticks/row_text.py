@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.ticks import value_text
-from tasks.ticks.schema import TEXT, TIME, Column, Shown
+from tasks.ticks.schema import TIME, Column, Shown
 
 #: Lines joined at once: about 3 MB, which stays in the processor's cache and the allocator's hands. With 150,000 lines
 #: the same work takes ten times as long.
@@ -155,7 +155,7 @@ def _piece(
 def _literal(column: Column, shown: Shown | str | None, wording: Wording, market_id: str) -> str:
     if shown is None:
         return wording.null
-    quote = wording.quote if column.type == TEXT else ""
+    quote = wording.quote if column.is_text else ""
     return f"{quote}{market_id if shown is Shown.MARKET_ID else shown}{quote}"
 
 

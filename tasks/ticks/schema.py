@@ -25,6 +25,10 @@ MAX_LEVEL = 7
 #: The times that can be written as text, years 1 to 9999, in microseconds since 1970.
 FIRST_TIME_US, LAST_TIME_US = -62_135_596_800_000_000, 253_402_300_799_999_999
 
+#: The version of the files that are written (docs/format-versions.md has what each changed). Files of every earlier one
+#: are read.
+FORMAT_VERSION = 2
+
 #: Rows of a Parquet row group, counted from row 0 of the file. Part of the file format: with another number the same
 #: ticks give other bytes. About 450 messages of a real market, so that a reader can skip to a minute or so.
 ROW_GROUP_ROWS = 131_072
@@ -44,7 +48,9 @@ class Column:
     array: the array of Ticks (or "sequence") that it is made of, None where it is the same in all rows of a kind.
     ladder, traded: what ladder rows and traded rows show: of an array VALUE, or null (None); otherwise a word or null.
     words: the texts that the numbers of the array stand for. source: the SQL of the array's values, of ladder_levels
-    and of traded_volume; where two columns show one array, the first has it.
+    and of traded_volume; where two columns show one array, the first has it. since: the first version whose files have
+    the column; in those of earlier ones it reads as 0, or as the word that it shows. was: types that it had, each with
+    the last version of it.
     """
 
     name: str
@@ -55,11 +61,18 @@ class Column:
     traded: Shown | str | None = Shown.VALUE
     words: tuple[str, ...] = ()
     source: tuple[str, str] | None = None
+    since: int = 1
+    was: tuple[tuple[int, pa.DataType], ...] = ()
 
     @property
     def nullable(self) -> bool:
         """Whether some rows have no value."""
         return self.ladder is None or self.traded is None
+
+    @property
+    def is_text(self) -> bool:
+        """Whether its values are words."""
+        return self.type in (TEXT, pa.string())
 
 
 COLUMNS = (
@@ -77,7 +90,14 @@ COLUMNS = (
         "publish_time",
         source=("publish_time", "publish_time"),
     ),
-    Column("market_id", TEXT, "Betfair market id, such as 1.200806927", ladder=Shown.MARKET_ID, traded=Shown.MARKET_ID),
+    Column(
+        "market_id",
+        pa.string(),
+        "Betfair market id, such as 1.200806927",
+        ladder=Shown.MARKET_ID,
+        traded=Shown.MARKET_ID,
+        was=((1, TEXT),),
+    ),
     Column("selection_id", pa.int64(), "Betfair runner id", "selection_id", source=("selection_id", "selection_id")),
     Column("side", TEXT, "BACK or LAY; null for traded", "side", traded=None, words=SIDES, source=("side", "2")),
     Column("price", pa.float64(), "decimal odds", "price", source=("price", "price")),
@@ -146,4 +166,28 @@ CSV_COLUMNS = tuple(
     )
 )
 
-SCHEMA = pa.schema([pa.field(column.name, column.type, nullable=column.nullable) for column in COLUMNS])
+_OF_VERSION = {
+    version: tuple(column for column in COLUMNS if column.since <= version) for version in range(1, FORMAT_VERSION + 1)
+}
+
+
+def columns_of(version: int) -> tuple[Column, ...]:
+    """Return the columns of the files of a version."""
+    return _OF_VERSION[version]
+
+
+def schema_of(version: int) -> pa.Schema:
+    """Return the Arrow schema of the files of a version."""
+    return pa.schema(
+        [
+            pa.field(
+                column.name,
+                next((kind for last, kind in column.was if version <= last), column.type),
+                nullable=column.nullable,
+            )
+            for column in columns_of(version)
+        ]
+    )
+
+
+SCHEMA = schema_of(FORMAT_VERSION)

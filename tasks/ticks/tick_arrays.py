@@ -106,8 +106,19 @@ class Ticks(TickArrays):
 
     @staticmethod
     def from_batch(batch: pa.RecordBatch, market: int = 0) -> "Ticks":
-        """Return the ticks of rows as users see them (the inverse of to_table, which checks nothing)."""
-        arrays = {str(column.array): _array(column, batch.column(column.name)) for column in STORED}
+        """Return the ticks of rows as users see them (the inverse of to_table, which checks nothing).
+
+        A column that files of their version do not have is 0.
+        """
+        names = batch.schema.names
+        arrays = {
+            str(column.array): (
+                _array(column, batch.column(column.name))
+                if column.name in names
+                else np.zeros(batch.num_rows, ARRAY_TYPES[str(column.array)])
+            )
+            for column in STORED
+        }
         return Ticks(market=np.full(batch.num_rows, market, np.int64), **arrays)
 
 
@@ -125,9 +136,9 @@ def _shown(column: Column, arrays: dict[str, Any], traded: npt.NDArray[np.bool_]
     ladder_word, traded_word = (
         market_id if word is Shown.MARKET_ID else word for word in (column.ladder, column.traded)
     )
-    if ladder_word == traded_word:
-        return pa.DictionaryArray.from_arrays(np.zeros(len(traded), np.int32), [ladder_word])
-    return pa.DictionaryArray.from_arrays(traded.astype(np.int32), [ladder_word, traded_word])
+    words = [ladder_word] if ladder_word == traded_word else [ladder_word, traded_word]
+    codes = np.zeros(len(traded), np.int32) if len(words) == 1 else traded.astype(np.int32)
+    return pa.DictionaryArray.from_arrays(codes, words).cast(column.type)
 
 
 def _array(column: Column, found: pa.Array) -> npt.NDArray[Any]:

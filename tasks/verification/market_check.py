@@ -56,6 +56,7 @@ def check_market(path: Path, row: IndexRow, sums_until_us: int | None = None) ->
     market_format, readable = formats.of(path), True
     try:
         with decoding(path):
+            version = market_format.version(path)
             for batch in _messages(path):
                 ticks = Ticks.from_batch(batch)
                 if not rows.differences:
@@ -63,7 +64,7 @@ def check_market(path: Path, row: IndexRow, sums_until_us: int | None = None) ->
                 if rows.in_order:
                     counter.add(ticks)
                 if market_format.is_text and not rows.differences:
-                    for lines in market_format.text(ticks, row.market_id, ticks.sequence()):
+                    for lines in market_format.text(ticks, row.market_id, ticks.sequence(), version):
                         text_hash.update(lines)
                 for day, count in zip(
                     *(values.tolist() for values in np.unique(ticks.publish_time // DAY_US, return_counts=True))

@@ -17,7 +17,7 @@ from tasks.market_files.market_file import MarketWriter
 from tasks.market_files.text_lines import TextFormat
 from tasks.market_files.time_span import Span
 from tasks.storage.layout import Layout
-from tasks.ticks.schema import COLUMNS, SCHEMA, TEXT
+from tasks.ticks.schema import COLUMNS, FORMAT_VERSION, SCHEMA
 from tasks.ticks.tick_arrays import Ticks
 from tasks.verification.market_check import check_market
 from tests.conftest import ROOT, TWO_TICKS
@@ -66,7 +66,7 @@ class Csv(TextFormat):
     name = "csv"
     row_bytes = 150
 
-    def text(self, ticks, market_id, sequence):
+    def text(self, ticks, market_id, sequence, version=FORMAT_VERSION):
         out = pa.BufferOutputStream()
         pyarrow.csv.write_csv(
             ticks.to_table(market_id, sequence),
@@ -76,7 +76,7 @@ class Csv(TextFormat):
         yield out.getvalue()
 
     def parse(self, lines, path):
-        types = {column.name: pa.string() if column.type == TEXT else column.type for column in COLUMNS}
+        types = {column.name: pa.string() if column.is_text else column.type for column in COLUMNS}
         try:
             table = pyarrow.csv.read_csv(
                 pa.BufferReader(lines),

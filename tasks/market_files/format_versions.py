@@ -1,0 +1,74 @@
+"""Market files of every version, read as those of today's: what each version has is declared in ticks/schema.py."""
+
+import functools
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from tasks.errors import DamagedFile, NewerVersion
+from tasks.ticks.schema import FORMAT_VERSION, SCHEMA, schema_of
+from tasks.ticks.tick_arrays import Ticks
+
+#: What a Parquet file has its version under; the first one had none.
+KEY = b"tick_export.format_version"
+
+
+@functools.cache
+def schema(version: int) -> pa.Schema:
+    """Return the Arrow schema of the files of a version."""
+    return schema_of(version)
+
+
+def version_of(found: pa.Schema, path: Path) -> int:
+    """Return the version of a file by its Arrow schema, which may have columns that somebody has added.
+
+    Raises NewerVersion, and DamagedFile where columns are not those of the version.
+    """
+    said = (found.metadata or {}).get(KEY, b"1").decode("ascii", "replace")
+    if not said.isdecimal() or not int(said):
+        raise DamagedFile(f"{path}: {said[:20]!r} is no version of the format")
+    version = int(said)
+    if version > FORMAT_VERSION:
+        raise NewerVersion(path, f"format version {version}", f"versions up to {FORMAT_VERSION}")
+    for field in schema(version):
+        if field.name not in found.names or not found.field(field.name).equals(field):
+            raise DamagedFile(f"{path}: its columns are not those of a tick ({field.name}, format version {version})")
+    return version
+
+
+def version_of_names(names: Collection[str], path: Path) -> int:
+    """Return the version of a text by the names of its columns, the newest that has these.
+
+    Raises NewerVersion where there are more than today's, and DamagedFile where they are none of a tick.
+    """
+    for version in range(FORMAT_VERSION, 0, -1):
+        if set(names) == set(schema(version).names):
+            return version
+    if further := sorted(set(names) - set(SCHEMA.names)) if set(names) > set(schema(1).names) else []:
+        raise NewerVersion(
+            path, f"further columns ({', '.join(further)[:200]})", f"format versions up to {FORMAT_VERSION}"
+        )
+    raise DamagedFile(f"{path}: its columns are not those of a tick")
+
+
+def as_today(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return rows of a file of any version, which may have further columns, with the columns of today's."""
+    if batch.schema.equals(SCHEMA):
+        return batch
+    missing = set(SCHEMA.names).difference(batch.schema.names)
+    if missing:  # they follow from the others, as if these ticks were written now
+        market_id = str(batch.column("market_id")[0]) if len(batch) else ""
+        sequence = batch.column("sequence").to_numpy(zero_copy_only=False).astype(np.int64)
+        made = Ticks.from_batch(batch).to_table(market_id, sequence).combine_chunks()
+    arrays = [
+        _whole(made.column(field.name)) if field.name in missing else batch.column(field.name).cast(field.type)
+        for field in SCHEMA
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    found = column.combine_chunks()
+    return found.chunk(0) if isinstance(found, pa.ChunkedArray) and found.num_chunks else found
