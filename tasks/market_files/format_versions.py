@@ -1,7 +1,7 @@
 """Market files of every version, read as those of today's: what each version has is declared in ticks/schema.py."""
 
 import functools
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +21,12 @@ def schema(version: int) -> pa.Schema:
     return schema_of(version)
 
 
-def version_of(found: pa.Schema, path: Path) -> int:
-    """Return the version of a file by its Arrow schema, which may have columns that somebody has added.
+def version_of(found: pa.Schema, footer: Mapping[bytes, bytes], path: Path) -> int:
+    """Return the version of a file by its Arrow schema, which may have columns that somebody has added, and its footer.
 
     Raises NewerVersion, and DamagedFile where columns are not those of the version.
     """
-    said = (found.metadata or {}).get(KEY, b"1").decode("ascii", "replace")
+    said = footer.get(KEY, b"1").decode("ascii", "replace")
     if not said.isdecimal() or not int(said):
         raise DamagedFile(f"{path}: {said[:20]!r} is no version of the format")
     version = int(said)

@@ -113,7 +113,7 @@ def _values(group: Sequence[_Written], array: npt.NDArray[Any], wording: Wording
         texts = numbers.dictionary
         if wording.quote:  # JSON has no number for these
             texts = pc.if_else(
-                pc.is_in(texts, value_set=_NO_NUMBERS), joined(wording.quote, texts, wording.quote), texts
+                pc.is_in(texts, value_set=pa.array(_NO_NUMBERS)), joined(wording.quote, texts, wording.quote), texts
             )
         return texts, numbers.indices.to_numpy()
     written = value_text.times(array) if column.type == TIME else value_text.integers(array)
@@ -121,7 +121,8 @@ def _values(group: Sequence[_Written], array: npt.NDArray[Any], wording: Wording
     return joined(quote, written.dictionary, quote) if quote else written.dictionary, written.indices.to_numpy()
 
 
-_NO_NUMBERS = pa.array(["NaN", "Infinity", "-Infinity"])
+#: (As an array it would load pandas with this module.)
+_NO_NUMBERS = ["NaN", "Infinity", "-Infinity"]
 
 
 def _piece(

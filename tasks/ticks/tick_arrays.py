@@ -98,11 +98,17 @@ class Ticks(TickArrays):
         rank = counted - np.maximum.accumulate(np.where(group_starts, counted, 0))
         return np.where(traded, rank, self.level)
 
-    def to_table(self, market_id: str, sequence: Ints) -> pa.Table:
-        """Return the rows, all of one market, as users see them: the columns of schema.SCHEMA."""
+    def to_table(self, market_id: str, sequence: Ints, schema: pa.Schema = SCHEMA) -> pa.Table:
+        """Return the rows, all of one market, as users see them: the columns of schema.SCHEMA, or with other types."""
         arrays = vars(self) | {"sequence": sequence}
         traded = self.side == TRADED
-        return pa.Table.from_arrays([_shown(column, arrays, traded, market_id) for column in COLUMNS], schema=SCHEMA)
+        return pa.Table.from_arrays(
+            [
+                _shown(column, arrays, traded, market_id).cast(field.type)
+                for column, field in zip(COLUMNS, schema, strict=True)
+            ],
+            schema=schema,
+        )
 
     @staticmethod
     def from_batch(batch: pa.RecordBatch, market: int = 0) -> "Ticks":
@@ -123,14 +129,14 @@ class Ticks(TickArrays):
 
 
 def _shown(column: Column, arrays: dict[str, Any], traded: npt.NDArray[np.bool_], market_id: str) -> pa.Array:
-    """Return a column as users see it."""
+    """Return a column as users see it, but for its type; words as a dictionary."""
     if column.array is not None:
         values, hidden = arrays[column.array], None
         if column.nullable:
             hidden = traded if column.traded is None else ~traded
         if column.words:
             return pa.DictionaryArray.from_arrays(pa.array(values.astype(np.int32), mask=hidden), list(column.words))
-        return pa.array(values, mask=hidden).cast(column.type)
+        return pa.array(values, mask=hidden)
     if column.ladder is column.traded is None:
         return pa.nulls(len(traded), column.type)
     ladder_word, traded_word = (
@@ -138,7 +144,7 @@ def _shown(column: Column, arrays: dict[str, Any], traded: npt.NDArray[np.bool_]
     )
     words = [ladder_word] if ladder_word == traded_word else [ladder_word, traded_word]
     codes = np.zeros(len(traded), np.int32) if len(words) == 1 else traded.astype(np.int32)
-    return pa.DictionaryArray.from_arrays(codes, words).cast(column.type)
+    return pa.DictionaryArray.from_arrays(codes, words)
 
 
 def _array(column: Column, found: pa.Array) -> npt.NDArray[Any]:
