@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.errors import DamagedFile, NewerVersion
-from tasks.ticks.schema import FORMAT_VERSION, SCHEMA, schema_of
+from tasks.ticks.schema import FORMAT_VERSION, SCHEMA, TEXT, schema_of
 from tasks.ticks.tick_arrays import Ticks
 
 #: What a Parquet file has its version under; the first one had none.
@@ -33,7 +33,7 @@ def version_of(found: pa.Schema, footer: Mapping[bytes, bytes], path: Path) -> i
     if version > FORMAT_VERSION:
         raise NewerVersion(path, f"format version {version}", f"versions up to {FORMAT_VERSION}")
     for field in schema(version):
-        if field.name not in found.names or not found.field(field.name).equals(field):
+        if field.name not in found.names or _plain(found.field(field.name)) != _plain(field):
             raise DamagedFile(f"{path}: its columns are not those of a tick ({field.name}, format version {version})")
     return version
 
@@ -54,8 +54,11 @@ def version_of_names(names: Collection[str], path: Path) -> int:
 
 
 def as_today(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Return rows of a file of any version, which may have further columns, with the columns of today's."""
-    if batch.schema.equals(SCHEMA):
+    """Return rows of a file of any version, which may have further columns, with the columns of today's.
+
+    Text stays as it is, a dictionary or not: most of those that get the rows do not look at it.
+    """
+    if batch.schema.names == SCHEMA.names and all(map(_is_alike, batch.schema, SCHEMA)):
         return batch
     missing = set(SCHEMA.names).difference(batch.schema.names)
     if missing:  # they follow from the others, as if these ticks were written now
@@ -63,10 +66,21 @@ def as_today(batch: pa.RecordBatch) -> pa.RecordBatch:
         sequence = batch.column("sequence").to_numpy(zero_copy_only=False).astype(np.int64)
         made = Ticks.from_batch(batch).to_table(market_id, sequence).combine_chunks()
     arrays = [
-        _whole(made.column(field.name)) if field.name in missing else batch.column(field.name).cast(field.type)
+        (_whole(made.column(field.name)) if field.name in missing else batch.column(field.name)).cast(field.type)
         for field in SCHEMA
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
+
+
+def _plain(field: pa.Field) -> pa.Field:
+    """Return a field with text as a plain string."""
+    return (
+        field.with_type(pa.string()).remove_metadata() if field.type in (TEXT, pa.string()) else field.remove_metadata()
+    )
+
+
+def _is_alike(field: pa.Field, other: pa.Field) -> bool:
+    return bool(field.type == other.type or field.type in (TEXT, pa.string()) and other.type in (TEXT, pa.string()))
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:

@@ -10,8 +10,8 @@ from psycopg2 import sql
 
 from tasks.postgres.database import Database, timestamp_text
 from tasks.postgres.source_tables import LADDER
-from tasks.ticks.day_sums import MIX_FACTOR, MIX_PRIME, MIXED, Sums
-from tasks.ticks.schema import Column
+from tasks.ticks.day_sums import MIX_FACTOR, MIX_PRIME, Sums, mixed_columns
+from tasks.ticks.schema import FORMAT_VERSION, Column
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MICROSECOND = datetime.timedelta(microseconds=1)
@@ -47,15 +47,16 @@ _RANGES = """
 _RANGE = re.compile(r"FOR VALUES FROM \('([^']+)'\) TO \('([^']+)'\)")
 
 
-def _statement(database: Database, name: str) -> sql.Composed:
+def _statement(database: Database, name: str, version: int) -> sql.Composed:
     is_ladder = name == LADDER
-    source = {column.name: column.source[0 if is_ladder else 1] for column in MIXED if column.source}
+    columns = mixed_columns(version)
+    source = {column.name: column.source[0 if is_ladder else 1] for column in columns if column.source}
     size, back, level = source["size"], "side = 'B'" if is_ladder else "false", source["level"]
     mixed = "0"
     for value in (
         _MICROSECONDS.format("publish_time - day"),
         _MICROSECONDS.format(_DELAY),
-        *(_number(column, f"({back})::int" if column.name == "side" else source[column.name]) for column in MIXED),
+        *(_number(column, f"({back})::int" if column.name == "side" else source[column.name]) for column in columns),
     ):
         mixed = f"({mixed} * {MIX_FACTOR}::int8 + ({value}) % {MIX_PRIME}) % {MIX_PRIME}"
     parts = {
@@ -79,9 +80,11 @@ def _number(column: Column, value: str) -> str:
     return _BITS.format(value) if pa.types.is_floating(column.type) else value
 
 
-def sums(database: Database, name: str, until_us: Mapping[str, int]) -> Iterator[tuple[str, int, Sums]]:
+def sums(
+    database: Database, name: str, until_us: Mapping[str, int], version: int = FORMAT_VERSION
+) -> Iterator[tuple[str, int, Sums]]:
     """Yield market id, day since 1970 and sums of the rows of stream_ingest.<name>, of each market up to a
-    publish_time.
+    publish_time. version: of the market files that they are compared with.
     """
     until = [timestamp_text(moment) for moment in until_us.values()]
     for (
@@ -97,7 +100,7 @@ def sums(database: Database, name: str, until_us: Mapping[str, int]) -> Iterator
         size,
         not_finite,
         mixed,
-    ) in database.query(_statement(database, name), {"ids": list(until_us), "until": until}):
+    ) in database.query(_statement(database, name, version), {"ids": list(until_us), "until": until}):
         yield (
             market_id,
             day,

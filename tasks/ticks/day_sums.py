@@ -9,15 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tasks.ticks.schema import STORED, TIME
+from tasks.ticks.schema import FORMAT_VERSION, TIME, Column, columns_of
 from tasks.ticks.sort_keys import Ints
 from tasks.ticks.tick_arrays import BACK, TRADED, Ticks
 
 DAY_US = 86_400_000_000
 #: What rows are mixed with: products of two numbers below the prime, and of one with the factor, fit into 64 bits.
 MIX_PRIME, MIX_FACTOR = 2_147_483_647, 1_000_003
-#: The columns that go into the checksum of a row one by one, after both times.
-MIXED = tuple(column for column in STORED if column.type != TIME)
 #: Enough digits for any sum of doubles; should they ever not be, that is an error, not a rounding.
 _EXACT = decimal.Context(prec=2_000, traps=[decimal.Inexact, decimal.InvalidOperation])
 
@@ -53,8 +51,16 @@ class Sums:
 NOTHING = Sums(0, 0, 0, 0, 0, 0, decimal.Decimal(0), decimal.Decimal(0), 0, 0)
 
 
-def by_day(ticks: Ticks) -> Iterator[tuple[int, bool, Sums]]:
-    """Yield day (since 1970), whether traded, and sums of ticks in ascending order of publish_time."""
+def mixed_columns(version: int) -> list[Column]:
+    """Return the columns that go into the checksum of a row one by one, after both times."""
+    return [column for column in columns_of(version) if column.source is not None and column.type != TIME]
+
+
+def by_day(ticks: Ticks, version: int = FORMAT_VERSION) -> Iterator[tuple[int, bool, Sums]]:
+    """Yield day (since 1970), whether traded, and sums of ticks in ascending order of publish_time.
+
+    version: of the file that they are of, which says which columns it has.
+    """
     days = ticks.publish_time // DAY_US
     starts = np.flatnonzero(np.r_[True, days[1:] != days[:-1]]) if len(ticks) else ()
     for start, stop in zip(starts, [*starts[1:], len(ticks)]):
@@ -62,10 +68,10 @@ def by_day(ticks: Ticks) -> Iterator[tuple[int, bool, Sums]]:
         for traded in (False, True):
             rows = part[(part.side == TRADED) == traded]
             if len(rows):
-                yield int(days[start]), traded, _sums(rows)
+                yield int(days[start]), traded, _sums(rows, version)
 
 
-def _sums(ticks: Ticks) -> Sums:
+def _sums(ticks: Ticks, version: int) -> Sums:
     return Sums(
         rows=len(ticks),
         publish_us=_total(ticks.publish_time % DAY_US),
@@ -76,25 +82,25 @@ def _sums(ticks: Ticks) -> Sums:
         price=_decimal_total(ticks.price),
         size=_decimal_total(ticks.size),
         not_finite=int(np.count_nonzero(~np.isfinite(ticks.price)) + np.count_nonzero(~np.isfinite(ticks.size))),
-        mixed=_mixed(ticks),
+        mixed=_mixed(ticks, version),
     )
 
 
-def _mixed(ticks: Ticks) -> int:
+def _mixed(ticks: Ticks, version: int) -> int:
     """Return the sum of the rows' checksums: a polynomial of the columns, squared, since the sum of a linear one
     would not see values change places.
     """
     mixed = np.zeros(len(ticks), np.int64)
-    for values in _numbers(ticks):
+    for values in _numbers(ticks, version):
         mixed = np.fmod(mixed * MIX_FACTOR + np.fmod(values.astype(np.int64), MIX_PRIME), MIX_PRIME)
     return _total(np.fmod(mixed * mixed, MIX_PRIME))
 
 
-def _numbers(ticks: Ticks) -> Iterator[npt.NDArray[Any]]:
+def _numbers(ticks: Ticks, version: int) -> Iterator[npt.NDArray[Any]]:
     """Yield what is mixed: the time of the day, the delay, each other column as a number."""
     yield ticks.publish_time % DAY_US
     yield ticks.received_at - ticks.publish_time
-    for column in MIXED:
+    for column in mixed_columns(version):
         values = getattr(ticks, str(column.array))
         if column.array == "side":  # among ladder rows and among traded rows
             yield values == BACK

@@ -1,6 +1,5 @@
 """The proof of an export: against its own index, and against the database."""
 
-import collections
 import concurrent.futures
 import dataclasses
 import os
@@ -18,6 +17,7 @@ from tasks.storage.layout import Layout, is_market_id
 from tasks.ticks.day_sums import DAY_US, NOTHING, Sums
 from tasks.ticks.value_text import counted, time_text
 from tasks.verification import directory_check
+from tasks.verification.database_sums import stored_by_day
 from tasks.verification.difference import BUILD_INDEX, EXPORT, REFRESH, Difference
 from tasks.verification.ledger_check import check_ledger
 from tasks.verification.market_check import Checked, check_market
@@ -122,7 +122,7 @@ def verify(
                 pool.submit(check_market, layout.market_file(row.market_id), row, wanted.get(row.market_id))
                 for row in group
             ]
-            stored = _stored(database, until) if database else {}
+            stored = stored_by_day(database, layout, until) if database else {}
             # after the sums: what the platform has dropped until now is no difference
             ranges = stored_sums.ladder_ranges(database) if database else None
             for row, check in zip(group, checks):
@@ -170,15 +170,6 @@ def _groups(rows: Sequence[IndexRow]) -> Iterator[list[IndexRow]]:
             group = []
     if group:
         yield group
-
-
-def _stored(database: Database, until_us: Mapping[str, int]) -> dict[str, dict[tuple[int, bool], Sums]]:
-    """Return what the database's rows of markets up to a time each add up to, by market, day and whether traded."""
-    stored: dict[str, dict[tuple[int, bool], Sums]] = collections.defaultdict(dict)
-    for name in (LADDER, TRADED):
-        for market_id, day, sums in stored_sums.sums(database, name, until_us):
-            stored[market_id][day, name == TRADED] = sums
-    return stored
 
 
 def _against(
