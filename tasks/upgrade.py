@@ -37,7 +37,7 @@ class UpgradeExport(ExportTask):
         return self.layout.index
 
     def complete(self) -> bool:
-        """Tell whether every file is of today's version, and the index says so."""
+        """Return whether every file is of today's version, and the index says so."""
         with determining():
             export_source.require_export(self.layout)
             disk = self._look()

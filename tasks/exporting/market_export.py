@@ -232,7 +232,7 @@ def _not_replaceable(job: Job, market: Pending, promised: FileFacts | None, fres
 
 
 def _is_of_earlier_version(job: Job, market: Pending, fresh: FileFacts) -> bool:
-    """Tell whether the file that lies there has the ticks of the fresh one, as an earlier format version has them."""
+    """Return whether the file that lies there has the ticks of the fresh one, as an earlier format version has them."""
     path = job.layout.market_file(market.market_id)
     if market_file.version(path) == FORMAT_VERSION:
         return False
