@@ -307,3 +307,14 @@ def works_in(process: psutil.Process, session: int) -> bool:
         return os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE
     except (psutil.NoSuchProcess, ProcessLookupError):
         return False
+
+
+def reader(source: Source) -> dict[str, str]:
+    """Make a role that may read all tables, and return the environment for it."""
+    role = f"reader_{source.name}"
+    source.server.create_role(role, "secret")
+    source.query(
+        f"GRANT USAGE ON SCHEMA public, stream_ingest TO {role};"
+        f" GRANT SELECT ON ALL TABLES IN SCHEMA public, stream_ingest TO {role}"
+    )
+    return source.environment | {"POSTGRES_USER": role, "POSTGRES_PASSWORD": "secret"}

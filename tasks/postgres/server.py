@@ -102,8 +102,25 @@ class Server:
         return settings
 
 
+#: What PostgreSQL says where a setting is the reason, without naming it, and the setting.
+_REASONS = {
+    "canceling statement due to statement timeout": "statement_timeout",
+    "due to idle-in-transaction timeout": "idle_in_transaction_session_timeout",
+    "due to idle-session timeout": "idle_session_timeout",
+    "due to transaction timeout": "transaction_timeout",
+    "could not access file": "session_preload_libraries or local_preload_libraries",
+    "could not load library": "session_preload_libraries or local_preload_libraries",
+}
+
+
 def one_line(error: BaseException) -> str:
-    """Return a driver's error as one line without its class, SQL, position or full stop."""
+    """Return a driver's error as one line without its class, SQL, position or full stop, with the setting that is the
+    reason.
+    """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = " ".join(line for line in lines if not line.startswith(("LINE ", "^", "QUERY:", "CONTEXT:")))
-    return text.removesuffix(".") or type(error).__name__
+    text = text.removesuffix(".") or type(error).__name__
+    for said, setting in _REASONS.items():
+        if said in text:
+            return f"{text} (the setting {setting} of this role, database or server)"
+    return text

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import select
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -33,6 +34,7 @@ _PINNED = {
     "quote_all_identifiers": "off",
     "exit_on_error": "off",
     "restrict_nonsystem_relation_kind": "",
+    "gin_fuzzy_search_limit": "0",  # otherwise an index of that kind answers with a random part
     "default_transaction_deferrable": "off",
 }
 
@@ -48,8 +50,11 @@ _USUAL = {
     "client_min_messages": "warning",
 }
 
-#: What a session cannot set by itself and that hides rows.
-_HIDING = {"zero_damaged_pages": "off", "ignore_checksum_failure": "off"}
+#: What a session cannot set by itself and that hides rows; and what connecting has set, which a pooler may forget.
+_HIDING = {"zero_damaged_pages": "off", "ignore_checksum_failure": "off", "client_encoding": "UTF8"}
+
+#: The first thing of all: with a limit of a millisecond nothing else would come to its end.
+_PATIENCE = "SET LOCAL statement_timeout TO 0; SET LOCAL idle_in_transaction_session_timeout TO 0"
 
 _READ = """
     SELECT name, pg_catalog.current_setting(name, true) FROM pg_catalog.unnest(%(names)s::pg_catalog.text[]) AS name
@@ -72,15 +77,18 @@ class Session:
         )
         #: PGOPTIONS' search_path, along which tables are looked for.
         self.path = server.settings().get("search_path", '"$user", public')
-        self.connection = waiting.connect(server)
         self._begin: sql.Composable = sql.SQL("")
+        self._connect()
+
+    def _connect(self) -> None:
+        self.connection = waiting.connect(self.server)
         try:
             self.connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
             self._pin()
         except psycopg2.Error as error:
             self.connection.close()
             waiting.raise_if_interrupted()
-            raise DatabaseError(f"No session with {server}: {one_line(error)}.") from None
+            raise _no_session(self.server, error) from None
         except BaseException:
             self.connection.close()
             raise
@@ -88,6 +96,7 @@ class Session:
     def _pin(self) -> None:
         """Set what this server knows of the settings, and see that it took them."""
         with self._waited("settings"), self.connection.cursor() as cursor:
+            cursor.execute(_PATIENCE)
             cursor.execute(_READ, {"names": [*self._wanted, *_HIDING]})
             found: dict[str, str | None] = dict(cursor.fetchall())
             for name in _unknown_settings(found, self.server):
@@ -97,7 +106,8 @@ class Session:
                 sql.SQL("SET LOCAL {} TO {}").format(
                     sql.Identifier(name), sql.Literal(value) if name != "search_path" else sql.SQL(value)
                 )
-                for name, value in known.items()
+                # what others are read back as depends on the first
+                for name, value in sorted(known.items(), key=lambda item: item[0] != "quote_all_identifiers")
             )
             cursor.execute(self._begin)
             cursor.execute(_READ, {"names": [*known, *_HIDING]})
@@ -129,8 +139,18 @@ class Session:
     def begin(self) -> None:
         """Begin a transaction if there is none: with its settings, but without a snapshot yet."""
         if self.connection.status == psycopg2.extensions.STATUS_READY:
+            if self._has_ended():  # nothing was under way: another connection does as well
+                self.connection.close()
+                self._connect()
             with self.connection.cursor() as cursor:
                 cursor.execute(self._begin)
+
+    def _has_ended(self) -> bool:
+        """Return whether the server has said something unasked: that it ends an idle session (idle_session_timeout)."""
+        asked = select.poll()
+        if not self.connection.closed:
+            asked.register(self.connection.fileno(), select.POLLIN)
+        return bool(asked.poll(0))
 
     def waited(self, what: str) -> contextlib.AbstractContextManager[None]:
         """Watch what happens within: it ends with an interrupt, and where the server falls silent."""
@@ -191,6 +211,39 @@ class WatchedCursor:
 def _unknown_settings(found: Mapping[str, str | None], server: Server) -> Iterator[str]:
     """Yield the settings that PGOPTIONS names and the server does not know. Those with a dot it takes all."""
     return (name for name in server.settings() if found.get(name) is None and "." not in name)
+
+
+def _no_session(server: Server, error: psycopg2.Error) -> DatabaseError:
+    """Return what to raise where a connection was made, and its first transaction failed."""
+    advice = ""
+    if "closed the connection" in str(error) and _refuses_transactions(server):
+        advice = (
+            " A pooler in statement mode allows no transactions, and an export is read in one. Set pool_mode ="
+            " transaction or session for it (PgBouncer: see docs/pgbouncer.md), or name the server itself in"
+            " POSTGRES_HOST and POSTGRES_PORT."
+        )
+    return DatabaseError(f"No session with {server}: {one_line(error)}.{advice}")
+
+
+def _refuses_transactions(server: Server) -> bool:
+    """Return whether single statements are answered, and the connection ends at BEGIN.
+
+    The driver loses the pooler's own words on it.
+    """
+    connection = waiting.connect(server)
+    with contextlib.closing(connection), waiting.watched(
+        connection, server, "an answer"
+    ), connection.cursor() as cursor:
+        try:
+            connection.autocommit = True
+            cursor.execute("SELECT 1")
+        except psycopg2.Error:
+            return False
+        try:
+            cursor.execute("BEGIN")
+        except psycopg2.Error:
+            return True
+        return False
 
 
 def _take_any_bytes(connection: psycopg2.extensions.connection) -> None:

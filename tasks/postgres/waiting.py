@@ -241,9 +241,12 @@ def _no_connection(server: Server, error: psycopg2.Error) -> DatabaseError:
     text = one_line(error)
     if "startup parameter" in text:
         return DatabaseError(
-            f"The pooler at {server} refuses a start-up parameter: {text}. Have it pass or ignore that one (PgBouncer:"
-            " ignore_startup_parameters), or name the server itself in POSTGRES_HOST and POSTGRES_PORT."
+            f"The pooler at {server} refuses a start-up parameter: {text}. Have it ignore that one (PgBouncer:"
+            " ignore_startup_parameters; see docs/pgbouncer.md), or name the server itself in POSTGRES_HOST and"
+            " POSTGRES_PORT."
         )
+    if "the setting " in text:
+        return DatabaseError(f"No connection to {server}: {text}. ALTER ROLE or ALTER DATABASE with RESET mends it.")
     return DatabaseError(
         f"No connection to {server}: {text}. Check POSTGRES_HOST, POSTGRES_PORT, POSTGRES_DB, POSTGRES_USER and"
         " POSTGRES_PASSWORD, and that the server runs."

@@ -1,6 +1,7 @@
 """The database as operators have it: wherever tables are, whoever hides rows, an export is complete or an error."""
 
 import dataclasses
+import time
 
 import pytest
 
@@ -12,18 +13,7 @@ from tasks.postgres.server import Server
 from tasks.postgres.source_tables import LADDER
 from tasks.storage.layout import Layout
 from tasks.verification import export_check
-from tests.conftest import Pipeline, Source, index_of
-
-
-def reader(source: Source) -> dict[str, str]:
-    """Make a role that may read all tables, and return the environment for it."""
-    role = f"reader_{source.name}"
-    source.server.create_role(role, "secret")
-    source.query(
-        f"GRANT USAGE ON SCHEMA public, stream_ingest TO {role};"
-        f" GRANT SELECT ON ALL TABLES IN SCHEMA public, stream_ingest TO {role}"
-    )
-    return source.environment | {"POSTGRES_USER": role, "POSTGRES_PASSWORD": "secret"}
+from tests.conftest import Pipeline, Source, index_of, reader
 
 
 def refusal(environment: dict[str, str], **settings: str) -> str:
@@ -245,9 +235,7 @@ def test_following_the_advice_ends_in_a_verified_export(pipeline, small):
 
 
 def test_metadata_of_a_market_that_failed_and_was_purged_is_no_stray(pipeline, small):
-    small.query(
-        "UPDATE stream_ingest.traded_volume SET received_time = 'infinity' WHERE market_id = '1.102'"
-    )
+    small.query("UPDATE stream_ingest.traded_volume SET received_time = 'infinity' WHERE market_id = '1.102'")
     assert pipeline.run("ExportAll").returncode == 30
     small.query(
         "DELETE FROM stream_ingest.traded_volume WHERE market_id = '1.102'; DROP TABLE stream_ingest.ladder_20260206"
@@ -282,6 +270,17 @@ def test_settings_that_a_database_or_a_role_carries(small, where):
             database.query("SELECT pg_sleep(0.05)::text, current_setting('transaction_isolation')")[0][1]
             == "repeatable read"
         )
+
+
+def test_a_session_that_was_idle_for_too_long_is_opened_again_and_names_are_read_as_they_are(small):
+    environment = reader(small)
+    for setting in ("idle_session_timeout = '200ms'", "quote_all_identifiers = on", "statement_timeout = '1ms'"):
+        small.query(f"ALTER ROLE {environment['POSTGRES_USER']} SET {setting}")
+    with Database(Server.from_environment(environment)) as database:
+        first = database.query("SELECT pg_backend_pid()")
+        time.sleep(1)
+        again = database.query("SELECT pg_backend_pid()")
+    assert first != again, "the server was to end the first"
 
 
 def test_a_setting_that_hides_rows_is_named(small):

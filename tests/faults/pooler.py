@@ -1,0 +1,74 @@
+"""A proxy that does what PgBouncer does: it refuses start-up parameters, and transactions in statement mode."""
+
+import contextlib
+import socket
+import struct
+import threading
+from typing import Self
+
+_TAKEN = {"user", "database", "client_encoding", "datestyle", "timezone", "standard_conforming_strings"} | {
+    "application_name"
+}
+_NO_ENCRYPTION = {80877103, 80877104}
+
+
+class PoolerProxy:
+    """Forwards to a port on the loopback. transactions: whether it lets a BEGIN through."""
+
+    def __init__(self, port: int, transactions: bool = True) -> None:
+        self._port, self._transactions = port, transactions
+        self.refused: list[str] = []
+        self._sockets: list[socket.socket] = []
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listening.getsockname()[1]
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for each in (self._listening, *self._sockets):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client = self._listening.accept()[0]
+                self._sockets.append(client)
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with contextlib.suppress(OSError, struct.error):
+            while True:
+                length, code = struct.unpack("!II", client.recv(8, socket.MSG_WAITALL))
+                body = client.recv(length - 8, socket.MSG_WAITALL) if length > 8 else b""
+                if code not in _NO_ENCRYPTION:
+                    break
+                client.sendall(b"N")
+            words = body.decode().split("\0")
+            unknown = [name for name in words[::2] if name and name.lower() not in _TAKEN]
+            if unknown:
+                self._refuse(client, f"unsupported startup parameter: {unknown[0]}")
+                return
+            server = socket.create_connection(("127.0.0.1", self._port))
+            self._sockets.append(server)
+            server.sendall(struct.pack("!II", length, code) + body)
+            threading.Thread(target=self._forward, args=(server, client), daemon=True).start()
+            self._forward(client, server, watched=not self._transactions)
+
+    def _forward(self, source: socket.socket, target: socket.socket, watched: bool = False) -> None:
+        with contextlib.suppress(OSError):
+            while content := source.recv(65536):
+                if watched and content.startswith(b"Q") and b"BEGIN" in content:
+                    self._refuse(source, "transaction blocks not allowed in statement pooling mode")
+                    break
+                target.sendall(content)
+            target.shutdown(socket.SHUT_WR)
+
+    def _refuse(self, client: socket.socket, text: str) -> None:
+        self.refused.append(text)
+        fields = b"SFATAL\0C08P01\0M" + text.encode() + b"\0\0"
+        client.sendall(b"E" + struct.pack("!I", len(fields) + 4) + fields)
+        client.shutdown(socket.SHUT_RDWR)
