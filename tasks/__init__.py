@@ -28,6 +28,7 @@ PUBLIC = {
     "PlotMarket": "tasks.plot",
     "Publish": "tasks.publish",
     "Fetch": "tasks.fetch",
+    "Restore": "tasks.restore",
 }
 
 

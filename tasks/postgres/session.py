@@ -1,4 +1,7 @@
-"""A session with the database: connected, its settings pinned in every transaction, its waits watched. Only reads."""
+"""A session with the database: connected, its settings pinned in every transaction, its waits watched.
+
+Only reads, but for the one that restores an export.
+"""
 
 import contextlib
 import logging
@@ -67,10 +70,11 @@ _WHERE_SET = """
 class Session:
     """One connection. Each of its transactions reads one snapshot, with the same settings.
 
-    settings: over the usual ones, for who asks. Not for use by two threads at once.
+    settings: over the usual ones, for who asks; may_write: for who restores, and sees its own rows. Not for use by two
+    threads at once.
     """
 
-    def __init__(self, server: Server, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(self, server: Server, settings: Mapping[str, str] | None = None, may_write: bool = False) -> None:
         self.server = server
         self._wanted = (
             _USUAL | {"lock_timeout": f"{server.lock_timeout_s}s"} | dict(settings or {}) | server.settings() | _PINNED
@@ -83,7 +87,10 @@ class Session:
     def _connect(self) -> None:
         self.connection = waiting.connect(self.server)
         try:
-            self.connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
+            # (COPY … FREEZE is refused where a snapshot is kept)
+            self.connection.set_session(
+                isolation_level="READ COMMITTED" if may_write else "REPEATABLE READ", readonly=not may_write
+            )
             self._pin()
         except psycopg2.Error as error:
             self.connection.close()

@@ -4,12 +4,13 @@ import datetime
 import decimal
 import re
 from collections.abc import Iterator, Mapping
+from typing import Any, LiteralString, Protocol
 
 import pyarrow as pa
 from psycopg2 import sql
 
 from tasks.postgres.database import Database, timestamp_text
-from tasks.postgres.source_tables import LADDER
+from tasks.postgres.source_tables import LADDER, SourceTables
 from tasks.ticks.day_sums import MIX_FACTOR, MIX_PRIME, Sums, mixed_columns
 from tasks.ticks.schema import FORMAT_VERSION, Column
 
@@ -47,7 +48,18 @@ _RANGES = """
 _RANGE = re.compile(r"FOR VALUES FROM \('([^']+)'\) TO \('([^']+)'\)")
 
 
-def _statement(database: Database, name: str, version: int) -> sql.Composed:
+class Asked(Protocol):
+    """What is asked: the database, or a schema that is being restored."""
+
+    source_tables: SourceTables
+
+    def query(
+        self, statement: LiteralString | sql.Composable, parameters: Mapping[str, Any] | None = None
+    ) -> list[tuple[Any, ...]]:
+        """Return the rows of a statement."""
+
+
+def _statement(database: Asked, name: str, version: int) -> sql.Composed:
     is_ladder = name == LADDER
     columns = mixed_columns(version)
     source = {column.name: column.source[0 if is_ladder else 1] for column in columns if column.source}
@@ -81,7 +93,7 @@ def _number(column: Column, value: str) -> str:
 
 
 def sums(
-    database: Database, name: str, until_us: Mapping[str, int], version: int = FORMAT_VERSION
+    database: Asked, name: str, until_us: Mapping[str, int], version: int = FORMAT_VERSION
 ) -> Iterator[tuple[str, int, Sums]]:
     """Yield market id, day since 1970 and sums of the rows of stream_ingest.<name>, of each market up to a
     publish_time. version: of the market files that they are compared with.

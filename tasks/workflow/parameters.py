@@ -13,6 +13,9 @@ from tasks.workflow.exit_codes import EXIT_USAGE, stop
 #: The most days that can be asked for at once.
 MOST_DAYS = 366
 
+#: Schemas that nothing is ever restored into.
+_TAKEN = ("public", "stream_ingest", "information_schema")
+
 Value = TypeVar("Value")
 
 
@@ -62,6 +65,22 @@ class MarketIdParameter(_Checked[str]):
     def parse_text(self, value: str) -> str:
         """Return the market id."""
         if not is_market_id(value):
+            raise ValueError(value)
+        return value
+
+
+class SchemaParameter(_Checked[str]):
+    """--schema, a schema of PostgreSQL that is not the recorder's or the system's."""
+
+    option = "--schema"
+    expected = (
+        "a name of small letters, digits and underscores that is not public, stream_ingest or the system's, such as"
+        " restored"
+    )
+
+    def parse_text(self, value: str) -> str:
+        """Return the schema."""
+        if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", value) or value in _TAKEN or value.startswith("pg_"):
             raise ValueError(value)
         return value
 
