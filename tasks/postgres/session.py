@@ -75,7 +75,7 @@ class Session:
     """
 
     def __init__(self, server: Server, settings: Mapping[str, str] | None = None, may_write: bool = False) -> None:
-        self.server = server
+        self.server, self._may_write = server, may_write
         self._wanted = (
             _USUAL | {"lock_timeout": f"{server.lock_timeout_s}s"} | dict(settings or {}) | server.settings() | _PINNED
         )
@@ -89,7 +89,7 @@ class Session:
         try:
             # (COPY … FREEZE is refused where a snapshot is kept)
             self.connection.set_session(
-                isolation_level="READ COMMITTED" if may_write else "REPEATABLE READ", readonly=not may_write
+                isolation_level="READ COMMITTED" if self._may_write else "REPEATABLE READ", readonly=not self._may_write
             )
             self._pin()
         except psycopg2.Error as error:
