@@ -15,6 +15,9 @@ from tests.conftest import FORMATS, Pipeline, fresh, index_of, new_source
 
 SETTLED = "2026-02-05 12:00:00.123+00"
 
+#: What tells of all markets, and so changes with one of them.
+REPORTS = ("index.csv", "execution_report.txt", "condition.json", "report.html")
+
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_new_rows_refresh_that_market_alone_as_if_exported_afresh(pipeline, small, format):
@@ -25,7 +28,7 @@ def test_new_rows_refresh_that_market_alone_as_if_exported_afresh(pipeline, smal
     result = pipeline.run("ExportAll", "--format", format)
     assert result.returncode == 0, result.stderr
     changed = {name for name, stamp in pipeline.stamps().items() if before[name] != stamp}
-    assert changed == {f"markets/marketId=1.101.{format}", "index.csv", "execution_report.txt"}
+    assert changed == {f"markets/marketId=1.101.{format}", *REPORTS}
     assert pipeline.files() == fresh(pipeline, "fresh", "--format", format)
     report = (pipeline.output_dir / "execution_report.txt").read_text()
     assert "Markets refreshed: 1" in report and "Markets unchanged: 2" in report
@@ -50,7 +53,7 @@ def test_a_file_written_before_its_ticks_had_settled_is_made_again(pipeline, sma
     small.query("UPDATE stream_ingest.traded_volume SET size_traded = 1234 WHERE market_id = '1.103'")
     assert pipeline.run("ExportAll").returncode == 0
     changed = {name for name, stamp in pipeline.stamps().items() if first[name] != stamp}
-    assert changed == {"markets/marketId=1.103.parquet", "index.csv", "execution_report.txt"}
+    assert changed == {"markets/marketId=1.103.parquet", *REPORTS}
     before = pipeline.stamps()
     assert "Nothing to do" in pipeline.run("ExportAll").stderr
     assert pipeline.stamps() == before

@@ -57,7 +57,10 @@ def test_the_rows_are_those_of_the_source_and_an_export_of_them_has_the_same_byt
     assert restore(again).returncode == 0
     again.environment |= RESTORED
     files = fresh(again, "again", "--format", format, "--include-markets-without-ticks")
-    assert files == exported.files() and len(files) > 8
+    expected = exported.files()
+    for pages in (files, expected):  # it names a market that has no ticks: only the recorder's database knows of it
+        del pages["condition.json"]
+    assert files == expected and len(files) > 8
 
 
 def test_tables_are_as_the_platform_has_them(exported, source):
