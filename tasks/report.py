@@ -13,6 +13,7 @@ from luigi.parameter import ParameterVisibility
 
 from tasks.condition import export_condition
 from tasks.day_csv import export_source
+from tasks.errors import NotAnExport
 from tasks.index import BuildIndex
 from tasks.metadata import BuildMetadata
 from tasks.reporting import page, report_page
@@ -75,6 +76,10 @@ class Report(AllMarketsTask):
                     kept["without_ticks"] = now["without_ticks"]  # only the database knows them
                 return bool(kept == now) and all(task.complete() for task in self.requires())
             except (OSError, ValueError, KeyError):
+                return False
+            except NotAnExport:  # an index that cannot be read: with the database, BuildIndex rebuilds it first
+                if self._knows_the_files_alone:
+                    raise
                 return False
 
     def work(self) -> Mapping[str, str]:

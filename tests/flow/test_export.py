@@ -410,7 +410,7 @@ def test_who_uses_the_tasks_in_a_program_of_theirs_finds_pandas_as_ever():
 def test_a_server_that_ends_every_question_is_one_line_not_a_refused_market(small, monkeypatch):
     monkeypatch.setattr(tick_reader, "KEEP_FREED_MEMORY", "SELECT pg_sleep(3600)")
     server = Server.from_environment(small.environment | {"PGOPTIONS": "-c statement_timeout=50"})
-    with pytest.raises(DatabaseError, match=r"A query on .* failed: .*statement timeout\.$"):
+    with pytest.raises(DatabaseError, match=r"A query on .* failed: .*statement timeout \(.*\)\.$"):
         tick_reader.TickReader(server)
 
 

@@ -149,7 +149,7 @@ def test_the_indexer_of_a_folder_finds_every_market(streams):
     markets = {row["market_id"]: row for row in export.markets().to_pylist() if row["ticks"]}
     assert rows.keys() == markets.keys()
     for market_id, row in rows.items():
-        assert row["marketName"] == markets[market_id]["market_name"]
+        assert row["marketName"] == (markets[market_id]["market_name"] or "")
         if markets[market_id]["market_type"]:
             assert row["marketType"] == markets[market_id]["market_type"]
         if start := markets[market_id]["market_start_time"]:
