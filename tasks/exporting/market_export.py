@@ -166,7 +166,7 @@ def _publish(job: Job, market: Pending, writer: MarketWriter, facts: FileFacts, 
     promised = job.promise(market.market_id)
     if market.unvouched is not None and facts.checksum == market.unvouched.checksum:
         return _vouch(job, market, facts)  # nobody had vouched for the file; the database does, to the last byte
-    if market.unvouched is not None and _is_of_earlier_version(job, market, facts):
+    if market.unvouched is not None and promised is None and _is_of_earlier_version(job, market, facts):
         return _vouch(job, market, market.unvouched)
     if not market.accepted and (problem := _not_replaceable(job, market, promised, facts)):
         return [Failed(market.market_id, problem)]
