@@ -140,10 +140,8 @@ def _of_export(layout: Layout, samples: Samples) -> Samples:
     known = export_condition.read_counts(layout.condition)
     if known is None:
         return samples
-    for kind in ("markets", "days"):
-        samples |= {
-            (f"condition_{kind}", condition): float(count) for condition, count in known["counts"][kind].items()
-        }
+    for kind, name in (("markets", "condition_markets"), ("days", "days_by_condition")):
+        samples |= {(name, condition): float(count) for condition, count in known["counts"][kind].items()}
     samples["condition_gaps", ""] = float(known["counts"]["gaps"])
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     over = [day for day in known["days"] if day["ticks"] and day["date"] < today]
