@@ -34,7 +34,7 @@ METRICS: Mapping[str, tuple[str | None, str]] = {
         "Start of the oldest UTC day among those ticks; absent where there are none.",
     ),
     "condition_markets": ("condition", "Markets by condition, as condition.json has them."),
-    "days_by_condition": ("condition", "UTC days by condition."),
+    "dates_by_condition": ("condition", "UTC days by condition."),
     "condition_gaps": (None, "Gaps of all markets together."),
     "last_day_timestamp_seconds": (None, "Start of the newest UTC day that is over and has ticks."),
     "last_day_condition": ("condition", "1 for the condition of that day, 0 for the others."),

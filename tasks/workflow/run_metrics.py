@@ -140,7 +140,7 @@ def _of_export(layout: Layout, samples: Samples) -> Samples:
     known = export_condition.read_counts(layout.condition)
     if known is None:
         return samples
-    for kind, name in (("markets", "condition_markets"), ("days", "days_by_condition")):
+    for kind, name in (("markets", "condition_markets"), ("days", "dates_by_condition")):
         samples |= {(name, condition): float(count) for condition, count in known["counts"][kind].items()}
     samples["condition_gaps", ""] = float(known["counts"]["gaps"])
     today = datetime.datetime.now(datetime.UTC).date().isoformat()

@@ -49,6 +49,9 @@ def test_after_a_good_run_it_says_what_the_export_is(pipeline):
     again = metrics(pipeline)
     assert [again["last_run_markets", outcome] for outcome in ("exported", "failed", "unchanged")] == [0, 0, 3]
     assert again["last_success_timestamp_seconds", "ExportAll"] > found["last_success_timestamp_seconds", "ExportAll"]
+    text = (pipeline.output_dir / "metrics.prom").read_text()
+    for name in ("tick_export_condition_markets", "tick_export_dates_by_condition"):
+        assert f'{name}{{condition="good"}}' in text, name
 
 
 def test_after_a_failed_run_the_last_success_stays(pipeline, small):
