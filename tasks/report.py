@@ -19,7 +19,8 @@ from tasks.metadata import BuildMetadata
 from tasks.reporting import page, report_page
 from tasks.storage.atomic_files import replacing
 from tasks.storage.file_identity import FileStat
-from tasks.storage.layout import Layout, is_metadata, market_of
+from tasks.storage.file_names import is_metadata, market_of
+from tasks.storage.layout import Layout
 from tasks.ticks.value_text import counted
 from tasks.workflow import judging
 from tasks.workflow.base_task import AllMarketsTask

@@ -16,7 +16,7 @@ from tasks.postgres.density import Density, batches
 from tasks.postgres.server import Server
 from tasks.postgres.source_tables import LADDER, TRADED
 from tasks.postgres.tick_reader import Rows, TickReader, TooManyRows, read_market
-from tasks.storage.layout import is_market_id
+from tasks.storage.file_names import is_market_id
 from tasks.ticks.tick_arrays import Ticks
 
 #: Rows that one read aims at, and the most it takes of either table before it is cut.

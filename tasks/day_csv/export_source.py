@@ -20,7 +20,8 @@ from tasks.export_directory.index_csv import Index, IndexRow
 from tasks.market_files import formats, market_file
 from tasks.market_files.time_span import Span
 from tasks.storage.file_identity import FileStat, file_checksum
-from tasks.storage.layout import Layout, market_file_name
+from tasks.storage.file_names import market_file_name
+from tasks.storage.layout import Layout
 from tasks.ticks.tick_arrays import Ticks
 
 _SMALL_BATCH_ROWS = 131_072

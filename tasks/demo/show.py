@@ -12,7 +12,8 @@ from tasks.demo.load import create_schema, load
 from tasks.demo.local_server import PostgresServer
 from tasks.demo.recording import Recording
 from tasks.errors import ServerFailed, told
-from tasks.storage.layout import Layout, market_of
+from tasks.storage.file_names import market_of
+from tasks.storage.layout import Layout
 from tasks.workflow.exit_codes import EXIT_USAGE, stop
 from tasks.workflow.outcome import run_task
 

@@ -18,7 +18,8 @@ from tasks.market_files import formats, market_file
 from tasks.market_files.file_facts import FileFacts
 from tasks.storage.atomic_files import replacing
 from tasks.storage.file_identity import FileStat, checksum_of
-from tasks.storage.layout import Layout, market_file_name
+from tasks.storage.file_names import market_file_name
+from tasks.storage.layout import Layout
 
 _log = logging.getLogger("tick_export.disk")
 

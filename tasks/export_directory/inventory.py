@@ -5,7 +5,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from tasks.storage.layout import Layout, is_aside, is_consolidated
+from tasks.storage.file_names import is_aside, is_consolidated
+from tasks.storage.layout import Layout
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,8 @@ from tasks.postgres.database import Database, Table
 from tasks.postgres.parallel_questions import ask_each
 from tasks.postgres.source_tables import LADDER, TRADED
 from tasks.storage.file_identity import FileStat
-from tasks.storage.layout import Layout, is_market_id
+from tasks.storage.file_names import is_market_id
+from tasks.storage.layout import Layout
 
 _PART_MARKETS = 2_500
 

@@ -7,7 +7,7 @@ from psycopg2 import sql
 from tasks.postgres.database import Database
 from tasks.postgres.question_statements import MARKETS_STARTING
 from tasks.postgres.source_tables import LADDER, MARKETS, TRADED
-from tasks.storage.layout import is_market_id
+from tasks.storage.file_names import is_market_id
 from tasks.ticks.value_text import time_text
 
 _DAY_US = 86_400_000_000

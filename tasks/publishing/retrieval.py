@@ -16,7 +16,8 @@ from tasks.publishing.publication import AT_ONCE, Progress
 from tasks.storage.atomic_files import NewFile, flush_directory, remove_leftovers, replacing
 from tasks.storage.disk_space import require_room
 from tasks.storage.file_identity import file_checksum
-from tasks.storage.layout import INDEX, Layout, is_market_file, market_of
+from tasks.storage.file_names import is_market_file, market_of
+from tasks.storage.layout import INDEX, Layout
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,46 +5,14 @@ import datetime
 import os
 import re
 from pathlib import Path
-from typing import NamedTuple
 
 from tasks.errors import UsageError
-
-MARKET_ID = re.compile(r"[0-9]+\.[0-9]+")
-_MARKET_FILE = re.compile(rf"marketId=(?P<market_id>{MARKET_ID.pattern})\.(?P<format>[a-z]+)")
+from tasks.storage.file_names import checked_market_id
 
 #: Names in the output directory that messages speak of.
 INDEX, EXECUTION_REPORT = "index.csv", "execution_report.txt"
 
-_OF_MARKET = re.compile(rf"marketId=({MARKET_ID.pattern})(?=[._])")
 _MONTH_CSV = re.compile(r"consolidated_ticks_\d{4}_\d\d\.csv")
-_DAY_REPORT = re.compile(r"consolidation_report_(\d{4})_(\d\d)_(\d\d)\.txt")
-_CONSOLIDATED = re.compile(r"consolidat(ed_ticks|ion_report)((_\d{4})(_\d\d){1,2})?\.(csv|txt)")
-_ASIDE = re.compile(r".*\.damaged(\.\d+)?", re.DOTALL)
-
-
-def is_market_id(text: str) -> bool:
-    """Return whether text is a Betfair market id, and so is safe as part of a file name."""
-    return MARKET_ID.fullmatch(text) is not None
-
-
-def _checked(market_id: str) -> str:
-    """Return a market id. Raises ValueError where it is none."""
-    if not is_market_id(market_id):
-        raise ValueError(f"{market_id!r} is no market id and must not become a file name")
-    return market_id
-
-
-class MarketFileName(NamedTuple):
-    """What the name of a market file says. format: its suffix, of a known format or not."""
-
-    market_id: str
-    format: str
-
-
-def market_file_name(name: str) -> MarketFileName | None:
-    """Return what a market file's name says, None for any other name."""
-    match = _MARKET_FILE.fullmatch(name)
-    return None if match is None else MarketFileName(match["market_id"], match["format"])
 
 
 def _underlined(date: datetime.date) -> str:
@@ -88,7 +56,7 @@ class Layout:
 
     def file_path(self, market_id: str) -> str:
         """markets/marketId=1.200806927.parquet, the market file as index.csv names it"""
-        return f"markets/marketId={_checked(market_id)}.{self.format}"
+        return f"markets/marketId={checked_market_id(market_id)}.{self.format}"
 
     def metadata_file(self, market_id: str) -> Path:
         """data_exports/tick_export/markets/marketId=1.200806927_metadata.json"""
@@ -97,7 +65,7 @@ class Layout:
     @staticmethod
     def metadata_name(market_id: str) -> str:
         """marketId=1.200806927_metadata.json"""
-        return f"marketId={_checked(market_id)}_metadata.json"
+        return f"marketId={checked_market_id(market_id)}_metadata.json"
 
     @property
     def index(self) -> Path:
@@ -141,9 +109,7 @@ class Layout:
 
     def plot(self, market_id: str, suffix: str = "html") -> Path:
         """data_exports/tick_export/plots/marketId=1.200806927.html, or .png"""
-        if not is_market_id(market_id):
-            raise ValueError(f"{market_id!r} is no market id and must not become a file name")
-        return self.plots_dir / f"marketId={market_id}.{suffix}"
+        return self.plots_dir / f"marketId={checked_market_id(market_id)}.{suffix}"
 
     @property
     def lock(self) -> Path:
@@ -187,7 +153,7 @@ class Layout:
 
     def states_file(self, market_id: str) -> Path:
         """data_exports/tick_export/states/marketId=1.200806927.parquet"""
-        return self.states_dir / f"marketId={_checked(market_id)}.parquet"
+        return self.states_dir / f"marketId={checked_market_id(market_id)}.parquet"
 
     @property
     def results(self) -> Path:
@@ -206,11 +172,11 @@ class Layout:
 
     def stream_file(self, market_id: str) -> Path:
         """data_exports/tick_export/streams/1.200806927.bz2"""
-        return self.streams_dir / f"{_checked(market_id)}.bz2"
+        return self.streams_dir / f"{checked_market_id(market_id)}.bz2"
 
     def stream_catalogue(self, market_id: str) -> Path:
         """data_exports/tick_export/streams/1.200806927.json"""
-        return self.streams_dir / f"{_checked(market_id)}.json"
+        return self.streams_dir / f"{checked_market_id(market_id)}.json"
 
     @property
     def runner_summary(self) -> Path:
@@ -276,36 +242,3 @@ class Layout:
     def aside(path: Path, number: int) -> Path:
         """data_exports/tick_export/markets/marketId=1.200806927.parquet.damaged, .damaged.2 and so on"""
         return path.with_name(f"{path.name}.damaged" + (f".{number}" if number > 1 else ""))
-
-
-def market_of(name: str) -> str:
-    """Return the market id in the name of a market's file of any kind, an empty text where there is none."""
-    match = _OF_MARKET.search(name)
-    return match[1] if match else ""
-
-
-def is_market_file(name: str) -> bool:
-    """Return whether a file is a market's data file of any format, by its name or path."""
-    return market_file_name(name.rpartition("/")[2]) is not None
-
-
-def is_metadata(name: str) -> bool:
-    """Return whether a file is a market's metadata, by its name or path."""
-    return name.endswith("_metadata.json")
-
-
-def is_consolidated(name: str) -> bool:
-    """Return whether a file in the output directory is a consolidated CSV or the report of one."""
-    return _CONSOLIDATED.fullmatch(name) is not None
-
-
-def is_aside(name: str) -> bool:
-    """Return whether a file is a damaged one that was kept."""
-    return _ASIDE.fullmatch(name) is not None
-
-
-def day_of_report(name: str) -> datetime.date | None:
-    """Return the UTC day that a consolidation report speaks of, None for one of all days. Raises ValueError where there
-    is no such day."""
-    match = _DAY_REPORT.fullmatch(name)
-    return None if match is None else datetime.date(*map(int, match.groups()))

@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from tasks.storage.layout import EXECUTION_REPORT, INDEX, is_consolidated, is_metadata
+from tasks.storage.file_names import is_consolidated, is_metadata
+from tasks.storage.layout import EXECUTION_REPORT, INDEX
 
 MOVE_AWAY = "Move it away"
 REFRESH = "Run ExportMarket --refresh for this market, then BuildIndex"

@@ -15,7 +15,8 @@ from tasks.exporting import execution_report
 from tasks.market_files.file_facts import FileFacts
 from tasks.market_files.time_span import Span
 from tasks.storage.file_identity import checksum_of
-from tasks.storage.layout import Layout, day_of_report, is_market_id, is_metadata, market_of
+from tasks.storage.file_names import day_of_report, is_market_id, is_metadata, market_of
+from tasks.storage.layout import Layout
 from tasks.ticks import value_text
 from tasks.ticks.day_sums import DAY_US
 from tasks.verification.difference import MOVE_AWAY, Difference

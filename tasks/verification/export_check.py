@@ -13,7 +13,8 @@ from tasks.exporting import execution_report
 from tasks.postgres import stored_sums
 from tasks.postgres.database import Database
 from tasks.postgres.source_tables import LADDER, TRADED
-from tasks.storage.layout import Layout, is_market_id
+from tasks.storage.file_names import is_market_id
+from tasks.storage.layout import Layout
 from tasks.ticks.day_sums import DAY_US, NOTHING, Sums
 from tasks.ticks.value_text import counted, time_text
 from tasks.verification import directory_check

@@ -1,6 +1,6 @@
 """Which markets a task that makes a file of each is on."""
 
-from tasks.storage.layout import is_market_id
+from tasks.storage.file_names import is_market_id
 from tasks.workflow import findings, run_context
 from tasks.workflow.base_task import MarketsTask
 

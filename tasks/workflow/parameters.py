@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import luigi
 
 from tasks.market_files import formats
-from tasks.storage.layout import is_market_id
+from tasks.storage.file_names import is_market_id
 from tasks.workflow.exit_codes import EXIT_USAGE, stop
 
 #: The most days that can be asked for at once.
