@@ -18,7 +18,7 @@ from tasks.index import BuildIndex
 from tasks.metadata import BuildMetadata
 from tasks.reporting import page, report_page
 from tasks.storage.atomic_files import replacing
-from tasks.storage.file_identity import FileStat
+from tasks.storage.file_identity import file_checksum
 from tasks.storage.file_names import is_metadata, market_of
 from tasks.storage.layout import Layout
 from tasks.ticks.value_text import counted
@@ -115,7 +115,7 @@ class Report(AllMarketsTask):
         return bool(self.offline or self.as_it_lies)
 
     def _state(self) -> dict[str, Any]:
-        """Return what the page is made of, and what stat says of the two files as they lie there."""
+        """Return what the page is made of, and the checksums of the two files as they lie there."""
         layout, made_of = self.layout, hashlib.sha256()
         made_of.update(layout.index.read_bytes())
         with contextlib.suppress(FileNotFoundError), os.scandir(layout.markets_dir) as entries:
@@ -135,7 +135,8 @@ class Report(AllMarketsTask):
             "below": int(tick_export().day_below_percent),
             # the day that is not over turns into one that is
             "open_day": str(today) if judging.reaches(export_source.indexed(layout), today) else "",
-            "files": [list(FileStat.of_path(path)[:2]) for path in (layout.condition, layout.report_page)],
+            # VerifyExport compares them too
+            "sha256": [file_checksum(path) for path in (layout.condition, layout.report_page)],
         }
 
 

@@ -5,6 +5,7 @@ import hashlib
 import io
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.csv
@@ -15,6 +16,7 @@ from tasks.errors import DamagedFile
 from tasks.export_directory import market_results, market_states, metadata_json
 from tasks.export_directory.index_csv import IndexRow
 from tasks.market_files import market_file
+from tasks.market_files.decoding import decoding
 from tasks.market_files.time_span import Span
 from tasks.runner_summaries.market_summary import MarketKnown, Row, summarise
 from tasks.runner_summaries.summary_columns import SCHEMA
@@ -46,6 +48,27 @@ def is_current(layout: Layout, rows: Mapping[str, IndexRow]) -> bool:
         )
     except (OSError, pa.ArrowException):
         return False
+
+
+def flaws(layout: Layout) -> Iterator[tuple[Path, str, object, object]]:
+    """Yield where the two files are not as they were written: the file, what of it, found, expected."""
+    for path in (layout.runner_summary, layout.runner_summary_csv):
+        if not path.exists():
+            yield path, "the file", "nothing", "a runner summary: the other file is there"
+            return
+    try:
+        with decoding(layout.runner_summary):
+            table = pq.read_table(layout.runner_summary, page_checksum_verification=True, use_threads=False)
+    except DamagedFile as error:
+        yield layout.runner_summary, "content", str(error).removeprefix(f"{layout.runner_summary}: "), "a summary"
+        return
+    noted = (table.schema.metadata or {}).get(_CSV, b"").decode()
+    if not table.schema.equals(SCHEMA):
+        yield layout.runner_summary, "columns", table.schema.names, SCHEMA.names
+    elif (found := file_checksum(layout.runner_summary_csv)) != noted:
+        yield layout.runner_summary_csv, "checksum", found, f"{noted} ({layout.runner_summary.name})"
+    elif _csv(table) != layout.runner_summary_csv.read_bytes():
+        yield layout.runner_summary, "content", "something else", f"what {layout.runner_summary_csv.name} says"
 
 
 def write(layout: Layout, rows: Mapping[str, IndexRow], workers: int, progress: Progress) -> dict[str, str]:

@@ -4,7 +4,7 @@ import bz2
 import concurrent.futures
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,11 @@ _ALWAYS = Span(FIRST_TIME_US, LAST_TIME_US)
 _BATCH_ROWS = 131_072
 #: A silence is a gap where it is longer than this, and than so many of the market's mean intervals.
 _GAP_US, _GAP_INTERVALS = 600_000_000, 20
+#: Of bzip2: lines repeat themselves, and small blocks stay in the processor's cache: half of level 9's time for 1.5 %
+#: more bytes (docs/decisions/performance.md).
+_LEVEL = 3
+#: What a catalogue says of its stream's lines, as in Counts.
+_COUNTED = ("definitionLines", "fullPictures", "rowsLeftOut")
 _EVENT_TYPE_NAMES = {"1": "Soccer", "7": "Horse Racing"}
 
 
@@ -69,6 +74,40 @@ def is_current(layout: Layout, row: IndexRow) -> bool:
     )
 
 
+def is_of_now(layout: Layout, row: IndexRow) -> bool:
+    """Return whether the stream of a market was made of what there is now, by its catalogue."""
+    known = read_catalogue(layout.stream_catalogue(row.market_id))
+    return known is not None and known["stream"]["madeOf"] == inputs(layout, row).as_json()
+
+
+def flaws(layout: Layout, row: IndexRow) -> Iterator[tuple[Path, str, object, object]]:
+    """Yield where stream and catalogue of a market are not as they were written: the file, what of it, found, expected.
+
+    The catalogue says what the stream is; what made both is what the catalogue has to say, where that is there still.
+    """
+    stream, catalogue = layout.stream_file(row.market_id), layout.stream_catalogue(row.market_id)
+    known = read_catalogue(catalogue)
+    if known is None:
+        yield catalogue, "content", "nothing, or not ours" if catalogue.exists() else "nothing", "a catalogue"
+        return
+    said = known["stream"]
+    try:
+        size_bytes, checksum = stream.stat().st_size, file_checksum(stream)
+    except FileNotFoundError:
+        yield stream, "the file", "nothing", "a stream: its catalogue is there"
+        return
+    if size_bytes != said["sizeBytes"]:
+        yield stream, "size in bytes", size_bytes, f"{said['sizeBytes']} (catalogue)"
+    if checksum != said["sha256"]:
+        yield stream, "checksum", checksum, f"{said['sha256']} (catalogue)"
+    if is_of_now(layout, row):
+        counts = Counts(row.facts.messages, *(said.get(key) for key in _COUNTED))
+        of_stream = {key: said[key] for key in ("madeOf", "sizeBytes", "sha256")}
+        written = _rendered(_known(layout, row), counts, of_stream)
+        if catalogue.read_bytes() != written:
+            yield catalogue, "content", "something else", "what metadata, states and the stream say"
+
+
 def read_catalogue(path: Path) -> dict[str, Any] | None:
     """Return a catalogue that was written here, None where there is none or another's."""
     try:
@@ -90,10 +129,8 @@ def write(layout: Layout, row: IndexRow) -> Counts:
             f"{path}: its SHA-256 is not the one in index.csv. Restore the file, or run ExportAll with the database to"
             " mend it."
         )
-    first_us = facts.first_tick or 0
-    results = market_results.read(layout).get(market_id, market_results.NOTHING)
-    known = Known(market_id, _metadata(layout, market_id), market_states.read(layout, market_id), results, first_us)
-    interval_us = ((facts.last_tick or 0) - first_us) / max(facts.messages - 1, 1)
+    known = _known(layout, row)
+    interval_us = ((facts.last_tick or 0) - known.first_us) / max(facts.messages - 1, 1)
     lines = StreamLines(market_id, DefinitionFeed(known), round(max(_GAP_US, _GAP_INTERVALS * interval_us)))
     ticks = prefetched(market_file.read_span(path, 0, _ALWAYS, _BATCH_ROWS))
     layout.streams_dir.mkdir(parents=True, exist_ok=True)
@@ -106,9 +143,8 @@ def write(layout: Layout, row: IndexRow) -> Counts:
                 f"{path}: has {lines.counts.messages} messages, index.csv says {facts.messages}. Run ExportAll with the"
                 " database."
             )
-        entry = _catalogue(known, facts.messages, lines.counts)
-        entry["stream"] |= {"madeOf": made_of.as_json(), "sizeBytes": stream.size_bytes, "sha256": stream.checksum}
-        catalogue.write((json.dumps(entry, ensure_ascii=False, indent=1) + "\n").encode())
+        of_stream = {"madeOf": made_of.as_json(), "sizeBytes": stream.size_bytes, "sha256": stream.checksum}
+        catalogue.write(_rendered(known, lines.counts, of_stream))
         catalogue.finish()
         stream.flush_to_disk()
         catalogue.flush_to_disk()
@@ -116,6 +152,13 @@ def write(layout: Layout, row: IndexRow) -> Counts:
         catalogue.publish()  # last: it vouches for the stream
     flush_directory(layout.streams_dir)
     return lines.counts
+
+
+def _known(layout: Layout, row: IndexRow) -> Known:
+    market_id = row.market_id
+    results = market_results.read(layout).get(market_id, market_results.NOTHING)
+    states = market_states.read(layout, market_id)
+    return Known(market_id, _metadata(layout, market_id), states, results, row.facts.first_tick or 0)
 
 
 def _metadata(layout: Layout, market_id: str) -> dict[str, Any]:
@@ -127,7 +170,7 @@ def _metadata(layout: Layout, market_id: str) -> dict[str, Any]:
 
 def _compressed(parts: Iterator[bytes]) -> Iterator[bytes]:
     """Yield lines as one bzip2 stream; what one part becomes is found while the next one is made."""
-    compressor = bz2.BZ2Compressor()
+    compressor = bz2.BZ2Compressor(_LEVEL)
     with concurrent.futures.ThreadPoolExecutor(1, "bzip2") as pool:
         waiting = None
         for part in parts:
@@ -139,7 +182,14 @@ def _compressed(parts: Iterator[bytes]) -> Iterator[bytes]:
     yield compressor.flush()
 
 
-def _catalogue(known: Known, messages: int, counts: Counts) -> dict[str, Any]:
+def _rendered(known: Known, counts: Counts, of_stream: Mapping[str, Any]) -> bytes:
+    """Return the content of a catalogue. of_stream: what its stream was made of, and what it is."""
+    entry = _catalogue(known, counts)
+    entry["stream"] |= of_stream
+    return (json.dumps(entry, ensure_ascii=False, indent=1) + "\n").encode()
+
+
+def _catalogue(known: Known, counts: Counts) -> dict[str, Any]:
     """Return the entry of Betfair's market catalogue, and what is to be said of the stream."""
     metadata = known.metadata
     name, start = metadata.get("marketName") or "", short_time(known.start_us)
@@ -169,10 +219,8 @@ def _catalogue(known: Known, messages: int, counts: Counts) -> dict[str, Any]:
             "openDate": start,
         },
         "stream": {
-            "messages": messages,
-            "definitionLines": counts.definition_lines,
-            "fullPictures": counts.images,
-            "rowsLeftOut": counts.left_out,
+            "messages": counts.messages,
+            **dict(zip(_COUNTED, (counts.definition_lines, counts.images, counts.left_out), strict=True)),
             "defaults": known.defaulted,
             "inferred": ["ltp", "trd", "tv"],
         },

@@ -21,6 +21,7 @@ from tasks.verification import directory_check
 from tasks.verification.database_sums import stored_by_day
 from tasks.verification.difference import BUILD_INDEX, EXPORT, REFRESH, Difference
 from tasks.verification.ledger_check import check_ledger
+from tasks.verification.made_files_check import check_made_files
 from tasks.verification.market_check import Checked, check_market
 
 #: Markets that are compared with the database in one query, and ticks after which a group of them ends.
@@ -145,6 +146,7 @@ def verify(
     verdict.markets = len(rows)
     verdict.add(*directory_check.check_report(layout, rows))
     verdict.add(*directory_check.check_consolidated(layout, rows, day_rows))
+    verdict.add(*check_made_files(layout, rows, database, settle_us))
     if database:
         _compare_markets(database, newest, layout, rows, verdict)
         verdict.differences += _described(database, layout, rows)
