@@ -1,7 +1,6 @@
 """ConsolidateDay, ConsolidateAll and ConsolidateDayDirect, as a user runs them, on a real PostgreSQL."""
 
 import csv
-import datetime
 import hashlib
 import shutil
 
@@ -9,25 +8,9 @@ import duckdb
 import pytest
 
 from tests.conftest import Pipeline, Source
+from tests.flow.consolidations import DAY, NAME, NEXT, beside, consolidated, report_of
 
-DAY, NEXT = "2026-02-05", "2026-02-06"
-NAME, REPORT = "consolidated_ticks_{}.csv", "consolidation_report_{}.txt"
 NAMES = ("Smith, John", 'The "Kid"', "two\nlines", "CR\rhere", "=1+1", "🐎 Émile", " padded ", None)
-
-
-def consolidated(pipeline: Pipeline, day: str = DAY) -> bytes:
-    """Return the CSV of a day."""
-    return (pipeline.output_dir / NAME.format(day.replace("-", "_"))).read_bytes()
-
-
-def report_of(pipeline: Pipeline, day: str = DAY) -> list[str]:
-    """Return the lines of a day's report."""
-    return (pipeline.output_dir / REPORT.format(day.replace("-", "_"))).read_text().splitlines()
-
-
-def beside(pipeline: Pipeline, name: str) -> Pipeline:
-    """Return the same source with another output directory."""
-    return Pipeline(pipeline.output_dir.parent / name, pipeline.environment)
 
 
 @pytest.fixture
@@ -269,65 +252,6 @@ def test_offline_needs_no_database(pipeline, tmp_path):
         assert not list(sent.output_dir.glob("consolidat*"))
 
 
-def test_mistakes_get_one_line_and_publish_nothing(pipeline):
-    today = datetime.datetime.now(datetime.UTC).date()
-    for arguments, code, words in (
-        (("ConsolidateDay",), 2, "ConsolidateDay needs --date"),
-        (("ConsolidateDay", "--date", "2026-02-30"), 2, "--date is '2026-02-30', expected an existing day"),
-        (("ConsolidateDay", "--date", str(today)), 2, "not over yet"),
-        (("ConsolidateDayDirect", "--date", str(today + datetime.timedelta(days=1))), 2, "not over yet"),
-        (("ConsolidateDay", "--date", DAY, "--chunk-rows", "0"), 2, "--chunk-rows is '0'"),
-        (("ConsolidateDay", "--date", "2026-02-07"), 20, "no ticks on 2026-02-07 (UTC)"),
-        (("ConsolidateDayDirect", "--date", "2026-02-07"), 20, "no ticks on 2026-02-07 (UTC)"),
-        (("ConsolidateDay", "--date", DAY, "--offline"), 2, "is no export"),
-        (("ConsolidateDayDirect", "--date", DAY, "--offline"), 2, "reads the database"),
-    ):
-        result = pipeline.run(*arguments)
-        lines = [line for line in result.stderr.splitlines() if words in line]
-        assert result.returncode == code and len(lines) == 1 and "Traceback" not in result.stderr, (
-            arguments,
-            result.stderr,
-        )
-        assert not [path for path in pipeline.output_dir.glob("*") if not path.name.startswith(".")]
-
-
-def test_a_day_that_is_not_over_is_marked_and_done_again(pipeline, small):
-    now = datetime.datetime.now(datetime.UTC)
-    small.partition(str(now.date()))
-    small.message("1.101", str(now.replace(microsecond=0)))
-    for task in ("ConsolidateDay", "ConsolidateDayDirect"):
-        for _ in range(2):
-            result = pipeline.run(task, "--date", str(now.date()), "--allow-partial")
-            assert result.returncode == 0 and "rows written" in result.stderr, result.stderr
-            assert report_of(pipeline, str(now.date()))[0].startswith("PARTIAL DAY")
-
-
-def test_a_day_that_the_platform_has_dropped_is_still_in_the_export(pipeline, small):
-    assert pipeline.run("ConsolidateDay", "--date", DAY).returncode == 0
-    content = consolidated(pipeline)
-    for path in pipeline.output_dir.glob("consolidat*"):
-        path.unlink()
-    small.query("DROP TABLE stream_ingest.ladder_20260205")
-    small.query("DELETE FROM stream_ingest.traded_volume WHERE publish_time < '2026-02-06 00:00+00'")
-    direct = beside(pipeline, "direct").run("ConsolidateDayDirect", "--date", DAY)
-    assert direct.returncode == 20 and "try ConsolidateDay" in direct.stderr
-    assert pipeline.run("ConsolidateDay", "--date", DAY, "--allow-other-database").returncode == 0
-    assert consolidated(pipeline) == content
-
-
-def test_a_bad_market_stops_no_other(pipeline, small):
-    small.query("UPDATE stream_ingest.ladder_levels SET received_time = 'infinity' WHERE market_id = '1.103'")
-    small.message("no market", f"{DAY} 10:00+00")
-    for task in ("ConsolidateDay", "ConsolidateDayDirect"):
-        where = beside(pipeline, task)
-        result = where.run(task, "--date", DAY)
-        assert result.returncode == 30 and "Traceback" not in result.stderr, result.stderr
-        assert len(consolidated(where).splitlines()) == 1 + 42
-        warnings = [line for line in report_of(where) if line.startswith("WARNING")]
-        assert len(warnings) == 2 and "'1.103'" in warnings[0] and "'no market'" in warnings[1]
-    assert consolidated(beside(pipeline, "ConsolidateDay")) == consolidated(where)
-
-
 def test_the_database_is_not_scanned(pipeline, small):
     statement = (
         "SELECT relname, seq_scan FROM pg_stat_user_tables WHERE schemaname = 'stream_ingest' AND relname ~"
@@ -336,36 +260,6 @@ def test_the_database_is_not_scanned(pipeline, small):
     small.query("SELECT pg_stat_reset()")
     assert pipeline.run("ConsolidateDayDirect", "--date", DAY).returncode == 0
     assert {scans for _, scans in small.query(statement)} == {0}
-
-
-def test_a_market_file_that_the_index_does_not_know_yet_is_in_its_day(pipeline, small):
-    small.query(
-        "DELETE FROM stream_ingest.ladder_levels WHERE market_id = '1.101'; DELETE FROM stream_ingest.traded_volume "
-        "WHERE market_id = '1.101'"
-    )
-    assert pipeline.run("ConsolidateDay", "--date", DAY).returncode == 0
-    small.message("1.101", f"{DAY} 10:00+00")
-    assert pipeline.run("ExportMarket", "--market-id", "1.101").returncode == 0
-    small.query(
-        "DELETE FROM stream_ingest.ladder_levels WHERE market_id = '1.101'; DELETE FROM stream_ingest.traded_volume "
-        "WHERE market_id = '1.101'"
-    )
-    assert pipeline.run("ConsolidateDay", "--date", DAY).returncode == 0
-    assert consolidated(pipeline).count(b",1.101,") == 7
-    (pipeline.output_dir / "index.csv").unlink()
-    for path in pipeline.output_dir.glob("consolidat*"):
-        path.unlink()
-    small.query("DROP TABLE stream_ingest.ladder_20260205")
-    result = pipeline.run("ConsolidateDay", "--date", DAY)
-    assert result.returncode == 0 and consolidated(pipeline).count(b",1.101,") == 7, result.stderr
-
-
-def test_a_day_that_is_in_files_alone_gets_its_metadata(pipeline, small):
-    assert pipeline.run("ExportAll", "--export-metadata", "false").returncode == 0
-    small.query("DROP TABLE stream_ingest.ladder_20260205")
-    small.query("DELETE FROM stream_ingest.traded_volume WHERE publish_time < '2026-02-06 00:00+00'")
-    assert pipeline.run("ConsolidateDay", "--date", DAY).returncode == 0
-    assert b",MATCH_ODDS_FT,One\n" in consolidated(pipeline)
 
 
 def test_months_go_with_the_csv_that_they_are_of(pipeline, small):
@@ -384,32 +278,3 @@ def test_months_go_with_the_csv_that_they_are_of(pipeline, small):
     february.write_bytes(content)
     assert pipeline.run("ConsolidateAll").returncode == 0 and not february.exists()
     assert pipeline.run("VerifyExport").returncode == 0
-
-
-def test_a_damaged_file_that_spans_the_day_is_one_line_offline(pipeline, small):
-    small.partition("2026-02-07")
-    small.message("1.101", "2026-02-07 10:00+00")
-    assert pipeline.run("ExportAll").returncode == 0
-    path = pipeline.market("1.101")
-    path.write_bytes(path.read_bytes()[:-9])
-    result = pipeline.run("ConsolidateDay", "--date", NEXT, "--offline")
-    assert result.returncode == 30 and "Traceback" not in result.stderr and "1.101" in result.stderr, result.stderr
-
-
-def test_a_market_file_that_is_gone_for_good_is_told_with_what_to_do(pipeline, small):
-    assert pipeline.run("ExportAll").returncode == 0
-    pipeline.market("1.103").unlink()
-    small.query("DELETE FROM stream_ingest.ladder_levels WHERE market_id = '1.103'")
-    result = pipeline.run("ConsolidateDay", "--date", DAY)
-    assert result.returncode == 30 and "is missing, index.csv has it" in result.stderr, result.stderr
-
-
-def test_a_day_does_not_have_an_edited_index_vouch_for_a_damaged_file(pipeline, small):
-    assert pipeline.run("ExportAll").returncode == 0
-    sound = pipeline.market("1.102").read_bytes()
-    pipeline.market("1.102").write_bytes(sound[:100] + bytes([sound[100] ^ 0x80]) + sound[101:])
-    index = pipeline.output_dir / "index.csv"
-    index.write_bytes(index.read_bytes().replace(b"1.103,30,", b"1.103,31,"))
-    assert pipeline.run("ConsolidateDay", "--date", DAY).returncode == 0
-    assert pipeline.run("ExportAll").returncode == 0
-    assert pipeline.market("1.102").read_bytes() == sound

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 import os
 import shutil
 import tarfile
@@ -20,6 +19,7 @@ from tasks.storage.atomic_files import NewFile
 from tasks.storage.layout import Layout
 from tasks.ticks.schema import FORMAT_VERSION
 from tests.conftest import FORMATS, ROOT, Pipeline, index_of, new_source
+from tests.flow.golden_exports import a_newer_program, market_files, ticks_in, versions
 
 DAY = "2026-02-04"
 AS_IN_0_1_0 = dataclasses.replace(Recording.tiny(), sums_of_sums=False)
@@ -45,25 +45,6 @@ def golden(request, tmp_path, recorded):
     pipeline = Pipeline(tmp_path / request.param, recorded.environment)
     pipeline.format = request.param
     return pipeline
-
-
-def market_files(pipeline):
-    """Return the bytes of all market files, by name."""
-    return {path.name: path.read_bytes() for path in (pipeline.output_dir / "markets").glob(f"*.{pipeline.format}")}
-
-
-def ticks_in(pipeline, market_id):
-    """Return the rows of a market file as a reader gets them."""
-    path = pipeline.market(market_id, pipeline.format)
-    if pipeline.format == "jsonl":
-        return [json.loads(line) for line in path.read_text().splitlines()]
-    return pq.read_table(path).to_pylist()
-
-
-def versions(pipeline):
-    """Return the format versions of all market files."""
-    paths = (pipeline.output_dir / "markets").glob(f"*.{pipeline.format}")
-    return {market_file.version(path) for path in paths}
 
 
 def test_its_files_are_what_its_index_says(golden):
@@ -225,22 +206,6 @@ def test_without_index_and_ledger_the_database_vouches_for_its_files(golden):
     assert result.returncode == 0, result.stderr
     assert market_files(golden) == before and not list(golden.output_dir.rglob("*.damaged*"))
     assert golden.run("VerifyExport").returncode == 0
-
-
-def a_newer_program(directory):
-    """Write the sources of a version to come: one column more."""
-    shutil.copytree(ROOT / "tasks", directory / "tasks", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "config", directory / "config")
-    shutil.copy(ROOT / "luigi.cfg", directory)
-    schema = directory / "tasks" / "ticks" / "schema.py"
-    text = schema.read_text()
-    end = "\n)\n\n\n@dataclasses.dataclass(frozen=True, eq=False)"
-    version, last = f"FORMAT_VERSION = {FORMAT_VERSION}\n", "    size: npt.NDArray[np.float64]\n"
-    assert text.count(end) == text.count(version) == text.count(last) == 1
-    column = 'Column("extra", pa.int32(), "one more", "extra", source=("7", "8"), since=3),\n'
-    text = text.replace(end, f"\n    {column}{end[1:]}").replace(version, "FORMAT_VERSION = 3\n")
-    schema.write_text(text.replace(last, last + "    extra: Ints\n"))
-    return {"PYTHONPATH": str(directory)}
 
 
 def test_a_version_to_come_reads_and_upgrades_it_and_is_refused_by_todays(golden, tmp_path):

@@ -1,7 +1,6 @@
 """The database as operators have it: wherever tables are, whoever hides rows, an export is complete or an error."""
 
 import dataclasses
-import time
 
 import pytest
 
@@ -14,14 +13,7 @@ from tasks.postgres.source_tables import LADDER
 from tasks.storage.layout import Layout
 from tasks.verification import export_check
 from tests.conftest import Pipeline, Source, index_of, reader
-
-
-def refusal(environment: dict[str, str], **settings: str) -> str:
-    """Return the line with which the pipeline refuses a database."""
-    with pytest.raises(DatabaseError) as caught:
-        Database(dataclasses.replace(Server.from_environment(environment), **settings)).close()
-    assert caught.value.exit_code == 35
-    return str(caught.value)
+from tests.flow.refusals import refusal
 
 
 @pytest.mark.parametrize(
@@ -243,65 +235,3 @@ def test_metadata_of_a_market_that_failed_and_was_purged_is_no_stray(pipeline, s
     verified = pipeline.run("VerifyExport")
     assert verified.returncode == 0, verified.stderr
     assert "metadata of a market that has no file" in (pipeline.output_dir / "verification_report.txt").read_text()
-
-
-@pytest.mark.parametrize("where", ["ALTER DATABASE {database}", "ALTER ROLE {role}"])
-def test_settings_that_a_database_or_a_role_carries(small, where):
-    environment = reader(small)
-    start = where.format(database=small.name, role=environment["POSTGRES_USER"])
-    for setting in (
-        "DateStyle = 'German'",
-        "IntervalStyle = 'iso_8601'",
-        "TimeZone = 'Asia/Tokyo'",
-        "extra_float_digits = -15",
-        "standard_conforming_strings = off",
-        "bytea_output = 'escape'",
-        "search_path = 'nowhere'",
-        "default_transaction_isolation = 'read committed'",
-        "statement_timeout = '1ms'",
-        "row_security = on",
-    ):
-        small.query(f"{start} SET {setting}")
-    with Database(Server.from_environment(environment)) as database:
-        assert database.query("SELECT interval '1 day 2 hours'::text, timestamptz '2026-02-05 12:00Z'::text") == [
-            ("1 day 02:00:00", "2026-02-05 12:00:00+00")
-        ]
-        assert (
-            database.query("SELECT pg_sleep(0.05)::text, current_setting('transaction_isolation')")[0][1]
-            == "repeatable read"
-        )
-
-
-def test_a_session_that_was_idle_for_too_long_is_opened_again_and_names_are_read_as_they_are(small):
-    environment = reader(small)
-    for setting in ("idle_session_timeout = '200ms'", "quote_all_identifiers = on", "statement_timeout = '1ms'"):
-        small.query(f"ALTER ROLE {environment['POSTGRES_USER']} SET {setting}")
-    with Database(Server.from_environment(environment)) as database:
-        first = database.query("SELECT pg_backend_pid()")
-        time.sleep(1)
-        again = database.query("SELECT pg_backend_pid()")
-    assert first != again, "the server was to end the first"
-
-
-def test_a_setting_that_hides_rows_is_named(small):
-    environment = reader(small)
-    small.query(f"ALTER ROLE {environment['POSTGRES_USER']} SET zero_damaged_pages = on")
-    said = refusal(environment)
-    assert "zero_damaged_pages = 'on' (set by: user)" in said and "RESET zero_damaged_pages" in said
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [("-d 5", "expected settings alone"), ("-c nonsense=1", "no such setting"), ("-c work_mem=lots", "invalid value")],
-)
-def test_pgoptions_that_mean_nothing(small, options, said):
-    assert said in refusal(small.environment | {"PGOPTIONS": options})
-
-
-def test_pgoptions_are_heard(small):
-    options = r"-c work_mem=8MB --statement-timeout=7s -c DateStyle=German -c my.own=a\ b"
-    with Database(Server.from_environment(small.environment | {"PGOPTIONS": options})) as database:
-        names = "work_mem", "statement_timeout", "DateStyle", "my.own"
-        assert database.query(
-            "SELECT current_setting(name) FROM unnest(%(names)s) AS name", {"names": list(names)}
-        ) == [("8MB",), ("7s",), ("ISO, MDY",), ("a b",)], "what an answer depends on stays as it must be"

@@ -1,39 +1,17 @@
 """The invented recordings: the rules that real ones keep, and every peculiarity that real ones have."""
 
-import contextlib
 import dataclasses
 import datetime
-import os
-import signal
-import threading
-from collections.abc import Iterator
-from typing import Any
 
-import adbc_driver_postgresql.dbapi
 import numpy as np
 import pandas as pd
-import psycopg2
 import pyarrow as pa
 import pytest
 
 from tasks.demo.arrays import Ints, members, noise, running_sum
 from tasks.demo.books import Books
-from tasks.demo.load import _append, create_schema, load
-from tasks.demo.local_server import PostgresServer
 from tasks.demo.price_ladder import PRICES
 from tasks.demo.recording import DAY_MS, Recording
-
-TABLES = {
-    "stream_ingest.ladder_levels": "market_id, selection_id, side, level, price, size, publish_time, received_time",
-    "stream_ingest.traded_volume": "market_id, selection_id, price, size_traded, publish_time, received_time",
-    "stream_ingest.market_lifecycle_events": "market_id, status, in_play, publish_time, received_time",
-    "stream_ingest.market_liquidity_history": "market_id, publish_time, total_matched, max_runner_ltp",
-    "public.events": "event_id, event_name, home_team, away_team, open_date",
-    "public.markets": "market_id, event_id, market_type, market_name, market_start_time, segment, total_matched",
-    "public.runners": "market_id, selection_id, runner_name",
-    "public.market_settlement": "market_id, settled_at, source, created_at",
-    "public.market_runner_settlement": "market_id, selection_id, runner_status",
-}
 
 LADDER_KEY = ["market_id", "selection_id", "side", "level", "publish_time"]
 TRADED_KEY = ["market_id", "selection_id", "price", "publish_time"]
@@ -54,33 +32,6 @@ def made(request: pytest.FixtureRequest) -> Made:
     books = Books(getattr(Recording, request.param)())
     messages = books.messages.by_time()
     return Made(books, books.ladder_rows(messages).to_pandas(), books.traded_rows(messages).to_pandas())
-
-
-@pytest.fixture(scope="module", params=["tiny", "demo"])
-def database(request: pytest.FixtureRequest, server: PostgresServer) -> Iterator["psycopg2.extensions.connection"]:
-    """A connection to a database with such a recording."""
-    with contextlib.closing(
-        filled(server, f"generator_{request.param}", getattr(Recording, request.param)())
-    ) as connection:
-        yield connection
-
-
-def filled(
-    server: PostgresServer, name: str, recording: Recording, *cuts: datetime.datetime
-) -> "psycopg2.extensions.connection":
-    """Load a recording in pieces, and return a connection to it."""
-    server.create_database(name)
-    connection = server.connect(name)
-    create_schema(connection)
-    for after, until in zip((None, *cuts), (*cuts, None)):
-        load(recording, server.conninfo(name), after=after, until=until)
-    return connection
-
-
-def query(connection: "psycopg2.extensions.connection", statement: str) -> list[tuple[Any, ...]]:
-    with connection, connection.cursor() as cursor:
-        cursor.execute(statement)
-        return list(cursor.fetchall())
 
 
 def rows_of(books: Books, messages: Ints) -> list[pa.Table]:
@@ -279,176 +230,3 @@ def test_many_small_markets_over_thirty_days() -> None:
     assert 4_500 < len(ticks) < 5_000 and np.median(ticks) < 40
     assert len(np.unique(books.messages.publish_time // DAY_MS)) == 30
     assert len(set(books.markets.ids.to_pylist())) == 5_000
-
-
-def test_loaded_in_pieces_or_at_once(server: PostgresServer) -> None:
-    recording = Recording.tiny()
-    cuts = [recording.start + datetime.timedelta(hours=hours) for hours in (0, 20.5, 24, 48)]
-    with (
-        contextlib.closing(filled(server, "at_once", recording)) as whole,
-        contextlib.closing(filled(server, "in_pieces", recording, *cuts)) as pieces,
-    ):
-        for table, columns in TABLES.items():
-            statement = f"SELECT {columns} FROM {table} ORDER BY {columns}"
-            assert query(whole, statement) == query(pieces, statement) != [], table
-        tables = (
-            "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'stream_ingest.ladder_levels'::regclass"
-            " ORDER BY 1"
-        )
-        assert query(whole, tables) == query(pieces, tables)
-        keys = "SELECT indexdef FROM pg_indexes WHERE schemaname = 'stream_ingest' ORDER BY 1"
-        server.create_database("schema_only")
-        with contextlib.closing(server.connect("schema_only")) as untouched:
-            create_schema(untouched)
-            expected = {definition.replace(" ON ONLY ", " ON ") for (definition,) in query(untouched, keys)}
-        assert expected <= {definition.replace(" ON ONLY ", " ON ") for (definition,) in query(whole, keys)}
-
-
-def test_the_summary_says_what_is_there(server: PostgresServer) -> None:
-    recording = Recording.tiny(seed=3)
-    server.create_database("summary")
-    with contextlib.closing(server.connect("summary")) as connection:
-        create_schema(connection)
-        summary = load(recording, server.conninfo("summary"))
-        counts = [
-            query(connection, f"SELECT count(*) FROM stream_ingest.{name}")[0][0]
-            for name in ("ladder_levels", "traded_volume")
-        ]
-        assert counts == [summary.ladder_rows, summary.traded_rows]
-        with_ticks = query(connection, "SELECT count(DISTINCT market_id) FROM stream_ingest.ladder_levels")[0][0]
-        assert with_ticks == summary.markets - summary.markets_without_ticks
-        days = query(
-            connection,
-            "SELECT DISTINCT (publish_time AT TIME ZONE 'UTC')::date FROM stream_ingest.ladder_levels ORDER BY 1",
-        )
-        assert tuple(day for (day,) in days) == summary.days
-
-
-class TestPeculiarities:
-    """What the demo shows and the tests need, in the database."""
-
-    def test_partitions(self, database: "psycopg2.extensions.connection") -> None:
-        rows = query(
-            database,
-            """SELECT tableoid::regclass::text, min(publish_time)::date, max(publish_time)::date
-                                    FROM stream_ingest.ladder_levels GROUP BY 1 ORDER BY 1""",
-        )
-        assert len(rows) >= 2 and rows[-1][0] == "stream_ingest.ladder_levels_older"
-        assert all(table.endswith(f"{first:%Y%m%d}") and first == last for table, first, last in rows[:-1])
-
-    def test_markets_without_ticks(self, database: "psycopg2.extensions.connection") -> None:
-        assert query(
-            database,
-            """SELECT 1 FROM public.markets WHERE market_id NOT IN (SELECT market_id FROM stream_ingest.ladder_levels
-                                   UNION SELECT market_id FROM stream_ingest.traded_volume)""",
-        )
-
-    def test_a_market_with_ticks_that_nobody_knows(self, database: "psycopg2.extensions.connection") -> None:
-        assert (
-            len(
-                query(
-                    database,
-                    """SELECT DISTINCT market_id FROM stream_ingest.ladder_levels
-                                       WHERE market_id NOT IN (SELECT market_id FROM public.markets)""",
-                )
-            )
-            == 1
-        )
-
-    def test_traded_rows_newer_than_the_ladder(self, database: "psycopg2.extensions.connection") -> None:
-        assert query(
-            database,
-            """SELECT market_id FROM stream_ingest.ladder_levels l GROUP BY 1 HAVING max(publish_time) <
-                                  (SELECT max(publish_time) FROM stream_ingest.traded_volume t
-                                      WHERE t.market_id = l.market_id)""",
-        )
-
-    def test_markets_without_trades_and_beyond_midnight(self, database: "psycopg2.extensions.connection") -> None:
-        assert query(
-            database,
-            """SELECT market_id FROM stream_ingest.ladder_levels
-                                   WHERE market_id NOT IN (SELECT market_id FROM stream_ingest.traded_volume)""",
-        )
-        assert query(
-            database,
-            "SELECT market_id FROM stream_ingest.ladder_levels GROUP BY 1 HAVING count(DISTINCT"
-            " publish_time::date) > 1",
-        )
-
-    def test_events(self, database: "psycopg2.extensions.connection") -> None:
-        types = query(database, "SELECT event_id, array_agg(DISTINCT market_type::text) FROM public.markets GROUP BY 1")
-        kinds = [set(names) for _, names in types]
-        assert {"MATCH_ODDS_FT", "OVER_UNDER_25_FT", "NEXT_GOAL"} in kinds and {"WIN", "PLACE"} in kinds
-
-    def test_names(self, database: "psycopg2.extensions.connection") -> None:
-        names = [name for (name,) in query(database, "SELECT runner_name FROM public.runners")]
-        assert None in names
-        for hard in (",", '"', "'", "="):
-            assert any(hard in name for name in names if name), hard
-        assert any(name.startswith(("=", "+")) for name in names if name)
-        assert any(ord(max(name)) > 0xFFFF for name in names if name), "no emoji"
-        assert query(database, "SELECT 1 FROM public.events WHERE event_name IS NULL")
-        assert query(database, "SELECT 1 FROM public.markets WHERE market_name IS NULL")
-        assert query(database, "SELECT 1 FROM public.markets WHERE market_name LIKE '%,%'")
-
-    def test_lifecycle(self, database: "psycopg2.extensions.connection") -> None:
-        assert query(
-            database,
-            "SELECT DISTINCT status FROM stream_ingest.market_lifecycle_events WHERE status IS NOT NULL ORDER BY 1",
-        ) == [("CLOSED",), ("OPEN",), ("SUSPENDED",)]
-        for column in ("status", "in_play"):
-            assert query(database, f"SELECT 1 FROM stream_ingest.market_lifecycle_events WHERE {column} IS NULL")
-        assert query(
-            database,
-            "SELECT 1 FROM stream_ingest.market_lifecycle_events GROUP BY market_id, status HAVING count(*) > 2",
-        )
-
-    def test_received_time(self, database: "psycopg2.extensions.connection") -> None:
-        assert query(
-            database,
-            """SELECT 1 FROM stream_ingest.ladder_levels l JOIN stream_ingest.traded_volume t
-                                   USING (market_id, publish_time) WHERE l.received_time < t.received_time LIMIT 1""",
-        )
-
-    def test_settlement_and_liquidity(self, database: "psycopg2.extensions.connection") -> None:
-        assert query(
-            database,
-            "SELECT DISTINCT runner_status FROM public.market_runner_settlement WHERE runner_status = 'WINNER'",
-        )
-        assert (
-            query(
-                database,
-                # size_traded is a running sum of cumulative figures: what it grew by last is what is matched, or more
-                # where two messages of one millisecond were stored as one
-                """WITH changed AS (
-                       SELECT market_id, selection_id, price, publish_time,
-                              size_traded - coalesce(lag(size_traded) OVER w, 0) AS volume,
-                              size_traded IS DISTINCT FROM lag(size_traded) OVER w AS is_new
-                         FROM stream_ingest.traded_volume
-                       WINDOW w AS (PARTITION BY market_id, selection_id, price ORDER BY publish_time))
-                   SELECT 1 FROM stream_ingest.market_liquidity_history h WHERE total_matched > (
-                       SELECT coalesce(sum(volume), 0)::numeric(20, 2) FROM (
-                           SELECT DISTINCT ON (selection_id, price) volume FROM changed
-                            WHERE is_new AND changed.market_id = h.market_id AND changed.publish_time <= h.publish_time
-                            ORDER BY selection_id, price, changed.publish_time DESC) AS newest)
-                      AND h.publish_time = (SELECT max(publish_time) FROM stream_ingest.market_liquidity_history AS last
-                                             WHERE last.market_id = h.market_id)""",
-            )
-            == []
-        )
-
-
-def test_ctrl_c_while_the_driver_writes_is_an_interrupt(server: PostgresServer) -> None:
-    server.create_database("slow")
-    with contextlib.closing(server.connect("slow")) as connection, connection, connection.cursor() as cursor:
-        cursor.execute("""CREATE TABLE slow (n bigint);
-                          CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql
-                              AS 'BEGIN PERFORM pg_sleep(3600); RETURN new; END';
-                          CREATE TRIGGER wait BEFORE INSERT ON slow FOR EACH ROW EXECUTE FUNCTION wait()""")
-    interrupt = threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT))
-    with (
-        adbc_driver_postgresql.dbapi.connect(server.conninfo("slow"), autocommit=True) as adbc,
-        pytest.raises(KeyboardInterrupt),
-    ):
-        interrupt.start()
-        _append(adbc, "public", "slow", pa.table({"n": [1]}))
