@@ -5,7 +5,6 @@ import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import luigi
 
@@ -13,14 +12,10 @@ from tasks.day_csv import export_source
 from tasks.delivery import archive_file
 from tasks.delivery.containers import KINDS
 from tasks.errors import DamagedFile
-from tasks.index import BuildIndex
-from tasks.metadata import BuildMetadata
-from tasks.report import Report
+from tasks.report import ReportedExportTask
 from tasks.storage.atomic_files import remove_leftovers
-from tasks.storage.layout import Layout
 from tasks.verification.ledger_check import check_ledger
 from tasks.workflow import run_context
-from tasks.workflow.base_task import AllMarketsTask
 from tasks.workflow.exit_codes import determining
 from tasks.workflow.parameters import DayParameter, FormatParameter
 from tasks.workflow.progress import ByteProgress
@@ -49,7 +44,7 @@ def _today() -> datetime.date:
     return datetime.datetime.fromtimestamp(run_context.current().started_s, datetime.UTC).date()
 
 
-class Archive(AllMarketsTask):
+class Archive(ReportedExportTask):
     """Pack the export into one archive beside its directory, <output dir>_YYYYMMDD.tar.gz, with a .sha256."""
 
     date = DayParameter(
@@ -59,24 +54,10 @@ class Archive(AllMarketsTask):
     archive_format = ArchiveFormatParameter(default="tar.gz", description="tar.gz, zip or tar.zst")
 
     @property
-    def layout(self) -> Layout:
-        """The paths of the export, offline in the format that it has."""
-        return export_source.as_it_lies(super().layout) if self.offline else super().layout
-
-    @property
     def archive(self) -> archive_file.Archive:
         """The archive to be made."""
         with determining():
             return archive_file.Archive.of(self.layout, self.date, self.archive_format)
-
-    def requires(self) -> Any:
-        """Return index, metadata and the report that is there, and with them the exports that are missing."""
-        if self.offline:
-            return []
-        tasks = [self.clone(BuildIndex)]
-        if self.export_metadata:
-            tasks.append(self.clone(BuildMetadata))
-        return [*tasks, self.clone(Report)] if self.layout.report_page.exists() else tasks
 
     def output(self) -> list[luigi.LocalTarget]:
         """Return archive and checksum file."""
@@ -103,7 +84,7 @@ class Archive(AllMarketsTask):
             except DamagedFile:
                 return False  # work() says what it is
 
-    def work(self) -> Mapping[str, str] | None:
+    def work(self) -> Mapping[str, str]:
         """Make the archive; return why markets could not be exported."""
         archive = self.archive
         remove_leftovers(archive.path.parent)
@@ -134,9 +115,8 @@ class Archive(AllMarketsTask):
         archive_file.make(archive, contents, count)
         progress.count(1, 0)
         text = f"{archive.path}: {len(contents):,} files, {archive.path.stat().st_size:,} bytes, read back and compared"
-        _log.info("%s.", text)
-        self.say_done(text)
-        return self._lost() if self.offline else self.plan().failures()
+        self.say_done(text, _log)
+        return self._lost() if self.offline else self.failures()
 
     def _lost(self) -> dict[str, str]:
         """Return what markets of an export that is archived as it is have lost since it was written."""

@@ -22,7 +22,7 @@ from tasks.metadata import BuildMetadata
 from tasks.storage.layout import Layout
 from tasks.ticks.value_text import size_text
 from tasks.workflow import judging, run_context
-from tasks.workflow.base_task import AllMarketsTask, DayMarketsTask
+from tasks.workflow.base_task import AllMarketsTask, DayMarketsTask, FormatFrom
 from tasks.workflow.exit_codes import determining
 from tasks.workflow.parameters import PositiveParameter
 
@@ -33,11 +33,7 @@ class ConsolidateDay(DayCsvTask, DayMarketsTask):
     """Write one UTC day of the export as one sorted CSV, consolidated_ticks_YYYY_MM_DD.csv, with a report."""
 
     unused_options = frozenset({"export_metadata"})
-
-    @property
-    def layout(self) -> Layout:
-        """The paths of the export, offline in the format that it has."""
-        return export_source.as_it_lies(super().layout) if self.offline else super().layout
+    format_from = FormatFrom.FILES_IF_OFFLINE
 
     def requires(self) -> Any:
         """Return index and metadata of the day's markets, and with them the exports that are missing."""
@@ -101,6 +97,7 @@ class ConsolidateAll(CsvTask, AllMarketsTask):
     """Write the whole export as one sorted CSV, consolidated_ticks.csv, with a report."""
 
     unused_options = frozenset({"export_metadata"})
+    format_from = FormatFrom.FILES_IF_OFFLINE
 
     partition_by_month = luigi.BoolParameter(
         default=False, description="also write one file per month if the CSV is larger than --partition-threshold-gb"
@@ -112,11 +109,6 @@ class ConsolidateAll(CsvTask, AllMarketsTask):
         significant=False,
         description="size in GB above which monthly files are written",
     )
-
-    @property
-    def layout(self) -> Layout:
-        """The paths of the export, offline in the format that it has."""
-        return export_source.as_it_lies(super().layout) if self.offline else super().layout
 
     def requires(self) -> Any:
         """Return index and metadata of all markets, and with them the exports that are missing."""

@@ -58,16 +58,11 @@ class CsvTask(ExportTask):
     def consolidate(self, wanted: Consolidation, source: TickSource) -> Totals:
         """Write CSV and report, showing progress."""
         progress = RowProgress(sum(source.expected_rows))
-
-        def count(rows: int) -> None:
-            progress.count_slice(rows)
-            self.say(progress.text, progress.percent)
-
+        count = self.showing(progress, progress.count_slice)
         totals = consolidate(dataclasses.replace(wanted, chunk_rows=self.chunk_rows, progress=count), source)
         progress.count(1, 0)
         text = f"{wanted.csv.name}: {totals.rows:,} rows written, {totals.duplicates:,} duplicates removed"
-        _log.info("%s.", text)
-        self.say_done(text)
+        self.say_done(text, _log)
         return totals
 
 

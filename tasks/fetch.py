@@ -5,6 +5,7 @@ import logging
 from tasks.publishing import publication, retrieval
 from tasks.publishing.place import Place, open_place
 from tasks.publishing.retrieval import Wanted
+from tasks.publishing.transfers import AT_ONCE
 from tasks.workflow.base_task import ExportTask
 from tasks.workflow.exit_codes import determining
 from tasks.workflow.parameters import AddressParameter, DaysParameter, MarketIdsParameter
@@ -28,7 +29,7 @@ class Fetch(ExportTask):
         return str(getattr(self, "from"))
 
     def _place(self) -> Place:
-        return open_place("--from", self._address, publication.AT_ONCE)
+        return open_place("--from", self._address, AT_ONCE)
 
     def complete(self) -> bool:
         """Return False: this always runs, and brings nothing where all is here."""
@@ -41,14 +42,9 @@ class Fetch(ExportTask):
         place = self._place()
         manifest = publication.require_manifest(place)
         progress = TransferProgress(sum(entry.size_bytes for entry in manifest.objects.values()))
-
-        def count(size_bytes: int) -> None:
-            progress.count(0, size_bytes)
-            self.say(progress.text, progress.percent)
-
+        count = self.showing(progress, progress.count_bytes)
         came = retrieval.fetch(place, manifest, self.layout, Wanted(self.markets, self.days), count)
         progress.count(1, 0)
         what = f"publication {manifest.publication} of {self._address}"
         text = f"{self.layout.output_dir}: {what}, {len(came):,} files came"
-        _log.info("%s.", text)
-        self.say_done(text)
+        self.say_done(text, _log)

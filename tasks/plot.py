@@ -16,8 +16,7 @@ from tasks.reporting import market_plot, page, replay
 from tasks.statistics import statistics_store
 from tasks.storage.atomic_files import replacing
 from tasks.storage.file_identity import file_checksum
-from tasks.storage.layout import Layout
-from tasks.workflow.base_task import ExportTask
+from tasks.workflow.base_task import ExportTask, FormatFrom
 from tasks.workflow.exit_codes import determining
 from tasks.workflow.parameters import MarketIdParameter
 
@@ -31,13 +30,9 @@ class PlotMarket(ExportTask):
     """Draw a market from its file: plots/marketId=<id>.html, which replays its ladder, and .png."""
 
     unused_options = frozenset({"export_metadata", "allow_other_database"})
+    format_from = FormatFrom.FILES
 
     market_id = MarketIdParameter(description="Betfair market id, such as 1.200806927")
-
-    @property
-    def layout(self) -> Layout:
-        """The paths of the export, in the format that it has."""
-        return export_source.as_it_lies(super().layout)
 
     def output(self) -> list[luigi.LocalTarget]:
         """Return page and picture."""
@@ -88,8 +83,7 @@ class PlotMarket(ExportTask):
         with replacing(self.result) as file:
             file.write(market_plot.render(market, replayed, self._made_of(row)))
         text = f"{self.result}: {row.facts.tick_records:,} ticks, {self.result.stat().st_size:,} bytes"
-        _log.info("%s.", text)
-        self.say_done(text)
+        self.say_done(text, _log)
 
     def _row(self) -> IndexRow:
         rows = export_source.indexed(self.layout)

@@ -14,22 +14,20 @@ from luigi.parameter import ParameterVisibility
 from tasks.condition import export_condition
 from tasks.day_csv import export_source
 from tasks.errors import NotAnExport
-from tasks.index import BuildIndex
-from tasks.metadata import BuildMetadata
 from tasks.reporting import page, report_page
 from tasks.storage.atomic_files import replacing
 from tasks.storage.file_identity import file_checksum
 from tasks.storage.file_names import is_metadata, market_of
 from tasks.storage.layout import Layout
 from tasks.ticks.value_text import counted
+from tasks.whole_export import WholeExportTask
 from tasks.workflow import judging
-from tasks.workflow.base_task import AllMarketsTask
 from tasks.workflow.exit_codes import determining
 from tasks.workflow.progress import Progress
 from tasks.workflow.settings import tick_export
 
 
-class Report(AllMarketsTask):
+class Report(WholeExportTask):
     """Write report.html, a page to look at, and condition.json: whether each market and day is whole, and why not."""
 
     as_it_lies = luigi.BoolParameter(
@@ -38,18 +36,6 @@ class Report(AllMarketsTask):
         visibility=ParameterVisibility.HIDDEN,
         description="report on the export as it lies, asking the database only which markets it knows",
     )
-
-    @property
-    def layout(self) -> Layout:
-        """The paths of the export, offline in the format that it has."""
-        return export_source.as_it_lies(super().layout) if self.offline else super().layout
-
-    def requires(self) -> Any:
-        """Return index and metadata, and with them the exports that are missing."""
-        if self._knows_the_files_alone:
-            return []
-        tasks = [self.clone(BuildIndex)]
-        return [*tasks, self.clone(BuildMetadata)] if self.export_metadata else tasks
 
     def output(self) -> list[luigi.LocalTarget]:
         """Return page and condition."""
@@ -68,18 +54,18 @@ class Report(AllMarketsTask):
     def complete(self) -> bool:
         """Tell whether both were made of what lies there now."""
         with determining():
-            if self._knows_the_files_alone:
+            if self.takes_files_alone:
                 export_source.require_export(self.layout)
             try:
                 kept = json.loads(self.layout.report_state.read_text(encoding="utf-8"))
                 now = self._state()
-                if self._knows_the_files_alone and isinstance(kept, dict):
+                if self.takes_files_alone and isinstance(kept, dict):
                     kept["without_ticks"] = now["without_ticks"]  # only the database knows them
                 return bool(kept == now) and all(task.complete() for task in self.requires())
             except (OSError, ValueError, KeyError):
                 return False
             except NotAnExport:  # an index that cannot be read: with the database, BuildIndex rebuilds it first
-                if self._knows_the_files_alone:
+                if self.takes_files_alone:
                     raise
                 return False
 
@@ -88,11 +74,7 @@ class Report(AllMarketsTask):
         layout, rows = self.layout, export_source.indexed(self.layout)
         progress = Progress()
         progress.expect(len(rows), sum(facts.tick_records for facts in rows.facts.values()))
-
-        def count(markets: int, ticks: int) -> None:
-            progress.count(markets, ticks)
-            self.say(progress.text, progress.percent)
-
+        count = self.showing(progress, progress.count)
         unknown = None
         ticks = [moment for facts in rows.facts.values() for moment in (facts.first_tick, facts.last_tick)]
         known = [moment for moment in ticks if moment is not None]
@@ -107,11 +89,12 @@ class Report(AllMarketsTask):
             file.write(json.dumps(self._state()).encode())
         good = sum(1 for day in judged.days if day.condition == "good")
         self.say_done(f"{counted(len(rows), 'market')}; {good:,} of {counted(len(judged.days), 'day')} good")
-        known_failures = {} if self._knows_the_files_alone else self.plan().failures()
+        known_failures = self.failures()
         return {market_id: reason for market_id, reason in failed.items() if market_id not in known_failures}
 
     @property
-    def _knows_the_files_alone(self) -> bool:
+    def takes_files_alone(self) -> bool:
+        """Whether the export is reported on as it is on disk."""
         return bool(self.offline or self.as_it_lies)
 
     def _state(self) -> dict[str, Any]:
@@ -124,7 +107,7 @@ class Report(AllMarketsTask):
                     stat = entry.stat()
                     made_of.update(f"{entry.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
         stored: set[str] = set()
-        if not self._knows_the_files_alone:
+        if not self.takes_files_alone:
             stored = self.plan().stored.events.keys() - self.plan().stored.newest.keys()
         today = judging.today()
         return {
@@ -146,3 +129,12 @@ def _plotted(layout: Layout) -> set[str]:
         return {market_of(entry.name) for entry in os.scandir(layout.plots_dir) if entry.name.endswith(".html")} - {""}
     except FileNotFoundError:
         return set()
+
+
+class ReportedExportTask(WholeExportTask):
+    """Makes something of a whole export and of its report, if it has one."""
+
+    def requires(self) -> Any:
+        """Return index, metadata and the report that is there, and with them the exports that are missing."""
+        tasks = super().requires()
+        return [*tasks, self.clone(Report)] if tasks and self.layout.report_page.exists() else tasks

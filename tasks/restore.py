@@ -5,17 +5,15 @@ import logging
 
 import luigi
 
-from tasks.day_csv import export_source
 from tasks.errors import NotVerified
 from tasks.postgres import restored_schema
 from tasks.postgres.restored_schema import RestoredSchema
 from tasks.postgres.server import Server
 from tasks.restoring import restoration
 from tasks.restoring.restoration import Restored
-from tasks.storage.layout import Layout
 from tasks.ticks.value_text import counted
 from tasks.workflow import findings
-from tasks.workflow.base_task import ExportTask
+from tasks.workflow.base_task import ExportTask, FormatFrom
 from tasks.workflow.exit_codes import determining
 from tasks.workflow.parameters import SchemaParameter
 from tasks.workflow.progress import Progress
@@ -27,6 +25,7 @@ class Restore(ExportTask):
     """Load the export into PostgreSQL, into a new or empty schema, and compare both ways before anybody sees it."""
 
     unused_options = frozenset({"format", "export_metadata", "offline", "allow_other_database"})
+    format_from = FormatFrom.FILES
 
     schema = SchemaParameter(description="schema that is made or empty; the tables are made in it")
     compare = luigi.BoolParameter(
@@ -34,11 +33,6 @@ class Restore(ExportTask):
         significant=False,
         description="compare with the recorder's own tables in the same database too, row by row, both ways",
     )
-
-    @property
-    def layout(self) -> Layout:
-        """The paths of the export, in the format that it has."""
-        return export_source.as_it_lies(super().layout)
 
     def complete(self) -> bool:
         """Return False: this always runs, and only into an empty schema."""
@@ -59,11 +53,7 @@ class Restore(ExportTask):
         rows = restoration.indexed(self.layout)
         progress = Progress()
         progress.expect(len(rows), sum(row.facts.tick_records for row in rows.values()))
-
-        def count(markets: int, ticks: int) -> None:
-            progress.count(markets, ticks)
-            self.say(progress.text, progress.percent)
-
+        count = self.showing(progress, progress.count)
         others = restored_schema.recorders_tables(self._recorder()) if self.compare else None
         with RestoredSchema(findings.server(), self.schema) as schema:
             done = restoration.restore(self.layout, rows, schema, others, count)

@@ -12,14 +12,11 @@ from tasks.day_csv import export_source
 from tasks.errors import DamagedFile
 from tasks.export_directory import index_csv
 from tasks.export_directory.index_csv import Index
-from tasks.index import BuildIndex
-from tasks.metadata import BuildMetadata
 from tasks.states import BuildStates
-from tasks.storage.layout import Layout
 from tasks.stream_files import stream_file
 from tasks.ticks.value_text import counted
+from tasks.whole_export import WholeExportTask
 from tasks.workflow import run_context
-from tasks.workflow.base_task import AllMarketsTask
 from tasks.workflow.exit_codes import EXIT_USAGE, determining, stop
 from tasks.workflow.parameters import MarketIdParameter
 from tasks.workflow.plan import Plan
@@ -32,20 +29,12 @@ _LARGE = 4
 _GROUPS = 4
 
 
-class FromMarketFiles(AllMarketsTask):
+class FromMarketFiles(WholeExportTask):
     """Makes something of the market files and what lies beside them, brought up to date first unless offline."""
-
-    @property
-    def layout(self) -> Layout:
-        """The paths of the export, offline in the format that it has."""
-        return export_source.as_it_lies(super().layout) if self.offline else super().layout
 
     def requires(self) -> Any:
         """Return index, metadata and states, and with them the exports that are missing."""
-        if self.offline:
-            return []
-        tasks = [self.clone(BuildIndex), self.clone(BuildStates)]
-        return [*tasks, self.clone(BuildMetadata)] if self.export_metadata else tasks
+        return [] if self.takes_files_alone else [*super().requires(), self.clone(BuildStates)]
 
     def is_ready(self) -> bool:
         """Return whether what this is made of was up to date when the run began."""
@@ -55,10 +44,6 @@ class FromMarketFiles(AllMarketsTask):
         """Return the index as it is now."""
         with determining():
             return export_source.indexed(self.layout) if self.offline else index_csv.read(self.layout.index)
-
-    def failures(self) -> dict[str, str]:
-        """Return the markets that could not be exported in this run."""
-        return {} if self.offline else self.plan().failures()
 
 
 class WriteStreams(FromMarketFiles):
@@ -173,8 +158,7 @@ class BuildStreams(FromMarketFiles):
         """Say what there is; return the markets that could not be exported."""
         count = sum(1 for row in self.index().values() if row.facts.tick_records)
         text = f"{counted(count, 'stream')} in {self.layout.streams_dir}"
-        _log.info("%s.", text)
-        self.say_done(text)
+        self.say_done(text, _log)
         return self.failures()
 
 

@@ -45,14 +45,9 @@ class BuildRunnerSummary(FromMarketFiles):
         """Write them; return the markets that are not in them."""
         index = self.index()
         progress = RowProgress(sum(row.facts.tick_records for row in index.values()))
-
-        def count(ticks: int) -> None:
-            progress.count_slice(ticks)
-            self.say(progress.text, progress.percent)
-
+        count = self.showing(progress, progress.count_slice)
         failed = summary_file.write(self.layout, index, int(luigi.interface.core().workers), count)
         progress.count(1, 0)
         text = f"{self.layout.runner_summary_csv}: {counted(len(index) - len(failed), 'market')}"
-        _log.info("%s.", text)
-        self.say_done(text)
+        self.say_done(text, _log)
         return self.failures() | failed

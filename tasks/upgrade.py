@@ -9,9 +9,8 @@ from tasks.errors import DamagedFile
 from tasks.export_directory import directory_scan
 from tasks.export_directory.directory_scan import OnDisk
 from tasks.exporting import file_upgrade
-from tasks.storage.layout import Layout
 from tasks.ticks.value_text import counted
-from tasks.workflow.base_task import ExportTask
+from tasks.workflow.base_task import ExportTask, FormatFrom
 from tasks.workflow.exit_codes import determining
 
 _log = logging.getLogger("tick_export.upgrade")
@@ -25,11 +24,7 @@ class UpgradeExport(ExportTask):
     """
 
     unused_options = frozenset({"export_metadata", "allow_other_database"})
-
-    @property
-    def layout(self) -> Layout:
-        """The paths of the export, in the format that it has."""
-        return export_source.as_it_lies(super().layout)
+    format_from = FormatFrom.FILES
 
     @property
     def result(self) -> Path:

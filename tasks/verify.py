@@ -9,11 +9,10 @@ from tasks.day_csv import export_source
 from tasks.errors import NotVerified
 from tasks.postgres.database import Database
 from tasks.storage.atomic_files import replacing
-from tasks.storage.layout import Layout
 from tasks.verification import directory_check
 from tasks.verification.export_check import verify
 from tasks.workflow import findings
-from tasks.workflow.base_task import ExportTask
+from tasks.workflow.base_task import ExportTask, FormatFrom
 from tasks.workflow.exit_codes import determining
 from tasks.workflow.progress import Progress
 from tasks.workflow.settings import tick_export
@@ -28,11 +27,7 @@ class VerifyExport(ExportTask):
     """Verify the export against its index and, unless --offline, the database; write verification_report.txt."""
 
     unused_options = frozenset({"allow_other_database"})
-
-    @property
-    def layout(self) -> Layout:
-        """The paths of the export, in the format that it has."""
-        return export_source.as_it_lies(super().layout)
+    format_from = FormatFrom.FILES
 
     def output(self) -> luigi.LocalTarget:
         """Return the report."""
@@ -57,11 +52,7 @@ class VerifyExport(ExportTask):
         progress = Progress()
         rows, _ = directory_check.read_index(layout)
         progress.expect(len(rows), sum(row.facts.tick_records for row in rows.values()))
-
-        def count(markets: int, ticks: int) -> None:
-            progress.count(markets, ticks)
-            self.say(progress.text, progress.percent)
-
+        count = self.showing(progress, progress.count)
         if self.offline:
             verdict = verify(layout, None, 0, self.export_metadata, count)
         else:

@@ -5,7 +5,9 @@ import dataclasses
 import datetime
 import itertools
 import os
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -125,6 +127,22 @@ class Pipeline:
             cwd=self.output_dir.parent,
             capture_output=True,
             text=True,
+        )
+
+    def run_on_a_small_disk(self, task: str, size_bytes: int) -> subprocess.CompletedProcess[str]:
+        """Run a task that can write no file larger than size_bytes: EFBIG stands in for a full disk."""
+
+        def limit() -> None:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, size_bytes))
+
+        return subprocess.run(
+            self.command(task),
+            env=self.full_environment(),
+            cwd=self.output_dir.parent,
+            capture_output=True,
+            text=True,
+            preexec_fn=limit,
         )
 
     def start(self, *arguments: str, **environment: str) -> "subprocess.Popen[str]":

@@ -157,9 +157,7 @@ def make(archive: Archive, contents: Sequence[Member], progress: Progress, worke
             progress,
             workers,
         )
-        file.finish()
-        file.flush_to_disk()
-        if file_checksum(file.temporary) != file.checksum:
+        if file.finish_and_read_back() != file.checksum:
             raise ArchiveFailed(
                 f"{archive.path}: what is read back is not what was written. The disk may be faulty. Nothing was"
                 " published."

@@ -1,24 +1,17 @@
 """Metadata JSON of a market: what the database says of it, and what it no longer knows."""
 
-import contextlib
-import itertools
 import json
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from tasks.errors import NewerVersion
+from tasks.export_directory.described_files import DescribedFiles
 from tasks.export_directory.metadata_states import Described
 from tasks.postgres.database import Database
 from tasks.postgres.market_metadata import MarketMetadata
-from tasks.postgres.parallel_questions import ask_each
-from tasks.storage.atomic_files import NewFile, flush_all_to_disk, flush_directory
-from tasks.storage.file_identity import FileStat
 from tasks.storage.layout import Layout
 from tasks.ticks import value_text
 
-_BATCH = 250
-_FILES_AT_ONCE = 200
 _NOTHING = MarketMetadata("", *(None,) * 8)
 _EXAMPLE = MarketMetadata("1.1", "2", "name", "type", 0, "status", True, [3], ["runner"])
 Metadata = dict[str, Any]
@@ -87,58 +80,21 @@ def parse(content: bytes) -> Metadata | None:
     return None
 
 
-class MetadataFiles:
-    """The metadata files of some markets. One that was found to say what the database says is not read again."""
+class MetadataFiles(DescribedFiles[MarketMetadata]):
+    """The metadata files of some markets."""
 
     def __init__(self, database: Database, layout: Layout, market_ids: Sequence[str]) -> None:
-        self._database, self._layout, self._market_ids = database, layout, market_ids
-        self._described = Described(layout.described, rendering=render(described(_EXAMPLE)))
+        described_now = Described(layout.described, rendering=render(described(_EXAMPLE)))
+        super().__init__(database, Database.metadata, market_ids, layout.markets_dir, described_now)
+        self._layout = layout
 
-    def are_current(self) -> bool:
-        """Return whether every file says what the database says."""
-        return next(self._changes(), None) is None
+    def _path(self, market_id: str) -> str:
+        return f"{self._layout.markets_dir}/{self._layout.metadata_name(market_id)}"
 
-    def remember(self) -> None:
-        """Write down what was found out, so that a file that nobody touches need not be read again."""
-        self._described.save()
+    def _new(self, stored: MarketMetadata) -> bytes:
+        return render(described(stored))
 
-    def write(self) -> Iterator[int]:
-        """Write the files that do not, many together; yield how many were written each time."""
-        changes = self._changes()
-        while batch := list(itertools.islice(changes, _FILES_AT_ONCE)):
-            with contextlib.ExitStack() as unpublished:
-                written = []
-                for market, content in batch:
-                    file = unpublished.enter_context(NewFile(self._layout.metadata_file(market.market_id)))
-                    file.write(content)
-                    file.finish()
-                    written.append(file)
-                flush_all_to_disk(written)
-                for (market, _), file in zip(batch, written, strict=True):
-                    file.publish()
-                    self._described.learn(market, FileStat.of(os.stat(file.path)))
-            flush_directory(self._layout.markets_dir)
-            yield len(batch)
-        self._described.save()
-
-    def _changes(self) -> Iterator[tuple[MarketMetadata, bytes]]:
-        """Yield what the database says and the new content of each file that is not as it should be."""
-        directory = self._layout.markets_dir
-        batches = (self._market_ids[start : start + _BATCH] for start in range(0, len(self._market_ids), _BATCH))
-        for markets in ask_each(self._database, Database.metadata, batches):
-            for market in markets:
-                path = f"{directory}/{self._layout.metadata_name(market.market_id)}"
-                try:
-                    stat = FileStat.of(os.stat(path))
-                except FileNotFoundError:
-                    yield market, render(described(market))
-                    continue
-                if self._described.is_current(market, stat):
-                    continue
-                with open(path, "rb") as file:
-                    content = file.read()
-                wanted = render(merged(described(market), parse(content)))
-                if wanted != content:
-                    yield market, wanted
-                else:
-                    self._described.learn(market, stat)
+    def _old_and_new(self, stored: MarketMetadata) -> tuple[bytes, bytes]:
+        with open(self._path(stored.market_id), "rb") as file:
+            content = file.read()
+        return content, render(merged(described(stored), parse(content)))

@@ -51,9 +51,7 @@ class FolderPlace(Place):
         with NewFile(path) as file:
             with open(source.path, "rb") as opened:
                 copy(opened, file)
-            file.finish()
-            file.flush_to_disk()
-            if file_checksum(file.temporary) != source.checksum:
+            if file.finish_and_read_back() != source.checksum:
                 raise StoreError(
                     f"{self.address}: {name} read back is not what was sent. The disk may be faulty, or another process"
                     " writes to the file. Nothing was replaced. Start again."

@@ -1,22 +1,16 @@
 """Bring an export to a place: only what is not there yet, the index after all that it lists, the manifest last."""
 
-import concurrent.futures
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from tasks.delivery import archive_file
 from tasks.errors import DamagedFile, StoreError
 from tasks.publishing import manifest
 from tasks.publishing.manifest import Entry, Manifest
 from tasks.publishing.place import Place, Source, Stored
+from tasks.publishing.transfers import Progress, transfer_all
 from tasks.storage.file_identity import file_checksum
 from tasks.storage.layout import INDEX, Layout
-
-#: Objects on their way at once.
-AT_ONCE = 8
-
-#: Told of each object that is in place: its size.
-Progress = Callable[[int], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,14 +64,7 @@ def publish(place: Place, sources: Mapping[str, Source], is_pruned: bool, progre
         objects[name] = Entry(source.size_bytes, source.checksum, modified_us, found.tag)
         return source.size_bytes
 
-    with concurrent.futures.ThreadPoolExecutor(AT_ONCE, "publish") as pool:
-        running = [pool.submit(bring, name) for name in sources if name != INDEX]
-        try:
-            for future in concurrent.futures.as_completed(running):
-                progress(future.result())
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    transfer_all(bring, (name for name in sources if name != INDEX), progress)
     if INDEX in sources:
         progress(bring(INDEX))
     after = before.followed_by(objects, is_pruned)

@@ -1,6 +1,5 @@
 """Bring a published export back, or the markets and days of it that are asked for, each file verified."""
 
-import concurrent.futures
 import dataclasses
 import datetime
 from collections.abc import Collection, Mapping
@@ -12,7 +11,7 @@ from tasks.export_directory.index_csv import IndexRow
 from tasks.market_files.time_span import Span
 from tasks.publishing.manifest import Entry, Manifest
 from tasks.publishing.place import Place
-from tasks.publishing.publication import AT_ONCE, Progress
+from tasks.publishing.transfers import Progress, transfer_all
 from tasks.storage.atomic_files import NewFile, flush_directory, remove_leftovers, replacing
 from tasks.storage.disk_space import require_room
 from tasks.storage.file_identity import file_checksum
@@ -102,14 +101,7 @@ def _bring(place: Place, manifest: Manifest, layout: Layout, names: list[str], p
         _receive(place, name, manifest.objects[name], layout.output_dir / name)
         return manifest.objects[name].size_bytes
 
-    with concurrent.futures.ThreadPoolExecutor(AT_ONCE, "fetch") as pool:
-        running = [pool.submit(bring, name) for name in missing]
-        try:
-            for future in concurrent.futures.as_completed(running):
-                progress(future.result())
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    transfer_all(bring, missing, progress)
     for directory in {(layout.output_dir / name).parent for name in missing}:
         flush_directory(directory)
     return missing

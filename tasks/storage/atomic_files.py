@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import psutil
 
-from tasks.storage.file_identity import FileStat
+from tasks.storage.file_identity import FileStat, file_checksum
 
 _LEFTOVER = re.compile(r"\..+\.(?P<host>[A-Za-z0-9-]+)\.(?P<pid>[0-9]+)(\.r[0-9a-f]+)?\.tmp", re.DOTALL)
 _DAY_S = 86_400
@@ -102,6 +102,12 @@ class NewFile:
     def flush_to_disk(self) -> None:
         """Wait until the finished file is on disk."""
         _flush_to_disk(self.temporary)
+
+    def finish_and_read_back(self) -> str:
+        """End the file, wait until it is on disk, and return the SHA-256 of what is read back, in hex."""
+        self.finish()
+        self.flush_to_disk()
+        return file_checksum(self.temporary)
 
     def publish(self) -> None:
         """Give the file that is on disk its name, in place of any file that has it. flush_directory makes that last."""

@@ -1,14 +1,17 @@
 """What every task is made of, and what tasks can be on: all markets, one UTC day."""
 
 import abc
+import enum
+import logging
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import ClassVar, final
+from typing import ClassVar, ParamSpec, final
 
 import luigi
 from luigi.parameter import ParameterVisibility
 
+from tasks.day_csv import export_source
 from tasks.errors import ExportError, SomeMarketsFailed, is_no_thread, told
 from tasks.market_files import formats
 from tasks.market_files.time_span import Span
@@ -18,7 +21,18 @@ from tasks.workflow import directory_lock, plan, run_context
 from tasks.workflow.exit_codes import EXIT_USAGE, is_debug, stop
 from tasks.workflow.parameters import DayParameter, FormatParameter, RecheckDaysParameter, SwitchParameter
 from tasks.workflow.plan import Plan
+from tasks.workflow.progress import Progress
 from tasks.workflow.settings import tick_export
+
+_P = ParamSpec("_P")
+
+
+class FormatFrom(enum.Enum):
+    """Where a task has the format of the market files from: what --format says, or what the files are."""
+
+    OPTION = enum.auto()
+    FILES_IF_OFFLINE = enum.auto()
+    FILES = enum.auto()
 
 
 class ExportTask(luigi.Task):
@@ -31,6 +45,9 @@ class ExportTask(luigi.Task):
     #: Parameters that this task has from its base class, or for a task that it needs, and makes no use of: asked for
     #: on the command line they are refused.
     unused_options: ClassVar[frozenset[str]] = frozenset()
+
+    #: A task that writes market files goes by the option, one that only reads them can see which format they have.
+    format_from: ClassVar[FormatFrom] = FormatFrom.OPTION
 
     output_dir = luigi.Parameter(
         default="data_exports/tick_export", description="directory of the export; created if it does not exist"
@@ -56,8 +73,11 @@ class ExportTask(luigi.Task):
 
     @property
     def layout(self) -> Layout:
-        """The paths of the export."""
-        return Layout(self._directory, self.format)
+        """The paths of the export, in the format that format_from says."""
+        layout = Layout(self._directory, self.format)
+        if self.format_from is FormatFrom.FILES or self.format_from is FormatFrom.FILES_IF_OFFLINE and self.offline:
+            return export_source.as_it_lies(layout)
+        return layout
 
     @property
     def _directory(self) -> Path:
@@ -116,8 +136,19 @@ class ExportTask(luigi.Task):
         if self.set_progress_percentage is not None and percent is not None:
             self.set_progress_percentage(percent)
 
-    def say_done(self, message: str) -> None:
-        """Show in luigid that this task has come to its end, with a link to its result."""
+    def showing(self, progress: Progress, count: Callable[_P, None]) -> Callable[_P, None]:
+        """Return a function that counts, and shows in luigid how far the task is. count: a method of progress."""
+
+        def count_and_show(*args: _P.args, **kwargs: _P.kwargs) -> None:
+            count(*args, **kwargs)
+            self.say(progress.text, progress.percent)
+
+        return count_and_show
+
+    def say_done(self, message: str, log: logging.Logger | None = None) -> None:
+        """Show in luigid that this task has come to its end, with a link to its result; log it, too, if asked to."""
+        if log is not None:
+            log.info("%s.", message)
         self.say(message, 100)
         if self.set_tracking_url is not None:
             self.set_tracking_url(link(self.layout, self.result))

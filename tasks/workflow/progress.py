@@ -127,9 +127,7 @@ class ByteProgress(Progress):
     def _parts(self) -> list[str]:
         done, expected = self._numbers[1], max(self._numbers[3], 1)
         what, part = ("written", done) if done * 2 <= expected else ("read back", done - expected / 2)
-        return [
-            f"{part / 1e6:,.0f} of {expected / 2e6:,.0f} MB {what}", *self._pace(done, expected, "MB/s", 1e6)
-        ]
+        return [f"{part / 1e6:,.0f} of {expected / 2e6:,.0f} MB {what}", *self._pace(done, expected, "MB/s", 1e6)]
 
 
 class TransferProgress(Progress):
@@ -138,6 +136,10 @@ class TransferProgress(Progress):
     def __init__(self, expected_bytes: int) -> None:
         super().__init__()
         self.expect(1, expected_bytes)
+
+    def count_bytes(self, size_bytes: int) -> None:
+        """Count bytes that have come to be in place."""
+        self.count(0, size_bytes)
 
     def _parts(self) -> list[str]:
         done, expected = self._numbers[1], max(self._numbers[3], 1)

@@ -38,26 +38,15 @@ def _results(tmp_path, group):
     return json.loads((tmp_path / f"{group}.json").read_text()), (tmp_path / f"{group}.md").read_text()
 
 
+def _run(tmp_path, group, rows, markets, only):
+    """Run a benchmark once and return its results."""
+    size = ["--rows", str(rows), "--markets", str(markets), "--rounds", "1"]
+    assert main([group, *size, "--only", only, "--output", str(tmp_path)]) == 0
+    return _results(tmp_path, group)
+
+
 def test_export_beside_its_limit_and_a_peer(tmp_path):
-    assert (
-        main(
-            [
-                "export",
-                "--rows",
-                "3000",
-                "--markets",
-                "8",
-                "--rounds",
-                "1",
-                "--only",
-                "limit,ExportAll,adbc",
-                "--output",
-                str(tmp_path),
-            ]
-        )
-        == 0
-    )
-    found, text = _results(tmp_path, "export")
+    found, text = _run(tmp_path, "export", 3_000, 8, "limit,ExportAll,adbc")
     names = ["limit: psql COPY", "pipeline: ExportAll", "adbc, a file a market"]
     assert [sample["contender"] for sample in found["samples"]] == names
     assert {sample["facts"]["rows"] for sample in found["samples"]} == {found["about"]["rows"]}
@@ -78,48 +67,12 @@ def test_peers_do_not_pay_for_the_pipelines_start():
 
 
 def test_a_day_beside_duckdb(tmp_path):
-    assert (
-        main(
-            [
-                "consolidate",
-                "--rows",
-                "20000",
-                "--markets",
-                "5",
-                "--rounds",
-                "1",
-                "--only",
-                "pipeline,duckdb",
-                "--output",
-                str(tmp_path),
-            ]
-        )
-        == 0
-    )
-    found, _ = _results(tmp_path, "consolidate")
+    found, _ = _run(tmp_path, "consolidate", 20_000, 5, "pipeline,duckdb")
     assert len(found["lines"]) == 2 and found["about"]["sorted"] == "True" and int(found["about"]["rows"]) > 10_000
 
 
 def test_archive_beside_tar(tmp_path):
-    assert (
-        main(
-            [
-                "archive",
-                "--rows",
-                "3000",
-                "--markets",
-                "8",
-                "--rounds",
-                "1",
-                "--only",
-                "tar -czf,Archive",
-                "--output",
-                str(tmp_path),
-            ]
-        )
-        == 0
-    )
-    found, _ = _results(tmp_path, "archive")
+    found, _ = _run(tmp_path, "archive", 3_000, 8, "tar -czf,Archive")
     assert found["samples"][0]["facts"] == {"files": found["about"]["files"], "bytes": found["about"]["bytes"]}
 
 

@@ -4,7 +4,8 @@ import contextlib
 import socket
 import struct
 import threading
-from typing import Self
+
+from tests.faults.loopback import LoopbackProxy
 
 _TAKEN = {"user", "database", "client_encoding", "datestyle", "timezone", "standard_conforming_strings"} | {
     "application_name"
@@ -12,32 +13,13 @@ _TAKEN = {"user", "database", "client_encoding", "datestyle", "timezone", "stand
 _NO_ENCRYPTION = {80877103, 80877104}
 
 
-class PoolerProxy:
+class PoolerProxy(LoopbackProxy):
     """Forwards to a port on the loopback. transactions: whether it lets a BEGIN through."""
 
     def __init__(self, port: int, transactions: bool = True) -> None:
-        self._port, self._transactions = port, transactions
+        super().__init__(port)
+        self._transactions = transactions
         self.refused: list[str] = []
-        self._sockets: list[socket.socket] = []
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listening.getsockname()[1]
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for each in (self._listening, *self._sockets):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client = self._listening.accept()[0]
-                self._sockets.append(client)
-                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
         with contextlib.suppress(OSError, struct.error):
@@ -52,8 +34,7 @@ class PoolerProxy:
             if unknown:
                 self._refuse(client, f"unsupported startup parameter: {unknown[0]}")
                 return
-            server = socket.create_connection(("127.0.0.1", self._port))
-            self._sockets.append(server)
+            server = self._connect()
             server.sendall(struct.pack("!II", length, code) + body)
             threading.Thread(target=self._forward, args=(server, client), daemon=True).start()
             self._forward(client, server, watched=not self._transactions)

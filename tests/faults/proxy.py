@@ -3,39 +3,26 @@
 import contextlib
 import socket
 import threading
-from typing import Self
+
+from tests.faults.loopback import LoopbackProxy
 
 
-class StallingProxy:
+class StallingProxy(LoopbackProxy):
     """Forwards to a port on the loopback. limit: bytes from the server over all connections, None for all."""
 
     def __init__(self, port: int, limit: int | None = None) -> None:
-        self._port, self.left = port, limit
+        super().__init__(port)
+        self.left = limit
         self._lock = threading.Lock()
         self.asked = 0
-        self._sockets: list[socket.socket] = []
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listening.getsockname()[1]
 
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for each in (self._listening, *self._sockets):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
-
-    def _accept(self) -> None:
+    def _serve(self, client: socket.socket) -> None:
         with contextlib.suppress(OSError):
-            while True:
-                client = self._listening.accept()[0]
-                server = socket.create_connection(("127.0.0.1", self._port))
+            server = self._connect()
+            with self._lock:
                 self.asked += 1
-                self._sockets += [client, server]
-                for source, target, counted in ((client, server, False), (server, client, True)):
-                    threading.Thread(target=self._forward, args=(source, target, counted), daemon=True).start()
+            threading.Thread(target=self._forward, args=(client, server, False), daemon=True).start()
+            self._forward(server, client, True)
 
     def _forward(self, source: socket.socket, target: socket.socket, counted: bool) -> None:
         with contextlib.suppress(OSError):

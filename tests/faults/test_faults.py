@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -168,18 +167,7 @@ def test_what_a_zombie_and_a_process_of_another_time_left_is_removed(tmp_path):
 def test_a_full_disk_fails_in_one_line_and_the_next_run_carries_on(recorded, undisturbed, tmp_path):
     pipeline = Pipeline(tmp_path / "out", recorded.environment)
 
-    def small_disk():
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
-
-    result = subprocess.run(
-        pipeline.command("ExportAll"),
-        env=pipeline.full_environment(),
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        preexec_fn=small_disk,
-    )
+    result = pipeline.run_on_a_small_disk("ExportAll", 50_000)
     assert result.returncode == 30 and "Traceback" not in result.stderr, result.stderr
     assert "File too large" in result.stderr
     assert not list(pipeline.output_dir.rglob("*.tmp"))

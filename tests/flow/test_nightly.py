@@ -2,9 +2,7 @@
 
 import os
 import re
-import resource
 import shutil
-import signal
 import subprocess
 import sys
 
@@ -133,18 +131,7 @@ def test_a_full_disk_fails_clearly_and_the_next_night_carries_on(night, recorder
         traded=tuple(1 + n / 100 for n in range(300)),
     )
 
-    def small_disk():
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-
-    result = subprocess.run(
-        night.command("nightly"),
-        env=night.full_environment(),
-        cwd=night.output_dir.parent,
-        capture_output=True,
-        text=True,
-        preexec_fn=small_disk,
-    )
+    result = night.run_on_a_small_disk("nightly", 20_000)
     assert (
         result.returncode == 30 and "Traceback" not in result.stderr and "File too large" in result.stderr
     ), result.stderr

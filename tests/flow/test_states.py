@@ -47,7 +47,7 @@ def test_the_off_is_the_last_change_to_in_play():
 def test_states_are_written_read_and_refreshed(pipeline, small):
     assert pipeline.run("ExportAll").returncode == 0
     result = pipeline.run("BuildStates")
-    assert result.returncode == 0 and "1 states files written" in result.stderr, result.stderr
+    assert result.returncode == 0 and "1 states file written" in result.stderr, result.stderr
     export = open_export(pipeline.output_dir)
     rows = export.states("1.101").to_pylist()
     assert [(row["status"], row["in_play"], row["valid_from"].hour) for row in rows] == [
