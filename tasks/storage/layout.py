@@ -97,6 +97,10 @@ class Layout:
         """data_exports/tick_export/.journal/report.state: from what condition.json and report.html were made"""
         return self.journal_dir / "report.state"
 
+    def made_from(self, task: str) -> Path:
+        """data_exports/tick_export/.journal/WritePage.made_from: from what the outputs of a task were made"""
+        return self.journal_dir / f"{task}.made_from"
+
     @property
     def metrics(self) -> Path:
         """data_exports/tick_export/metrics.prom"""

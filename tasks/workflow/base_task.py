@@ -105,11 +105,16 @@ class ExportTask(luigi.Task):
     def work(self) -> Mapping[str, str] | None:
         """Make what the task is for; return why markets could not be part of it, if some could not."""
 
+    def remember(self) -> None:
+        """Note what complete() will ask for, once the work is done."""
+
     @final
     def run(self) -> None:
         """Claim the directory, do the work and, last of all, fail where markets failed."""
         self.claim()
-        if failed := self.work():
+        failed = self.work()
+        self.remember()
+        if failed:
             named = "; ".join(f"{market_id!r}: {reason}" for market_id, reason in sorted(failed.items())[:3])
             raise SomeMarketsFailed(
                 f"{counted(len(failed), 'market')} failed ({named}{' …' if len(failed) > 3 else ''}), all others are"

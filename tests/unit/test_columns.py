@@ -150,7 +150,10 @@ def test_sql_and_its_decoder_know_every_column(server):
         reader.begin_snapshot()
         found = reader.read(Rows(("1.5",)), None, 10)
     for name in ARRAYS:
-        assert np.array_equal(getattr(found, name), getattr(TWO_TICKS, name)), f"tick_reader.py reads {name} otherwise"
+        values = getattr(found, name)
+        assert np.array_equal(
+            values, getattr(TWO_TICKS, name)
+        ), f"tick_reader.py reads {name} as {values}. If that is right, make TWO_TICKS in tests/conftest.py have it."
     expected = {traded: sums for _, traded, sums in day_sums.by_day(TWO_TICKS)}
     with Database(where) as database:
         for table in (LADDER, TRADED):

@@ -2,13 +2,13 @@
 
 import csv
 import json
-import shutil
 import subprocess
 
 import pyarrow.parquet as pq
 import pytest
 
-from tests.conftest import ROOT, Pipeline
+from tests.conftest import Pipeline
+from tests.unit.changed_sources import ChangedSources
 
 COLUMNS = """
     Column("ingest_source", TEXT, "which recorder", ladder="one", traded="two"),
@@ -19,17 +19,11 @@ COLUMNS = """
 @pytest.fixture
 def changed(tmp_path, small):
     """A pipeline whose schema.py declares two columns more, on a database."""
-    shutil.copytree(ROOT / "tasks", tmp_path / "src" / "tasks", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "luigi.cfg", tmp_path / "src")
-    shutil.copytree(ROOT / "config", tmp_path / "src" / "config")
-    schema = tmp_path / "src" / "tasks" / "ticks" / "schema.py"
-    text = schema.read_text()
-    end = "\n)\n\n\n@dataclasses.dataclass(frozen=True, eq=False)"
-    last = "    size: npt.NDArray[np.float64]\n"
-    assert text.count(end) == text.count(last) == 1
-    declared = text.replace(end, COLUMNS + end[1:]).replace(last, last + "    extra: Ints\n")
-    schema.write_text(declared)
-    return Pipeline(tmp_path / "out", small.environment | {"PYTHONPATH": str(tmp_path / "src")})
+    sources = ChangedSources(tmp_path, small)
+    end = ")\n\n\n@dataclasses.dataclass(frozen=True, eq=False)"
+    sources.insert("tasks/ticks/schema.py", end, COLUMNS.lstrip("\n"))
+    sources.insert("tasks/ticks/schema.py", "\n\n#: The type of the elements of each array", "    extra: Ints\n")
+    return sources.pipeline
 
 
 def test_two_columns_more_by_the_declaration_alone(changed):
