@@ -92,14 +92,14 @@ class Archive(ReportedExportTask):
         left_out = inventory.strays + inventory.aside
         if left_out:
             _log.warning(
-                "Not in the archive, since they are no part of the export: %s%s.",
+                "Not part of the export, so not in the archive: %s%s.",
                 ", ".join(left_out[:9]),
                 " ..." if len(left_out) > 9 else "",
             )
         if stale := archive_file.outdated(self.layout):
             _log.warning(
-                "Made before market files or metadata were refreshed, and archived as they are: %s. Consolidate them"
-                " again if they shall have what came since.",
+                "Older than a refresh of their market files or metadata, and archived as they are: %s. Consolidate them"
+                " again to include what came since.",
                 ", ".join(stale),
             )
         progress = ByteProgress(sum(member.size_bytes for member in contents))
@@ -126,4 +126,4 @@ class Archive(ReportedExportTask):
 
 @Archive.event_handler(luigi.Event.DEPENDENCY_PRESENT)
 def _say_unchanged(task: Archive) -> None:
-    _log.info("Nothing to do: %s is what %s holds.", task.archive.path, task.layout.output_dir)
+    _log.info("Nothing to do: %s holds what is in %s.", task.archive.path, task.layout.output_dir)

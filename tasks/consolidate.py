@@ -38,7 +38,7 @@ class ConsolidateDay(DayCsvTask, DayMarketsTask):
     def requires(self) -> Any:
         """Return index and metadata of the day's markets, and with them the exports that are missing."""
         if not self.rows_before and (self.offline or not self.plan().stored.newest):
-            where = "in index.csv" if self.offline else "in the database, nor in a market file"
+            where = "in index.csv" if self.offline else "in the database or in a market file"
             return StoredTicks(
                 when=str(self.date),
                 exist=False,
@@ -184,7 +184,7 @@ class ConsolidateAll(CsvTask, AllMarketsTask):
                 self.partition_threshold_gb,
             )
         for path in _months_of_earlier(layout):
-            _log.info("Removed %s: it was a month of an earlier CSV.", path.name)
+            _log.info("Removed %s, a month of an earlier CSV.", path.name)
             path.unlink()
         return failed
 
@@ -210,4 +210,4 @@ def _months_of_earlier(layout: Layout) -> list[Path]:
 @ConsolidateDay.event_handler(luigi.Event.DEPENDENCY_PRESENT)
 @ConsolidateAll.event_handler(luigi.Event.DEPENDENCY_PRESENT)
 def _say_unchanged(task: ConsolidateDay | ConsolidateAll) -> None:
-    _log.info("Nothing to do: %s is what the market files make.", task.output()[0].path)
+    _log.info("Nothing to do: %s is up to date with the market files.", task.output()[0].path)

@@ -28,7 +28,7 @@ class ConsolidateDayDirect(DayCsvTask, MarketsTask):
     unused_options = frozenset({"export_metadata", "format", "offline", "allow_other_database"})
 
     output_dir = luigi.Parameter(
-        default="data_exports/direct", description="directory of CSV and report; made if it does not exist"
+        default="data_exports/direct", description="directory of CSV and report; created if it does not exist"
     )
 
     def requires(self) -> Any:
@@ -47,8 +47,7 @@ class ConsolidateDayDirect(DayCsvTask, MarketsTask):
         self.require_over()
         if self.offline:
             stop(
-                "ConsolidateDayDirect reads the database: --offline makes no sense with it. Use ConsolidateDay"
-                " --offline.",
+                "ConsolidateDayDirect reads the database, so --offline makes no sense. Use ConsolidateDay --offline.",
                 EXIT_USAGE,
             )
         return False
@@ -64,7 +63,7 @@ class ConsolidateDayDirect(DayCsvTask, MarketsTask):
                     self.consolidate(wanted, source)
                 break
             except UnreadableMarket as error:
-                _log.warning("%s. Beginning again without it.", error)
+                _log.warning("%s. Starting again without it.", error)
                 failed[error.market_id] = str(error)
         return failed
 

@@ -88,7 +88,7 @@ class DayCsvTask(CsvTask, DayTask):
         """Stop with one line where the day is not over, unless that is wanted."""
         if not self.is_over and not self.allow_partial:
             stop(
-                f"--date is {self.date}, which is not over yet in UTC: its file would stay incomplete. Ask for an"
+                f"--date is {self.date}, which is not over yet in UTC. Its file would stay incomplete. Ask for an"
                 " earlier day, or use --allow-partial for a trial.",
                 EXIT_USAGE,
             )

@@ -170,11 +170,11 @@ def told(error: BaseException) -> str:
     """Return the one line that an operator is told of an expected error, with the next step."""
     if is_no_thread(error):
         return (
-            "The system lets this user start no more threads. Raise the limit (ulimit -u, or pids.max of the container)"
-            " or use fewer --workers, and start again: nothing that is finished is lost."
+            "The system does not let this user start more threads. Raise the limit (ulimit -u, or pids.max of the"
+            " container) or use fewer --workers, and start again. Nothing that is finished is lost."
         )
     if is_full_disk(error):
         return (
-            f"{error}. Make room on the disk of the output directory and start again: nothing that is finished is lost."
+            f"{error}. Make room on the disk of the output directory and start again. Nothing that is finished is lost."
         )
     return str(error)

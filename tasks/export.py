@@ -83,7 +83,7 @@ class ExportMarket(MarketsTask, OneMarketExport):
     def plan(self) -> Plan:
         """Return the plan that the run has for this market among others, otherwise one for this market alone."""
         if self.offline:
-            stop("ExportMarket reads the database: it cannot be --offline.", EXIT_USAGE)
+            stop("ExportMarket reads the database, so it cannot be --offline.", EXIT_USAGE)
         return self._plan_of_many or run_context.current().once(
             plan.plan_market,
             self.layout,
@@ -127,7 +127,7 @@ class ExportMarket(MarketsTask, OneMarketExport):
         if not self.accept_loss:
             return None
         if self.market_id in disk.unreadable:
-            stop(f"{disk.unreadable[self.market_id]}. It may be sound: mend that first.", EXIT_FAILED)
+            stop(f"{disk.unreadable[self.market_id]}. It may be sound. Fix the cause first.", EXIT_FAILED)
         if problem := disk.not_ours(self.layout).get(self.market_id):
             return problem
         return "fewer ticks than it had" if disk.is_below_promise(self.market_id) else None

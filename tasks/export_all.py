@@ -71,5 +71,5 @@ class ExportAll(AllMarketsTask):
 @ExportAll.event_handler(luigi.Event.DEPENDENCY_PRESENT)
 def _say_unchanged(task: ExportAll) -> None:
     _log.info(
-        "Nothing to do: all market files in %s are complete, and index and metadata say so.", task.layout.output_dir
+        "Nothing to do: all market files in %s are complete, and index and metadata agree.", task.layout.output_dir
     )

@@ -46,5 +46,5 @@ class Fetch(ExportTask):
         came = retrieval.fetch(place, manifest, self.layout, Wanted(self.markets, self.days), count)
         progress.count(1, 0)
         what = f"publication {manifest.publication} of {self._address}"
-        text = f"{self.layout.output_dir}: {what}, {len(came):,} files came"
+        text = f"{self.layout.output_dir}: {what}, {len(came):,} files downloaded"
         self.say_done(text, _log)

@@ -77,4 +77,4 @@ class BuildIndex(AllMarketsTask):
 @BuildIndex.event_handler(luigi.Event.DEPENDENCY_PRESENT)
 def _say_index_unchanged(task: BuildIndex) -> None:
     if task.is_asked_for:
-        _log.info("Nothing to do: %s says exactly what lies in %s.", task.layout.index, task.layout.markets_dir.name)
+        _log.info("Nothing to do: %s describes exactly what is in %s.", task.layout.index, task.layout.markets_dir.name)

@@ -41,4 +41,4 @@ class BuildMetadata(MarketsTask, SomeMarketsMetadata):
 @BuildMetadata.event_handler(luigi.Event.DEPENDENCY_PRESENT)
 def _say_unchanged(task: BuildMetadata) -> None:
     if task.is_asked_for:
-        _log.info("Nothing to do: all metadata files in %s say what the database says.", task.layout.markets_dir)
+        _log.info("Nothing to do: all metadata files in %s agree with the database.", task.layout.markets_dir)

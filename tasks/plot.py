@@ -90,7 +90,7 @@ class PlotMarket(ExportTask):
         if self.market_id not in rows:
             raise UsageError(
                 f"{self.layout.output_dir} has no market {self.market_id} in its index.csv. Check --market-id, or"
-                f" export it: ./run_pipeline.sh ExportMarket --market-id {self.market_id}, then BuildIndex."
+                f" export it with ./run_pipeline.sh ExportMarket --market-id {self.market_id}, then BuildIndex."
             )
         return rows[self.market_id]
 
@@ -104,4 +104,4 @@ class PlotMarket(ExportTask):
 
 @PlotMarket.event_handler(luigi.Event.DEPENDENCY_PRESENT)
 def _say_unchanged(task: PlotMarket) -> None:
-    _log.info("Nothing to do: %s is what the market file makes.", task.result)
+    _log.info("Nothing to do: %s is up to date with the market file.", task.result)

@@ -34,7 +34,7 @@ class Report(WholeExportTask):
         default=False,
         significant=False,
         visibility=ParameterVisibility.HIDDEN,
-        description="report on the export as it lies, asking the database only which markets it knows",
+        description="report on the export as it is, and ask the database only which markets it knows",
     )
 
     def output(self) -> list[luigi.LocalTarget]:

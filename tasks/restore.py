@@ -27,11 +27,11 @@ class Restore(ExportTask):
     unused_options = frozenset({"format", "export_metadata", "offline", "allow_other_database"})
     format_from = FormatFrom.FILES
 
-    schema = SchemaParameter(description="schema that is made or empty; the tables are made in it")
+    schema = SchemaParameter(description="schema to restore into: a new or empty one")
     compare = luigi.BoolParameter(
         default=False,
         significant=False,
-        description="compare with the recorder's own tables in the same database too, row by row, both ways",
+        description="also compare with the recorder's own tables in the same database, row by row, both ways",
     )
 
     def complete(self) -> bool:
@@ -59,7 +59,7 @@ class Restore(ExportTask):
             done = restoration.restore(self.layout, rows, schema, others, count)
         text = (
             f"Schema {self.schema} of {findings.server()}: {counted(done.markets, 'market')} with"
-            f" {counted(done.ticks, 'tick')} of {counted(done.days, 'day')} restored, and equal to the files."
+            f" {counted(done.ticks, 'tick')} of {counted(done.days, 'day')} restored and equal to the files."
         )
         _log.info("%s", text)
         self._say_more(done)
@@ -72,7 +72,7 @@ class Restore(ExportTask):
 
     def _say_more(self, done: Restored) -> None:
         if done.without_key:
-            _log.warning("Rows share a key: %s got no primary key.", " and ".join(done.without_key))
+            _log.warning("Rows share a key, so %s got no primary key.", " and ".join(done.without_key))
         if done.without_metadata:
             _log.warning("%s without a metadata file.", counted(done.without_metadata, "market"))
         if done.lost is not None:

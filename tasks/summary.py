@@ -17,7 +17,7 @@ _log = logging.getLogger("tick_export.summary")
 
 
 class BuildRunnerSummary(FromMarketFiles):
-    """Write runner_summary.parquet and .csv, one row a market and runner: prices before the off, trades, result."""
+    """Write runner_summary.parquet and .csv, one row per market and runner: prices before the off, trades, result."""
 
     def output(self) -> list[luigi.LocalTarget]:
         """Return both files."""

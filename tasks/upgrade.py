@@ -39,7 +39,7 @@ class UpgradeExport(ExportTask):
             done = not disk.not_ours(self.layout) and directory_scan.is_indexed(self.layout, disk, {})
             done = done and not file_upgrade.older_files(self.layout, disk.facts)
         if done and self.is_asked_for:
-            _log.info("Nothing to do: all market files in %s are of today's version.", self.layout.markets_dir)
+            _log.info("Nothing to do: all market files in %s have the current format version.", self.layout.markets_dir)
         return done
 
     def work(self) -> Mapping[str, str]:

@@ -84,4 +84,4 @@ class IndexedExportTask(WholeExportTask):
 @IndexedExportTask.event_handler(luigi.Event.DEPENDENCY_PRESENT)
 def _say_unchanged(task: IndexedExportTask) -> None:
     if task.is_asked_for:
-        _log.info("Nothing to do: %s is made from what %s says.", task.result, task.layout.index.name)
+        _log.info("Nothing to do: %s is up to date with %s.", task.result, task.layout.index.name)

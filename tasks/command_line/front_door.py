@@ -75,7 +75,7 @@ def main(arguments: Sequence[str]) -> None:
         sys.exit(_run(rest[0], rest[1:]))
     except KeyboardInterrupt:
         directory_lock.clear_up()
-        print("Interrupted. What is finished stays; the next run goes on from there.", file=sys.stderr)
+        print("Interrupted. What is finished stays; the next run continues from there.", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
 
 
@@ -100,7 +100,7 @@ def _run(command: str, rest: list[str]) -> int:
         return 0
     if "--resume" in rest:
         rest.remove("--resume")
-        print("--resume is not needed: every run goes on from the files that are there.", file=sys.stderr)
+        print("--resume is not needed: every run continues from the files that are there.", file=sys.stderr)
     _read_env_file(ROOT / ".env")
     return run_task(command, rest)
 
@@ -110,7 +110,7 @@ def _read_env_file(path: Path) -> None:
     try:
         values = dotenv.dotenv_values(path, interpolate=False)
     except (OSError, UnicodeDecodeError) as error:
-        stop(f"{path} cannot be read: {error}. Mend its permissions, or write it in UTF-8.", EXIT_USAGE)
+        stop(f"{path} cannot be read: {error}. Correct its permissions, or save it as UTF-8.", EXIT_USAGE)
     for name, value in values.items():
         if value is not None:
             os.environ.setdefault(name, value)

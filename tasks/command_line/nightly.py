@@ -90,7 +90,7 @@ def _nightly(arguments: Sequence[str]) -> int:
     with parsed(_TASK, [*options, "--date", str(yesterday)]) as task:
         if task.offline:
             stop(
-                "nightly refreshes from the database: --offline makes no sense with it. Use ConsolidateDay --offline.",
+                "nightly refreshes from the database, so --offline makes no sense. Use ConsolidateDay --offline.",
                 EXIT_USAGE,
             )
         layout = task.layout
@@ -185,8 +185,8 @@ def _parse(arguments: Sequence[str]) -> tuple[int, bool, list[str]]:
         raise SystemExit(0)
     if own.date is not None:
         stop(
-            f"nightly works out the days itself, found --date {own.date}. For one day: ./run_pipeline.sh {_TASK} --date"
-            f" {own.date}.",
+            f"nightly determines the days itself, found --date {own.date}. For one day: ./run_pipeline.sh {_TASK}"
+            f" --date {own.date}.",
             EXIT_USAGE,
         )
     if not (own.catch_up.isascii() and own.catch_up.isdecimal() and 0 <= int(own.catch_up) <= MOST_DAYS):

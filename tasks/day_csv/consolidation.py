@@ -203,7 +203,7 @@ def _require_sums(wanted: Consolidation, source: TickSource, totals: Totals) -> 
     if read != totals.rows + totals.duplicates:
         raise RowsDoNotAddUp(
             f"{wanted.csv.name}: {read} rows read, {totals.rows} written and {totals.duplicates} duplicates removed. "
-            "This is a fault of the pipeline: nothing was published."
+            "This is a bug in the pipeline. Nothing was published."
         )
     for moment in (totals.first_us, totals.last_us):
         if moment is not None and not wanted.span.holds(moment):

@@ -48,13 +48,13 @@ def as_it_lies(layout: Layout) -> Layout:
 def require_export(layout: Layout) -> None:
     """Raise NotAnExport where the output directory has neither an index nor market files."""
     if not layout.index.exists() and not layout.markets_dir.exists():
-        raise NotAnExport(f"{layout.output_dir} is no export: it has no index.csv. Check --output-dir.")
+        raise NotAnExport(f"{layout.output_dir} is not an export: it has no index.csv. Check --output-dir.")
 
 
 def indexed(layout: Layout) -> Index:
     """Return the rows of index.csv. Raises NotAnExport where there is none or it cannot be read."""
     if not layout.index.exists():
-        raise NotAnExport(f"{layout.output_dir} is no export: it has no index.csv. Check --output-dir.")
+        raise NotAnExport(f"{layout.output_dir} is not an export: it has no index.csv. Check --output-dir.")
     try:
         return index_csv.read(layout.index)
     except UnreadableIndex as error:
@@ -94,8 +94,8 @@ def refuse_unindexed(layout: Layout, rows: Mapping[str, IndexRow]) -> None:
     """Raise NotAnExport where index.csv and the market files in the directory are not of the same markets."""
     present = list_files(layout).keys()
     for market_ids, problem in (
-        (present - rows.keys(), "lies there, but index.csv does not know it"),
-        (rows.keys() - present, "is missing, but index.csv has it"),
+        (present - rows.keys(), "is there, but not in index.csv"),
+        (rows.keys() - present, "is missing, but in index.csv"),
     ):
         if market_ids:
             name = layout.file_path(min(market_ids))
@@ -138,7 +138,7 @@ class ExportSource:
         except FileNotFoundError:
             return flat_csv.describe(row.market_id, row.event_id, None)
         if known is None:
-            raise NotAnExport(f"{path}: is no metadata file of ours. Delete it and run BuildMetadata.")
+            raise NotAnExport(f"{path}: not a metadata file of this pipeline. Delete it and run BuildMetadata.")
         return flat_csv.describe(row.market_id, row.event_id, known)
 
     def verify(self) -> None:
@@ -148,7 +148,7 @@ class ExportSource:
                 if checksum != row.facts.checksum:
                     raise DamagedFile(
                         f"{path}: its SHA-256 is {checksum[:16]}…, index.csv says {row.facts.checksum[:16]}…. Restore"
-                        " the file, or run ExportAll with the database to mend it."
+                        " the file, or run ExportAll with the database to repair it."
                     )
 
     def stream(self, market: int, batch_rows: int) -> Iterator[Ticks]:
@@ -168,7 +168,7 @@ class ExportSource:
         """
         for row, path, stat, read in zip(self._rows, self._paths, self._stats, self.read.tolist()):
             if not FileStat.of_path(path).is_same_file(stat):
-                raise DamagedFile(f"{path}: another run has changed it meanwhile. Start again.")
+                raise DamagedFile(f"{path}: another run has changed it in the meantime. Start again.")
             if self._span.share(row.facts) == 1 and read != row.facts.tick_records:
                 raise DamagedFile(
                     f"{path}: has {read} ticks, index.csv says {row.facts.tick_records}. Run ExportAll with the"
@@ -181,6 +181,6 @@ def _stat(path: Path) -> FileStat:
         return FileStat.of_path(path)
     except FileNotFoundError:
         raise DamagedFile(
-            f"{path}: is missing, index.csv has it. Restore the file, or delete index.csv and rebuild it with"
-            " BuildIndex if its ticks shall be left out."
+            f"{path}: missing, but in index.csv. Restore the file, or delete index.csv and rebuild it with"
+            " BuildIndex to leave its ticks out."
         ) from None

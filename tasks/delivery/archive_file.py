@@ -86,7 +86,7 @@ def members(layout: Layout, with_streams: bool = False) -> tuple[list[Member], I
         if found != size_bytes:
             raise DamagedFile(
                 f"{layout.output_dir / name}: has {'no' if found is None else found} bytes of its own, index.csv says "
-                f"{size_bytes}. Restore the file, or run ExportAll with the database to mend it."
+                f"{size_bytes}. Restore the file, or run ExportAll with the database to repair it."
             )
     known = {row.file_path: row.facts.checksum for row in rows.values()} | _consolidated(layout)
     unknown = [name for name in inventory.files if name not in known]
@@ -105,7 +105,7 @@ def _consolidated(layout: Layout) -> dict[str, str]:
     for path in layout.consolidation_reports():
         report = consolidation_report.read(path)
         if report is None:
-            raise DamagedFile(f"{path}: is no report of ours. Delete it and consolidate again.")
+            raise DamagedFile(f"{path}: not a report of this pipeline. Delete it and consolidate again.")
         if report.partial:
             raise UsageError(
                 f"{path}: {report.file.name} was written before its day was over. Run ConsolidateDay for it again, or"
@@ -113,13 +113,13 @@ def _consolidated(layout: Layout) -> dict[str, str]:
             )
         if not consolidation_report.is_in_place(report, directory):
             raise DamagedFile(
-                f"{directory / report.file.name}: is not the CSV that {path.name} speaks of. Run the consolidation"
+                f"{directory / report.file.name}: not the CSV that {path.name} describes. Run the consolidation"
                 " again, or delete both."
             )
         known |= {file.name: file.checksum for file in report.files}
     for path in layout.consolidated_csvs():
         if path.name not in known:
-            raise DamagedFile(f"{path}: has no consolidation report. Run the consolidation again, or delete it.")
+            raise DamagedFile(f"{path}: no consolidation report. Run the consolidation again, or delete it.")
     return known
 
 
@@ -159,7 +159,7 @@ def make(archive: Archive, contents: Sequence[Member], progress: Progress, worke
         )
         if file.finish_and_read_back() != file.checksum:
             raise ArchiveFailed(
-                f"{archive.path}: what is read back is not what was written. The disk may be faulty. Nothing was"
+                f"{archive.path}: the content read back is not what was written. The disk may be faulty. Nothing was"
                 " published."
             )
         _compare(archive, file.temporary, contents, progress)
@@ -196,8 +196,8 @@ def _compare(archive: Archive, path: Path, contents: Sequence[Member], progress:
         if file_checksum(member.path) == member.checksum:
             raise ArchiveFailed(
                 f"{archive.path}: {member.name} read back has SHA-256 {checksum[:16]}…, expected"
-                f" {member.checksum[:16]}…. Another process has changed it meanwhile, or the disk is faulty. Nothing"
-                " was published. Start again."
+                f" {member.checksum[:16]}…. Another process has changed it in the meantime, or the disk is faulty."
+                " Nothing was published. Start again."
             )
         raise DamagedFile(
             f"{member.path}: its SHA-256 is {checksum[:16]}…, expected {member.checksum[:16]}…. Restore the file, or"

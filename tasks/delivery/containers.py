@@ -238,7 +238,7 @@ def _tar_checksums(kind: str, path: Path, progress: Progress) -> Iterator[tuple[
         for info in tar:
             content = tar.extractfile(info)
             if content is None:
-                raise tarfile.ReadError(f"{info.name} is no file")
+                raise tarfile.ReadError(f"{info.name} is not a file")
             yield info.name, _checksum(content, progress)
         while stream.read(_PIECE_BYTES):  # the end of the compressed file has its checksum
             pass

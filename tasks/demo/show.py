@@ -41,7 +41,7 @@ def demo(arguments: Sequence[str]) -> int:
         return 0
     if others := [argument for argument in arguments if argument != "--keep"]:
         stop(
-            f"demo takes --keep and no other option, found {' '.join(others)!r}. To export with options of your own:"
+            f"demo accepts no option but --keep, found {' '.join(others)!r}. To export with options of your own:"
             " ./run_pipeline.sh ExportAll.",
             EXIT_USAGE,
         )
@@ -49,7 +49,7 @@ def demo(arguments: Sequence[str]) -> int:
         del os.environ[name]
     try:
         with PostgresServer() as server:
-            print("Filling a PostgreSQL of our own with an invented recording ...", flush=True)
+            print("Filling a PostgreSQL of its own with an invented recording ...", flush=True)
             server.create_database(_DATABASE)
             connection = server.connect(_DATABASE)
             create_schema(connection)
@@ -74,15 +74,13 @@ def demo(arguments: Sequence[str]) -> int:
 
 
 def _lead_on(day: str) -> None:
-    print(
-        f"""
-Go on with what is there; none of these needs the database:
+    print(f"""
+Continue with these commands, none of which needs the database:
   ./run_pipeline.sh ConsolidateDay --date {day} --offline --output-dir {OUTPUT_DIR}
   ./run_pipeline.sh VerifyExport --offline --output-dir {OUTPUT_DIR}
   ./run_pipeline.sh Archive --offline --output-dir {OUTPUT_DIR}
 
-Look at it: open {OUTPUT_DIR}/report.html"""
-    )
+Look at it: open {OUTPUT_DIR}/report.html""")
 
 
 def _keep(server: PostgresServer) -> None:
@@ -93,7 +91,7 @@ def _keep(server: PostgresServer) -> None:
     )
     print(
         f"""
-The database goes on running. Export from it:
+The database keeps running. Export from it:
   {variables} ./run_pipeline.sh ExportAll --output-dir {OUTPUT_DIR}
 Connect to it:
   psql -h {server.socket_dir} -p {server.port} -U {server.superuser} {_DATABASE}
@@ -129,4 +127,4 @@ def _show(layout: Layout) -> None:
         some = pd.concat([ticks.head(3), ticks.tail(3)])[shown]
         some["level"] = ["" if pd.isna(level) else int(level) for level in some["level"]]
         print(some.to_string(index=False, na_rep=""))
-    print(f"\nRead them:\n  pandas.read_parquet({str(path)!r})\nRun the demo again: nothing is exported twice.")
+    print(f"\nRead them:\n  pandas.read_parquet({str(path)!r})\nRun the demo again: it exports nothing twice.")

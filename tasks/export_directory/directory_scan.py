@@ -68,7 +68,7 @@ class OnDisk:
 def unvouched_reason(layout: Layout, market_id: str) -> str:
     """Return what is wrong with a file that can be read but is not as we wrote it."""
     return (
-        f"{layout.file_path(market_id)}: its checksum is none of a file that the pipeline wrote, so somebody or"
+        f"{layout.file_path(market_id)}: its checksum matches no file that the pipeline wrote, so somebody or"
         " something has changed it"
     )
 
@@ -84,7 +84,7 @@ def list_files(layout: Layout) -> Stats:
             if name.format != layout.format:
                 raise UsageError(
                     f"{layout.output_dir} holds {name.format} market files ({entry.name}), asked for {layout.format}:"
-                    f" one directory has one format. Use --format {name.format} or another --output-dir."
+                    f" an export has one format. Use --format {name.format} or another --output-dir."
                 )
             with contextlib.suppress(FileNotFoundError):  # another worker has just moved it
                 stats[name.market_id] = FileStat.of(_stat(entry))

@@ -1,4 +1,4 @@
-"""index.csv: what lies in markets/, one row a market file."""
+"""index.csv: what lies in markets/, one row per market file."""
 
 import csv
 import dataclasses
@@ -126,7 +126,7 @@ def _rows(path: Path) -> Iterator[IndexRow]:
             raise ValueError(f"has columns {', '.join(header)}, expected {', '.join(COLUMNS)}")
         while some := list(itertools.islice(lines, _ROWS_AT_ONCE)):
             if set(map(len, some)) != {len(COLUMNS)}:
-                raise ValueError(f"a row has not {len(COLUMNS)} values")
+                raise ValueError(f"a row does not have {len(COLUMNS)} values")
             columns = list(zip(*some, strict=True))
             first, last = (value_text.parse_times(columns[number]) for number in (2, 3))
             for market_id, event_id, begin, end, ticks, messages, file_path, size, checksum in zip(

@@ -88,7 +88,7 @@ class Ledger:
             raise NewerVersion(path, f"version {int(version[1])} of the ledger", "version 1")
         body, digest = memoryview(content)[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
         if not content.startswith(_MAGIC) or hashlib.sha256(body).digest() != digest:
-            raise DamagedLedger(f"{path}: it is not as the pipeline wrote it")
+            raise DamagedLedger(f"{path}: not as the pipeline wrote it")
         ledger = cls(exists=True)
         position = len(_MAGIC)
         for section in (ledger.files, ledger.promises, ledger.earlier):

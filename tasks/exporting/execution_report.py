@@ -15,7 +15,9 @@ from tasks.ticks.value_text import counted, time_text
 def refused(market_ids: Iterable[str]) -> dict[str, str]:
     """Return what is wrong with invalid market ids."""
     return {
-        market_id: "no Betfair market id (digits, a dot, digits), so it cannot name a file. Correct or delete its rows."
+        market_id: (
+            "not a Betfair market id (digits, a dot, digits), so it cannot name a file. Correct or delete its rows."
+        )
         for market_id in market_ids
     }
 
@@ -23,7 +25,7 @@ def refused(market_ids: Iterable[str]) -> dict[str, str]:
 def known_failures(stored: Stored, disk: OnDisk) -> dict[str, str]:
     """Return what is wrong with markets before any is exported."""
     unreadable = {
-        market_id: f"{reason}. Nothing was changed: mend the cause (permissions, limits, the disk) and run again."
+        market_id: f"{reason}. Nothing was changed. Fix the cause (permissions, limits, the disk) and run again."
         for market_id, reason in disk.unreadable.items()
     }
     return refused(stored.refused) | unreadable
@@ -101,7 +103,7 @@ def execution_report(
     if lost:
         lines.append(
             f"WARNING: {counted(len(lost), 'market')} with ticks in old partitions that no file holds; the platform"
-            " drops partitions after 30 days. Mend and export them now:"
+            " drops partitions after 30 days. Fix the cause and export them now:"
             f" {', '.join(repr(market_id) for market_id in lost)}"
         )
     return "\n".join(lines) + "\n"

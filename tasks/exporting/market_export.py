@@ -178,7 +178,10 @@ def _publish(job: Job, market: Pending, writer: MarketWriter, facts: FileFacts, 
     if market.stat is not None and damage is not None:
         aside = _set_aside(path)
         _log.warning(
-            "Market %s: its file is damaged, kept as %s and exported again. %s", market.market_id, aside.name, damage
+            "Market %s: its file is damaged. It is kept as %s and exported again. %s",
+            market.market_id,
+            aside.name,
+            damage,
         )
     if not facts.tick_records and (not market.empty or lost or market.accepted):
         if market.accepted:

@@ -22,7 +22,7 @@ def decoding(path: Path) -> Iterator[None]:
     except (DamagedFile, NewerVersion):
         raise
     except MemoryError:
-        raise OSError(errno.ENOMEM, "too little memory to read it", str(path)) from None
+        raise OSError(errno.ENOMEM, "not enough memory to read it", str(path)) from None
     except OSError as error:
         if error.errno is None:
             raise _damaged(path, error) from None
@@ -46,6 +46,6 @@ def require_regular(path: Path) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ELOOP) or not os.path.islink(path):
             raise
-        raise DamagedFile(f"{path}: a link that leads nowhere") from None
+        raise DamagedFile(f"{path}: a dangling link") from None
     if not stat.S_ISREG(mode):
         raise DamagedFile(f"{path}: {'a directory' if stat.S_ISDIR(mode) else 'a pipe or a device'}, not a file")

@@ -28,13 +28,13 @@ def version_of(found: pa.Schema, footer: Mapping[bytes, bytes], path: Path) -> i
     """
     said = footer.get(KEY, b"1").decode("ascii", "replace")
     if not said.isdecimal() or not int(said):
-        raise DamagedFile(f"{path}: {said[:20]!r} is no version of the format")
+        raise DamagedFile(f"{path}: {said[:20]!r} is not a format version")
     version = int(said)
     if version > FORMAT_VERSION:
         raise NewerVersion(path, f"format version {version}", f"versions up to {FORMAT_VERSION}")
     for field in schema(version):
         if field.name not in found.names or _plain(found.field(field.name)) != _plain(field):
-            raise DamagedFile(f"{path}: its columns are not those of a tick ({field.name}, format version {version})")
+            raise DamagedFile(f"{path}: its columns are not those of ticks ({field.name}, format version {version})")
     return version
 
 
@@ -50,7 +50,7 @@ def version_of_names(names: Collection[str], path: Path) -> int:
         raise NewerVersion(
             path, f"further columns ({', '.join(further)[:200]})", f"format versions up to {FORMAT_VERSION}"
         )
-    raise DamagedFile(f"{path}: its columns are not those of a tick")
+    raise DamagedFile(f"{path}: its columns are not those of ticks")
 
 
 def as_today(batch: pa.RecordBatch) -> pa.RecordBatch:

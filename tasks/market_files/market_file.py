@@ -109,7 +109,7 @@ def inspect(path: Path, market_id: str) -> FileFacts:
         with decoding(path):
             ids = batch.column("market_id").cast(pa.string()).unique().to_pylist()
             if ids not in ([], [market_id]):
-                raise DamagedFile(f"{path}: holds market {ids[0]}, not {market_id}")
+                raise DamagedFile(f"{path}: holds market {ids[0]}, expected {market_id}")
             counter.add(Ticks.from_batch(batch))
     with open(path, "rb") as file:
         return counter.facts(os.fstat(file.fileno()).st_size, checksum_of(file))

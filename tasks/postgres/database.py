@@ -152,7 +152,7 @@ class Database:
         name = self._session.quoted(table.identifier)
         if self.query("SELECT to_regclass(%(name)s) IS NOT NULL", {"name": name})[0][0]:
             raise error
-        _log.warning("%s.%s has been dropped since this run began: going on without it.", table.schema, table.name)
+        _log.warning("%s.%s was dropped after this run began. Continuing without it.", table.schema, table.name)
 
     def market_ids(self, table: Table) -> list[str]:
         """Return every market id of the table, without scanning it."""
@@ -249,11 +249,11 @@ class Database:
             if left_out:
                 _say_once(
                     f"Market {market_id}: {left_out} rows of market_lifecycle_events at infinity, before the year 1 or"
-                    " after 9999 are left out of its status."
+                    " after 9999 are ignored for its status."
                 )
             if any("\N{REPLACEMENT CHARACTER}" in (name or "") for name in names or ()):
                 _say_once(
-                    f"Market {market_id}: a runner name is no UTF-8; what is none in it is replaced by"
+                    f"Market {market_id}: a runner name is not valid UTF-8; the invalid bytes are replaced by"
                     f" \N{REPLACEMENT CHARACTER}."
                 )
         return [MarketMetadata(*row[:-1]) for row in rows]
@@ -277,7 +277,7 @@ def _advice(error: psycopg2.Error, server: Server) -> str:
     if error.pgcode == "55P03":  # lock_not_available
         return (
             f" It has waited {server.lock_timeout_s} s for the lock, as lock_timeout_s in [tick_export] of luigi.cfg"
-            " says. End what holds it, and start again."
+            " says. End the session that holds it, and start again."
         )
     return ""
 

@@ -179,7 +179,7 @@ class RestoredSchema:
         if error.pgcode == _OUT_OF_LOCKS:
             advice = (
                 f" A restore locks each of its partitions ({len(self._days)} so far): raise max_locks_per_transaction"
-                " of the server, or restore fewer days."
+                " on the server, or restore fewer days."
             )
         return DatabaseError(
             f"Restoring into schema {self.name} of {self.server} failed: {one_line(error)}.{advice} Nothing was kept of"

@@ -50,7 +50,7 @@ class Server:
         port = environment.get("POSTGRES_PORT") or "5432"
         if not port.isdecimal():
             raise DatabaseError(
-                f"POSTGRES_PORT is {port!r}, expected a number such as 5432. Mend it in .env or the environment."
+                f"POSTGRES_PORT is {port!r}, expected a number such as 5432. Correct it in .env or the environment."
             )
         return Server(
             host=environment.get("POSTGRES_HOST") or Server.host,
@@ -95,8 +95,8 @@ class Server:
             name, equals, value = text.partition("=")
             if not equals or not re.fullmatch(r"[\w.-]+", name):
                 raise DatabaseError(
-                    f"PGOPTIONS is {self.options!r}, expected settings alone, such as -c"
-                    " search_path=public,stream_ingest. Mend it in .env or the environment."
+                    f"PGOPTIONS is {self.options!r}, expected only settings, such as -c"
+                    " search_path=public,stream_ingest. Correct it in .env or the environment."
                 )
             settings[name.replace("-", "_").lower()] = value
         return settings

@@ -107,7 +107,7 @@ class Session:
             cursor.execute(_READ, {"names": [*self._wanted, *_HIDING]})
             found: dict[str, str | None] = dict(cursor.fetchall())
             for name in _unknown_settings(found, self.server):
-                raise DatabaseError(f"PGOPTIONS sets {name}, and {self.server} knows no such setting. Leave it out.")
+                raise DatabaseError(f"PGOPTIONS sets {name}, but {self.server} knows no such setting. Leave it out.")
             known = {name: value for name, value in self._wanted.items() if found[name] is not None or "." in name}
             self._begin = sql.SQL("; ").join(
                 sql.SQL("SET LOCAL {} TO {}").format(
@@ -225,7 +225,7 @@ def _no_session(server: Server, error: psycopg2.Error) -> DatabaseError:
     advice = ""
     if "closed the connection" in str(error) and _refuses_transactions(server):
         advice = (
-            " A pooler in statement mode allows no transactions, and an export is read in one. Set pool_mode ="
+            " A pooler in statement mode does not allow transactions, which an export needs. Set pool_mode ="
             " transaction or session for it (PgBouncer: see docs/pgbouncer.md), or name the server itself in"
             " POSTGRES_HOST and POSTGRES_PORT."
         )

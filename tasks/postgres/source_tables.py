@@ -213,8 +213,8 @@ def _require_all(session: Session, found: Sequence[_Found], names: Collection[st
         )
     if views := [str(table.relation) for table in found if table.kind in "vm"]:
         raise DatabaseError(
-            f"In {session.server} {', '.join(views)} is no table. A recorder's ticks and markets lie in tables: a view"
-            " may hide rows. Check POSTGRES_DB, or have PGOPTIONS' search_path name the schema of the table."
+            f"In {session.server} {', '.join(views)} is not a table. A recorder's ticks and markets are in tables; a"
+            " view may hide rows. Check POSTGRES_DB, or have PGOPTIONS' search_path name the schema of the table."
         )
     lacking = [
         f"{table.relation}.{column}"
@@ -224,8 +224,8 @@ def _require_all(session: Session, found: Sequence[_Found], names: Collection[st
     ]
     if lacking:
         raise DatabaseError(
-            f"Database {session.server} has no column {', '.join(lacking)}: it does not look like a netbet recorder's."
-            " Check POSTGRES_DB."
+            f"Database {session.server} has no column {', '.join(lacking)}, so it does not look like a netbet"
+            " recorder's. Check POSTGRES_DB."
         )
 
 
@@ -260,8 +260,8 @@ def _decide(session: Session, cursor: Any, name: str, tables: list[_Found]) -> l
         return named
     places = " and ".join(str(table.relation) for table in with_rows)
     raise DatabaseError(
-        f"In {session.server} {places} both have rows. Say which counts: tables_in_two_schemas in [tick_export] of"
-        f" luigi.cfg, {' or '.join([*(table.schema for table in with_rows), f'{MERGE} for all of them'])}."
+        f"In {session.server} {places} both have rows. Choose which one counts: tables_in_two_schemas in [tick_export]"
+        f" of luigi.cfg, {' or '.join([*(table.schema for table in with_rows), f'{MERGE} for all of them'])}."
     )
 
 
@@ -276,7 +276,7 @@ def _require_readable(session: Session, cursor: Any, tables: Sequence[_Found]) -
             " these tables."
         )
     if other := sorted(name for name, kind, _ in below if kind not in "rpf"):
-        raise DatabaseError(f"In {session.server} {', '.join(other)} is of a kind that cannot be read as a table.")
+        raise DatabaseError(f"In {session.server} {', '.join(other)} cannot be read as a table.")
 
 
 _said: set[str] = set()

@@ -160,11 +160,11 @@ class _Watch:
             if lock or blockers:
                 self._say(wait, f"a lock on {lock or 'something'}, held by {blockers or 'nobody any more'}")
             elif state == "active" and event != "ClientWrite":
-                self._say(wait, "the server is still at work on it")
+                self._say(wait, "the server is still working on it")
             elif silent_s >= wait.server.silence_timeout_s:
-                wait.give_up(f"no byte came for {silent_s:.0f} s, though the server has sent its answer")
+                wait.give_up(f"no byte came for {silent_s:.0f} salthough the server has sent its answer")
             else:
-                self._say(wait, "the server has answered, and the answer does not arrive")
+                self._say(wait, "the server has answered, but the answer does not arrive")
         finally:
             wait.is_asking = False
 
@@ -266,7 +266,7 @@ def watched(connection: psycopg2.extensions.connection, server: Server, what: st
         raise_if_interrupted()
         if wait.reason is not None:
             raise DatabaseError(
-                f"Waiting for {what} from {server} was given up: {wait.reason}. Start again when the server answers."
+                f"Waiting for {what} from {server} was given up. {wait.reason}. Start again when the server answers."
             ) from None
         raise
     finally:

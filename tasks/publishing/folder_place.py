@@ -17,7 +17,7 @@ class FolderPlace(Place):
         super().__init__(address)
         self._folder = folder
         if not folder.is_dir():
-            raise StoreError(f"{address}: there is no such folder. Mount or make it, or correct the address.")
+            raise StoreError(f"{address}: there is no such folder. Mount or create it, or correct the address.")
 
     def list(self) -> dict[str, Stored]:
         """Return every visible file below the folder; leftovers of killed runs are removed on the way."""

@@ -79,7 +79,8 @@ def parse(address: str, content: bytes) -> Manifest:
         return manifest
     except (ValueError, TypeError, KeyError, AttributeError):
         raise StoreError(
-            f"{address}: {NAME} is no manifest of this version of the pipeline. Correct the address, or update."
+            f"{address}: {NAME} is not a manifest that this version of the pipeline knows. Correct the address, or"
+            " update the pipeline."
         ) from None
 
 

@@ -79,7 +79,7 @@ def open_place(option: str, address: str, threads: int) -> Place:
     parts = urllib.parse.urlsplit(address)
     if "@" in parts.netloc:
         raise UsageError(
-            f"{option} has a user or a key in its address. Give credentials by the environment or by ~/.aws, where no"
+            f"{option} has a user or a key in its address. Pass credentials in the environment or in ~/.aws, where no"
             " log shows them."
         )
     if parts.scheme == "s3" and parts.netloc and not parts.query and not parts.fragment:

@@ -45,7 +45,7 @@ _MEANINGS = {
     "SignatureDoesNotMatch": "the store does not accept these credentials. Correct the secret key",
     "ExpiredToken": "the credentials have expired. Renew them",
     "RequestTimeTooSkewed": "the clock of this machine is wrong. Set it",
-    "BadDigest": "an object did not arrive as it was sent. The network may be faulty",
+    "BadDigest": "an object did not arrive as sent. The network may be faulty",
 }
 _BY_STATUS = {403: "AccessDenied"}  # a request without an answer's body has no code
 
@@ -192,7 +192,7 @@ class S3Place(Place):
             meaning = "no credentials, or not all of them. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws"
         except exceptions.SSLError:
             meaning = (
-                f"{self._endpoint} does not answer in TLS, or with a certificate that is not trusted. Correct"
+                f"{self._endpoint} does not answer with TLS, or its certificate is not trusted. Correct"
                 " AWS_ENDPOINT_URL (http:// for an endpoint without TLS), or AWS_CA_BUNDLE"
             )
         except (exceptions.ConnectionError, exceptions.HTTPClientError, exceptions.IncompleteReadError) as error:

@@ -37,7 +37,7 @@ def open_export(directory: str | Path) -> "Export":
     path = Path(directory).absolute()
     layout = Layout(path)
     if not layout.index.exists():
-        raise NotAnExport(f"{path}: there is no {layout.index.name}. Name the output directory of an export.")
+        raise NotAnExport(f"{path}: no {layout.index.name} here. Pass the output directory of an export.")
     index = index_csv.read(layout.index)
     suffix = next((row.file_path.rpartition(".")[2] for row in index.values()), layout.format)
     return Export(dataclasses.replace(layout, format=suffix), index)
@@ -206,8 +206,8 @@ class Export:
     def _require(self, market_id: str) -> None:
         if market_id not in self.index:
             raise UsageError(
-                f"{self.layout.index}: there is no market {market_id!r} in it, of {len(self.index):,}. Check the id;"
-                " markets() lists them."
+                f"{self.layout.index}: market {market_id!r} is not one of its {len(self.index):,} markets. Check the"
+                " id; markets() lists them."
             )
 
     def _read(self, market_id: str, span: Span) -> Iterator[Ticks]:
@@ -229,7 +229,7 @@ def _span(start: datetime.datetime | None, end: datetime.datetime | None) -> Spa
 
 def _microseconds(moment: datetime.datetime) -> int:
     if moment.tzinfo is None:
-        raise UsageError(f"{moment} has no time zone. Give an aware time, such as {moment}+00:00 for UTC.")
+        raise UsageError(f"{moment} has no time zone. Pass an aware time, such as {moment}+00:00 for UTC.")
     return (moment - _EPOCH) // _MICROSECOND
 
 

@@ -101,8 +101,8 @@ def require_pictures() -> None:
         import matplotlib  # noqa: F401
     except ImportError:
         raise UsageError(
-            "PlotMarket draws its picture with matplotlib, which is not installed here. pip install"
-            " 'betfair-tick-export[plots]', or use ./run_pipeline.sh, which has it."
+            "PlotMarket draws its picture with matplotlib, which is not installed. Run pip install"
+            " 'betfair-tick-export[plots]', or use ./run_pipeline.sh, which installs it."
         ) from None
 
 

@@ -126,7 +126,7 @@ def _load_ticks(
         try:
             checksum = file_checksum(path)
         except FileNotFoundError:
-            raise DamagedFile(f"{path}: is missing, index.csv has it. Restore the file and start again.") from None
+            raise DamagedFile(f"{path}: missing, but in index.csv. Restore the file and start again.") from None
         if checksum != row.facts.checksum:
             raise DamagedFile(
                 f"{path}: its SHA-256 is {checksum[:16]}…, index.csv says {row.facts.checksum[:16]}…. Run VerifyExport,"
@@ -173,7 +173,7 @@ def _compare(schema: RestoredSchema, group: Mapping[str, int], files: Mapping[tu
             market_id, day, traded = key
             raise NotVerified(
                 f"Market {market_id}, {'traded' if traded else 'ladder'} rows of {time_text(day * DAY_US)[:10]}: schema"
-                f" {schema.name} has {there}, the file {here}. This is a fault of the pipeline: nothing was restored."
+                f" {schema.name} has {there}, the file {here}. This is a bug in the pipeline. Nothing was restored."
             )
 
 
@@ -229,7 +229,9 @@ def _metadata(layout: Layout, market_id: str) -> Mapping[str, Any] | None:
     except FileNotFoundError:
         return None
     if known is None:
-        raise NotAnExport(f"{path}: is no metadata file of ours. Restore it, or delete it and run BuildMetadata.")
+        raise NotAnExport(
+            f"{path}: not a metadata file of this pipeline. Restore it, or delete it and run BuildMetadata."
+        )
     return known
 
 

@@ -20,7 +20,7 @@ def is_market_id(text: str) -> bool:
 def checked_market_id(market_id: str) -> str:
     """Return a market id. Raises ValueError where it is none."""
     if not is_market_id(market_id):
-        raise ValueError(f"{market_id!r} is no market id and must not become a file name")
+        raise ValueError(f"{market_id!r} is not a market id and must not become a file name")
     return market_id
 
 

@@ -233,7 +233,8 @@ class Layout:
         directory = Path(os.path.abspath(self.output_dir))
         if not directory.name:
             raise UsageError(
-                f"{directory} cannot be archived: an archive lies beside its directory. Choose another --output-dir."
+                f"{directory} cannot be archived, because an archive is written beside its directory. Choose another"
+                " --output-dir."
             )
         return directory.with_name(f"{directory.name}_{date.isoformat().replace('-', '')}.{kind}")
 

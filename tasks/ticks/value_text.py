@@ -49,7 +49,7 @@ def parse_times(texts: Sequence[str]) -> list[int | None]:
 
 def _checked(text: str) -> str:
     if not _TIME.fullmatch(text):
-        raise ValueError(f"{text!r} is no time like 2026-02-05T12:10:54.031000Z")
+        raise ValueError(f"{text!r} is not a time like 2026-02-05T12:10:54.031000Z")
     return text
 
 

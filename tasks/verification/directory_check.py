@@ -54,7 +54,7 @@ def read_index(layout: Layout) -> tuple[dict[str, IndexRow], list[Difference]]:
             found.append(Difference(line[0] if line else "", name, f"line {number}", row, "a row of an index"))
         elif row.market_id in rows:
             found.append(
-                Difference(row.market_id, name, f"line {number}", "the market a second time", "one row a market")
+                Difference(row.market_id, name, f"line {number}", "a second row for the market", "one row per market")
             )
         else:
             rows[row.market_id] = row
@@ -202,7 +202,9 @@ def check_consolidated(
     for path in layout.consolidation_reports():
         published = consolidation_report.read(path)
         if published is None:
-            found.append(Difference("", path.name, "content", "no report of ours", "a consolidation report"))
+            found.append(
+                Difference("", path.name, "content", "not a report of this pipeline", "a consolidation report")
+            )
             continue
         named |= {file.name for file in published.files}
         if published.partial:

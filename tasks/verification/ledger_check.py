@@ -13,7 +13,7 @@ _LOST = (
     "Restore the file from a backup or an archive and run ExportAll; if there is none, ExportMarket --accept-loss"
     " accepts what is left"
 )
-_CHANGED = "Run ExportAll with the database, which mends what can be mended"
+_CHANGED = "Run ExportAll with the database, which repairs what can be repaired"
 
 
 def check_ledger(layout: Layout, rows: Mapping[str, IndexRow]) -> tuple[list[Difference], list[str]]:

@@ -107,7 +107,7 @@ def _unreadable(row: IndexRow, error: OSError | DamagedFile) -> Difference:
 
 
 #: What to do about a file that the operating system does not let us read.
-_READ = "Mend the cause (permissions, limits, the disk) and verify again; the file itself may be sound"
+_READ = "Fix the cause (permissions, limits, the disk) and verify again; the file itself may be sound"
 
 
 def _messages(path: Path) -> Iterator[pa.RecordBatch]:

@@ -34,8 +34,8 @@ def _server_ahead_us() -> int:
         ahead_us = server_us - (before_ns + time.time_ns()) // 2000
     if abs(ahead_us) > _TELL_S * 1_000_000:
         _log.warning(
-            "The clock of the database server is %.0f s %s that of this machine. The earlier one counts, so nothing is"
-            " taken for complete too soon; mend the other one (NTP).",
+            "The clock of the database server is %.0f s %s that of this machine. The earlier clock counts, so nothing"
+            " is taken for complete too soon. Correct the clock that is wrong (NTP).",
             abs(ahead_us) / 1e6,
             "ahead of" if ahead_us > 0 else "behind",
         )

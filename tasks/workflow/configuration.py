@@ -31,7 +31,7 @@ def load_configuration() -> None:
     """Read the project's luigi.cfg below the operator's own, and stop with one line where a key means nothing."""
     own = os.environ.get("LUIGI_CONFIG_PATH")
     if own and not Path(own).is_file():
-        stop(f"LUIGI_CONFIG_PATH is {own}, and there is no such file. Mend it or leave it out.", EXIT_USAGE)
+        stop(f"LUIGI_CONFIG_PATH is {own}, but there is no such file. Correct it or leave it out.", EXIT_USAGE)
     LuigiConfigParser._config_paths.insert(0, str(ROOT / "luigi.cfg"))
     try:
         config = LuigiConfigParser.instance()
@@ -39,7 +39,7 @@ def load_configuration() -> None:
         _check(config)
     except (configparser.Error, UnicodeDecodeError) as error:
         stop(
-            f"Luigi's configuration cannot be read: {' '.join(str(error).split())}. Mend luigi.cfg or the file of"
+            f"Luigi's configuration cannot be read: {' '.join(str(error).split())}. Correct luigi.cfg or the file of"
             " LUIGI_CONFIG_PATH.",
             EXIT_USAGE,
         )
@@ -80,7 +80,7 @@ def _check_value(section: str, key: str, value: str, parameter: luigi.Parameter[
         kind = type(parameter).__name__.removesuffix("Parameter").removeprefix("Optional").lower()
         expected = getattr(parameter, "expected", f"a value of type {kind}")
         stop(
-            f"luigi.cfg has {key} = {value} in section [{section}], expected {expected}. Mend it there or"
+            f"luigi.cfg has {key} = {value} in section [{section}], expected {expected}. Correct it there or"
             " in the file of LUIGI_CONFIG_PATH.",
             EXIT_USAGE,
         )

@@ -60,7 +60,7 @@ def claim(layout: Layout, make: bool = True) -> None:
     for directory in layout.directories:
         if removed := remove_leftovers(directory):
             _log.info(
-                "Removed what a killed process had left in %s: %s (%s ...).",
+                "Removed what a killed process left behind in %s: %s (%s ...).",
                 directory,
                 counted(len(removed), "file"),
                 removed[0],
@@ -132,13 +132,13 @@ def _require_place(layout: Layout) -> None:
 def _refuse(layout: Layout, number: int) -> NoReturn:
     path = layout.output_dir
     leads_nowhere = path.is_symlink() and not path.exists()
-    reason = "it is a link that leads nowhere" if leads_nowhere else os.strerror(number)
+    reason = "it is a dangling link" if leads_nowhere else os.strerror(number)
     if leads_nowhere:
-        advice = "Mend it"
+        advice = "Correct it"
     elif is_full_disk(OSError(number, "")):
         advice = "Make room there"
     else:
-        advice = "Mend its permissions" if number in (errno.EACCES, errno.EPERM) else "Mend that"
+        advice = "Correct its permissions" if number in (errno.EACCES, errno.EPERM) else "Fix the cause"
     stop(f"Cannot write to {path}: {reason}. {advice} or choose another --output-dir.", EXIT_FAILED)
 
 

@@ -60,7 +60,7 @@ def determining() -> Iterator[None]:
             (
                 told(error)
                 if is_full_disk(error)
-                else f"{error.filename or 'The disk'}: {error.strerror or error}. Mend it and start again."
+                else f"{error.filename or 'The disk'}: {error.strerror or error}. Fix the cause and start again."
             ),
             EXIT_FAILED,
         )

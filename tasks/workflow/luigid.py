@@ -68,7 +68,7 @@ def _ask(url: str, limit_s: float) -> None:
     with contextlib.closing(scheduler):
         found = scheduler._request("/api/is_pause_enabled", {})
     if not isinstance(found, dict) or "enabled" not in found:
-        raise NoScheduler(_text(url, "what answers there is no luigid"))
+        raise NoScheduler(_text(url, "the server there is not a luigid"))
 
 
 def _require_address(url: str) -> None:
@@ -113,15 +113,15 @@ def _reason(error: BaseException) -> str:
             cause.close()
         status = getattr(getattr(cause, "response", None), "status_code", None) or getattr(cause, "code", None)
         if isinstance(status, int):
-            return f"it answers with HTTP status {status}"
+            return f"it answered with HTTP status {status}"
     if any(isinstance(cause, TimeoutError) or "Timeout" in type(cause).__name__ for cause in causes):
         return "no answer in time"
     for cause in causes:
         if isinstance(cause, OSError) and isinstance(cause.errno, int):
             return cause.strerror or os.strerror(cause.errno)
     if isinstance(causes[-1], OSError) and not isinstance(causes[-1], ValueError):
-        return " ".join(str(causes[-1]).split()) or "the connection broke off"
-    return "what answers there is no luigid"
+        return " ".join(str(causes[-1]).split()) or "the connection was lost"
+    return "the server there is not a luigid"
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -57,7 +57,7 @@ def _run(arguments: list[str]) -> int:
         not_run += code == EXIT_NOT_RUN
         if not_run == _NOT_RUN_TRIES:
             break
-        _log.info("Other workers of luigid are at it: waiting for them.")
+        _log.info("Other workers of luigid are doing it. Waiting for them.")
         time.sleep(_WAIT_S)
     return code
 
@@ -78,8 +78,7 @@ def _check(name: str, arguments: list[str]) -> None:
     except ValueError as error:
         option = str(error).split("'")[-2:-1] or ["an option"]
         stop(
-            f"--{option[0].replace('_', '-')} has a value that it cannot take. See ./run_pipeline.sh {name}"
-            " --help-all.",
+            f"--{option[0].replace('_', '-')} has an invalid value. See ./run_pipeline.sh {name} --help-all.",
             EXIT_USAGE,
         )
 
@@ -90,11 +89,14 @@ def _refuse_unused(name: str, arguments: list[str]) -> None:
     for key in sorted(_OF_THE_DATABASE if "--offline" in arguments else ()):
         option = key.replace("_", "-")
         if f"--{option}" in given:
-            stop(f"{name} --offline makes no use of --{option}: there is no database. Leave one out.", EXIT_USAGE)
+            stop(
+                f"{name} --offline does not use --{option}, because it connects to no database. Leave one of them out.",
+                EXIT_USAGE,
+            )
     for key in sorted(getattr(Register.get_task_cls(name), "unused_options", frozenset()) - _ACCEPTED):
         option = key.replace("_", "-")
         if not given.isdisjoint({f"--{option}", f"--{name}-{option}"}):
-            stop(f"{name} makes no use of --{option}. Leave it out; see ./run_pipeline.sh {name} --help.", EXIT_USAGE)
+            stop(f"{name} does not use --{option}. Leave it out; see ./run_pipeline.sh {name} --help.", EXIT_USAGE)
 
 
 def _run_once(arguments: list[str]) -> int:

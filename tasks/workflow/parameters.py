@@ -97,7 +97,7 @@ class DayParameter(_Checked[datetime.date]):
             raise ValueError(value)
         day = datetime.date.fromisoformat(value)
         if day == datetime.date.max:
-            raise ValueError("no time after it can be written")
+            raise ValueError("there is no time after it")
         return day
 
     def serialize(self, value: datetime.date) -> str:

@@ -16,4 +16,6 @@ def require_readable_configuration() -> None:
             configparser.RawConfigParser().read_file(file)
     except (configparser.Error, UnicodeDecodeError, OSError) as error:
         what = " ".join(str(error).split())
-        stop(f"LUIGI_CONFIG_PATH is {own}, which cannot be read: {what}. Mend that file or leave it out.", EXIT_USAGE)
+        stop(
+            f"LUIGI_CONFIG_PATH is {own}, which cannot be read: {what}. Correct that file or leave it out.", EXIT_USAGE
+        )

@@ -96,7 +96,7 @@ def test_ctrl_c_and_kill_leave_all_in_order(recorded, undisturbed, tmp_path, to_
     subprocess.run(["pkill", *to_whom, str(process.pid)], check=True)
     error = process.communicate()[1]
     assert process.returncode == 130, error
-    assert error.endswith("Interrupted. What is finished stays; the next run goes on from there.\n")
+    assert error.endswith("Interrupted. What is finished stays; the next run continues from there.\n")
     for name, content in pipeline.files().items():
         if name.startswith("markets/"):
             assert content == undisturbed[name]

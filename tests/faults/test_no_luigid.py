@@ -50,9 +50,9 @@ def closing(client):
 SERVICES = {
     "HTTP 500": (http("500 Internal Server Error", "{}"), "HTTP status 500"),
     "HTTP 404": (http("404 Not Found", ""), "HTTP status 404"),
-    "a page": (http("200 OK", "<html>Welcome</html>"), "what answers there is no luigid"),
-    "another JSON": (http("200 OK", '{"response": [1]}'), "what answers there is no luigid"),
-    "a list": (http("200 OK", "[]"), "what answers there is no luigid"),
+    "a page": (http("200 OK", "<html>Welcome</html>"), "the server there is not a luigid"),
+    "another JSON": (http("200 OK", '{"response": [1]}'), "the server there is not a luigid"),
+    "a list": (http("200 OK", "[]"), "the server there is not a luigid"),
     "silent": (silent, "no answer"),
     "slow": (slow, "no answer"),
     "SSH": (of_another_kind, ""),

@@ -142,7 +142,7 @@ DAMAGE = [
         DamagedFile,
         "its SHA-256 is",
     ),
-    (lambda layout: layout.market_file("1.101").unlink(), UsageError, "is missing, but index.csv has it"),
+    (lambda layout: layout.market_file("1.101").unlink(), UsageError, "is missing, but in index.csv"),
     (
         lambda layout: shutil.copy(layout.market_file("1.101"), layout.market_file("1.999")),
         UsageError,
@@ -157,7 +157,7 @@ DAMAGE = [
     (
         lambda layout: (layout.output_dir / "consolidation_report_2026_02_05.txt").write_text("x"),
         DamagedFile,
-        "is no report of ours",
+        "is not a report of this pipeline",
     ),
 ]
 

@@ -233,9 +233,9 @@ def test_offline_needs_no_database(pipeline, tmp_path):
     market = sent.market("1.101", "jsonl")
     sound = market.read_bytes()
     for damage, (code, words) in {
-        "stray": (2, "marketId=1.999.jsonl lies there, but index.csv does not know it"),
+        "stray": (2, "marketId=1.999.jsonl is there, but not in index.csv"),
         "bytes": (30, "marketId=1.101.jsonl: its SHA-256 is"),
-        "missing": (2, "marketId=1.101.jsonl is missing, but index.csv has it"),
+        "missing": (2, "marketId=1.101.jsonl is missing, but in index.csv"),
     }.items():
         if damage != "stray":
             stray.unlink(missing_ok=True)

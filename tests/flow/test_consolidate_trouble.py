@@ -15,7 +15,7 @@ def test_mistakes_get_one_line_and_publish_nothing(pipeline):
         (("ConsolidateDay", "--date", DAY, "--chunk-rows", "0"), 2, "--chunk-rows is '0'"),
         (("ConsolidateDay", "--date", "2026-02-07"), 20, "no ticks on 2026-02-07 (UTC)"),
         (("ConsolidateDayDirect", "--date", "2026-02-07"), 20, "no ticks on 2026-02-07 (UTC)"),
-        (("ConsolidateDay", "--date", DAY, "--offline"), 2, "is no export"),
+        (("ConsolidateDay", "--date", DAY, "--offline"), 2, "is not an export"),
         (("ConsolidateDayDirect", "--date", DAY, "--offline"), 2, "reads the database"),
     ):
         result = pipeline.run(*arguments)
@@ -109,7 +109,7 @@ def test_a_market_file_that_is_gone_for_good_is_told_with_what_to_do(pipeline, s
     pipeline.market("1.103").unlink()
     small.query("DELETE FROM stream_ingest.ladder_levels WHERE market_id = '1.103'")
     result = pipeline.run("ConsolidateDay", "--date", DAY)
-    assert result.returncode == 30 and "is missing, index.csv has it" in result.stderr, result.stderr
+    assert result.returncode == 30 and "missing, but in index.csv" in result.stderr, result.stderr
 
 
 def test_a_day_does_not_have_an_edited_index_vouch_for_a_damaged_file(pipeline, small):

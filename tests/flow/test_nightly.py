@@ -62,7 +62,7 @@ def test_yesterday_the_day_before_and_again_and_missed_nights(night, recorder):
     late = night.run("nightly", "--catch-up", "6")
     assert late.returncode == 20 and csvs(night) == {ago(5): 21, ago(4): 21, ago(2): 21, ago(1): 21}, late.stderr
     for number in (6, 3):
-        assert f"There are no ticks on {ago(number)} (UTC) in the database, nor in a market file." in late.stderr
+        assert f"There are no ticks on {ago(number)} (UTC) in the database or in a market file." in late.stderr
     assert (
         f"nightly: {ago(6)} no ticks, {ago(5)} done, {ago(4)} done, {ago(3)} no ticks, {ago(2)} done, {ago(1)} done."
         in late.stderr

@@ -57,7 +57,7 @@ def test_a_setting_that_hides_rows_is_named(small):
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [("-d 5", "expected settings alone"), ("-c nonsense=1", "no such setting"), ("-c work_mem=lots", "invalid value")],
+    [("-d 5", "expected only settings"), ("-c nonsense=1", "no such setting"), ("-c work_mem=lots", "invalid value")],
 )
 def test_pgoptions_that_mean_nothing(small, options, said):
     assert said in refusal(small.environment | {"PGOPTIONS": options})

@@ -109,4 +109,4 @@ def test_a_password_in_the_address_of_luigid_is_not_logged(monkeypatch, debug):
 
 def test_an_output_directory_that_is_a_link_to_nowhere(pipeline):
     os.symlink("nowhere", pipeline.output_dir)
-    assert "it is a link that leads nowhere" in one_line(pipeline.run("ExportAll"), 30)
+    assert "it is a dangling link" in one_line(pipeline.run("ExportAll"), 30)

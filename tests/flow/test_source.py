@@ -99,7 +99,7 @@ def test_a_foreign_table_views_and_children_by_inheritance(pipeline, small):
     assert sum(int(row["total_tick_records"]) for row in index_of(pipeline).values()) == small.ticks()
     small.query("ALTER TABLE stream_ingest.traded_volume RENAME TO real_volume")
     small.query("CREATE MATERIALIZED VIEW stream_ingest.traded_volume AS SELECT * FROM stream_ingest.real_volume")
-    assert "stream_ingest.traded_volume is no table" in refusal(small.environment)
+    assert "stream_ingest.traded_volume is not a table" in refusal(small.environment)
 
 
 class TestWhereTheTablesAre:

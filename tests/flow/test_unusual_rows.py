@@ -222,4 +222,6 @@ def test_a_view_in_place_of_a_table_is_told(pipeline, small):
     small.query("ALTER TABLE stream_ingest.traded_volume RENAME TO elsewhere")
     small.query("CREATE VIEW stream_ingest.traded_volume AS SELECT * FROM stream_ingest.elsewhere")
     result = pipeline.run("ExportAll")
-    assert result.returncode == 35 and "traded_volume is no table" in result.stderr and "Traceback" not in result.stderr
+    assert (
+        result.returncode == 35 and "traded_volume is not a table" in result.stderr and "Traceback" not in result.stderr
+    )

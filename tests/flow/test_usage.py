@@ -46,7 +46,7 @@ def test_the_other_format_and_another_database_are_refused(pipeline, server):
     assert pipeline.run("ExportAll").returncode == 0
     before = pipeline.stamps()
     other_format = pipeline.run("ExportAll", "--format", "jsonl")
-    assert other_format.returncode == 2 and "one directory has one format" in other_format.stderr
+    assert other_format.returncode == 2 and "an export has one format" in other_format.stderr
     other = new_source(server)
     other.partition("2026-02-05")
     other.market("1.900")
@@ -91,7 +91,7 @@ def test_a_misspelt_key_in_the_configuration_is_an_error(pipeline, tmp_path):
         (("VerifyExport", "--workers", "-1"), "--workers is -1"),
         (("ExportAll", "--nonsense"), "unrecognized arguments: --nonsense"),
         (("ExportMarket", "--market-id", "1.101", "--offline"), "cannot be --offline"),
-        (("BuildIndex", "--offline"), "is no export"),
+        (("BuildIndex", "--offline"), "is not an export"),
     ],
 )
 def test_wrong_options_are_one_line(pipeline, arguments, words):

@@ -89,10 +89,9 @@ CHANGED = {
     "UPDATE stream_ingest.traded_volume SET price = price + 1 WHERE market_id = '1.101' AND price = 2.0": (
         "sum of price"
     ),
-    (
-        "UPDATE stream_ingest.ladder_levels SET received_time = received_time + interval '1 microsecond'"
-        " WHERE market_id = '1.101'"
-    ): "sum of delay_us",
+    "UPDATE stream_ingest.ladder_levels SET received_time = received_time + '1 us' WHERE market_id = '1.101'": (
+        "sum of delay_us"
+    ),
     "DELETE FROM stream_ingest.ladder_levels WHERE market_id = '1.101' AND level = 1": (
         "ladder rows of 2026-02-05: found 24, expected 12"
     ),
@@ -102,10 +101,7 @@ CHANGED = {
     "INSERT INTO stream_ingest.traded_volume VALUES ('1.101', 1, 9, 9, '2026-02-05 11:00+00', '2026-02-05 11:00+00')": (
         "found 18, expected 19"
     ),
-    (
-        "INSERT INTO stream_ingest.ladder_levels"
-        " VALUES ('1.100', 1, 'B', 0, 9, 9, '2026-02-05 11:00+00', '2026-02-05 11:00+00')"
-    ): (
+    "INSERT INTO stream_ingest.ladder_levels VALUES ('1.100', 1, 'B', 0, 9, 9, '20260205 11:00Z', '20260205 11:00Z')": (
         "market 1.100: markets/marketId=1.100.parquet: the file: found nothing"
     ),
     "UPDATE public.markets SET market_name = 'B v A' WHERE market_id = '1.101'": (
@@ -214,6 +210,6 @@ def test_the_command_writes_a_report_and_ends_with_30(export, exports):
     assert f"market 1.102: markets/marketId=1.102.{export.format}: the file: found nothing" in report
     assert report.splitlines()[-1].startswith("FAILED: 1 difference in 1 file; ")
     nothing = Pipeline(export.output_dir.parent / "nothing", exports[0].environment).run("VerifyExport", "--offline")
-    assert nothing.returncode == 2 and "is no export" in nothing.stderr
+    assert nothing.returncode == 2 and "is not an export" in nothing.stderr
     assert pipeline.run("VerifyExport", POSTGRES_PORT="1").returncode == 35
     assert directory_scan.list_files(export).keys() == {"1.101", "1.103"}

@@ -58,7 +58,7 @@ def test_an_option_that_a_task_does_not_use_is_refused(run, name):
         for given in (f"--{option}=true", f"--{name}-{option}=true"):
             code, _, error = run(name, given)
             assert code == 2 and len(error.splitlines()) == 1, error
-            assert error.startswith(f"error: {name} makes no use of --{option}.")
+            assert error.startswith(f"error: {name} does not use --{option}.")
 
 
 @pytest.mark.parametrize("option", ["--recheck-days=3", "--include-markets-without-ticks", "--allow-other-database"])
