@@ -44,8 +44,8 @@ def made_of(*arrays: npt.ArrayLike) -> Ticks:
 TWO_TICKS = made_of(
     [0, 0], [1_000_000, 2_000_000], [1_500_000, 2_700_000], [11, 12], [1, 2], [3, 0], [2.5, 3.5], [10.25, 20.5]
 )
-#: The arrays that came later: two values, so that a place that forgets one is seen. tests/unit/test_columns.py reads the
-#: two ticks from a database: give a new array there what its SQL makes of them.
+#: The arrays that were added later get two values, so that a place that forgets one is found. test_columns.py reads the
+#: two ticks from a database: give a new array the values that its SQL makes of them.
 LATER_ARRAYS = list(ARRAY_TYPES)[8:]
 TWO_TICKS = dataclasses.replace(TWO_TICKS, **{name: np.array([1, 2], ARRAY_TYPES[name]) for name in LATER_ARRAYS})
 
