@@ -1,4 +1,4 @@
-"""Archive."""
+"""Archive: pack the export into one file."""
 
 import datetime
 import logging
@@ -70,7 +70,7 @@ class Archive(ReportedExportTask):
 
     @property
     def others_are(self) -> str:
-        """What became of the other markets where some failed."""
+        """What became of the other markets if some failed."""
         return "in the archive"
 
     def complete(self) -> bool:

@@ -1,4 +1,4 @@
-"""ConsolidateDay and ConsolidateAll."""
+"""ConsolidateDay and ConsolidateAll: market files as sorted CSVs."""
 
 import dataclasses
 import functools

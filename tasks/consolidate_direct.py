@@ -1,4 +1,4 @@
-"""ConsolidateDayDirect."""
+"""ConsolidateDayDirect: one day from the database as a sorted CSV."""
 
 import datetime
 import logging
@@ -43,7 +43,7 @@ class ConsolidateDayDirect(DayCsvTask, MarketsTask):
         )
 
     def complete(self) -> bool:
-        """Return False: this always runs. Stop where the day is not over."""
+        """Return False: this always runs. Stop if the day is not over."""
         self.require_over()
         if self.offline:
             stop(

@@ -1,4 +1,4 @@
-"""What the tasks share that write a consolidated CSV."""
+"""What the tasks that write a consolidated CSV have in common."""
 
 import dataclasses
 import datetime
@@ -52,7 +52,7 @@ class CsvTask(ExportTask):
 
     @property
     def others_are(self) -> str:
-        """What became of the other markets where some failed."""
+        """What became of the other markets if some failed."""
         return "in the CSV"
 
     def consolidate(self, wanted: Consolidation, source: TickSource) -> Totals:
@@ -85,7 +85,7 @@ class DayCsvTask(CsvTask, DayTask):
         return bool(self.date < now.date())
 
     def require_over(self) -> None:
-        """Stop with one line where the day is not over, unless that is wanted."""
+        """Stop with one line if the day is not over, unless that is wanted."""
         if not self.is_over and not self.allow_partial:
             stop(
                 f"--date is {self.date}, which is not over yet in UTC. Its file would stay incomplete. Ask for an"

@@ -47,7 +47,7 @@ class IndexDay(DayMarketsTask):
         return self.layout.index
 
     def complete(self) -> bool:
-        """Return whether index.csv says what lies in the files of the day's markets."""
+        """Return whether index.csv says what is in the files of the day's markets."""
         plan = self.plan()
         rows = directory_scan.index_rows(self.layout, plan.disk, plan.stored.events)
         markets = {*self.day_market_ids(), *self.kept_market_ids()}
@@ -58,7 +58,7 @@ class IndexDay(DayMarketsTask):
         )
 
     def work(self) -> None:
-        """Write the index: of what lies there, and what it said before of files that are damaged or gone."""
+        """Write the index: of what is there, and what it said before of files that are damaged or gone."""
         layout = self.layout
         disk = directory_scan.look_at_disk(layout, directory_scan.list_files(layout))
         rows = disk.index | directory_scan.index_rows(layout, disk, self.plan().stored.events)

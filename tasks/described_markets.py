@@ -1,4 +1,4 @@
-"""What the tasks share that write what the database says of markets beside their ticks."""
+"""What the tasks that write what the database says of markets beside their ticks have in common."""
 
 import abc
 import logging

@@ -3,27 +3,27 @@
 ExportError                 told to the operator in one line; exit code 30 unless it says otherwise
 ├── UsageError              the request cannot be carried out as it stands (2)
 │   ├── NotAnExport         the output directory does not hold what its index promises
-│   └── UnknownFormat       a format of market files that there is none of
+│   └── UnknownFormat       an unknown format of market files
 ├── DatabaseError           the database cannot be reached, refuses us, or lacks what is needed (35)
 │   └── TableGone           a table has been dropped since it was listed
-├── NoScheduler             the luigid that a run is to have does not answer, or is none (35)
+├── NoScheduler             the luigid of a run does not answer, or something else does (35)
 ├── StoreError              an object store cannot be reached, refuses us, or does not hold what it should (35)
-├── UnreadableRow           a row in the database that no tick can be made of
+├── UnreadableRow           a row in the database that is not a valid tick
 ├── UnreadableMarket        a market with such a row
-├── UnreadableIndex         index.csv is not one that BuildIndex has made
-├── DamagedLedger           the ledger of what was written is not as it was written
+├── UnreadableIndex         index.csv is not one that BuildIndex wrote
+├── DamagedLedger           the ledger is not as the pipeline wrote it
 ├── DamagedFile             a file whose content is wrong
 ├── UnreadableFile          a file that cannot be read now, whatever its content
 │   └── NewerVersion        a file that a newer version of the pipeline has written; left alone
 ├── NoRoom                  the disk has no room for what would be written
 ├── MarketFailed            a market could not be exported
-├── SomeMarketsFailed       all is done but for some markets
+├── SomeMarketsFailed       everything is done except some markets
 ├── RowsDoNotAddUp          what was written is not what was read
 ├── ArchiveFailed           what was written is not what was to be archived
-├── NotVerified             the export is not what it should be
+├── NotVerified             the export differs from what it should be
 └── ServerFailed            the PostgreSQL of demo and tests cannot be found or does not start (40)
 
-An error of the operating system stays the OSError that it is. Any other exception is a fault of the pipeline and is
+An error of the operating system stays the OSError that it is. Any other exception is a bug in the pipeline and is
 shown with its traceback. The numbers are exit codes of a run that ends before its first task; a failed task is 30.
 """
 
@@ -55,7 +55,7 @@ class NotAnExport(UsageError):
 
 
 class UnknownFormat(UsageError):
-    """A format of market files that there is none of."""
+    """An unknown format of market files."""
 
 
 class DatabaseError(ExportError):
@@ -69,7 +69,7 @@ class TableGone(DatabaseError):
 
 
 class NoScheduler(ExportError):
-    """The luigid that a run is to have does not answer, or what answers is none."""
+    """The luigid of a run does not answer, or something else does."""
 
     exit_code = EXIT_UNDETERMINED
 
@@ -81,11 +81,11 @@ class StoreError(ExportError):
 
 
 class UnreadableRow(ExportError):
-    """A row in the database that no tick can be made of."""
+    """A row in the database that is not a valid tick."""
 
 
 class UnreadableMarket(ExportError):
-    """A market with a row that no tick can be made of."""
+    """A market with a row that is not a valid tick."""
 
     def __init__(self, market_id: str, reason: str) -> None:
         super().__init__(f"Market {market_id}: {reason}")
@@ -93,11 +93,11 @@ class UnreadableMarket(ExportError):
 
 
 class UnreadableIndex(ExportError):
-    """index.csv is not one that BuildIndex has made."""
+    """index.csv is not one that BuildIndex wrote."""
 
 
 class DamagedLedger(ExportError):
-    """The ledger of what was written is not as it was written."""
+    """The ledger is not as the pipeline wrote it."""
 
 
 class DamagedFile(ExportError):
@@ -135,7 +135,7 @@ class MarketFailed(ExportError):
 
 
 class SomeMarketsFailed(ExportError):
-    """All is done but for some markets."""
+    """Everything is done except some markets."""
 
 
 class RowsDoNotAddUp(ExportError):
@@ -147,7 +147,7 @@ class ArchiveFailed(ExportError):
 
 
 class NotVerified(ExportError):
-    """The export is not what it should be."""
+    """The export differs from what it should be."""
 
 
 class ServerFailed(ExportError):

@@ -45,7 +45,7 @@ class ExportMarkets(AllMarketsTask, MarketGroupExport):
     plan_of_batch: Plan | None = None
 
     def plan(self) -> Plan:
-        """Return what is to be exported, found out once per run."""
+        """Return what has to be exported, determined once per run."""
         return self.plan_of_batch or super().plan()
 
 
@@ -122,7 +122,7 @@ class ExportMarket(MarketsTask, OneMarketExport):
         )
 
     def loss_to_accept(self) -> str | None:
-        """Return what the operator accepts with --accept-loss; None where that is not asked for, or nothing is lost."""
+        """Return what the operator accepts with --accept-loss; None if that is not asked for, or nothing is lost."""
         disk = self.plan().disk
         if not self.accept_loss:
             return None

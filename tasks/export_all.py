@@ -1,4 +1,4 @@
-"""ExportAll."""
+"""ExportAll: the main task."""
 
 import logging
 from collections.abc import Mapping
@@ -56,7 +56,7 @@ class ExportAll(AllMarketsTask):
 
     @property
     def others_are(self) -> str:
-        """What became of the other markets where some failed."""
+        """What became of the other markets if some failed."""
         return f"exported and indexed. See {self.layout.execution_report}"
 
     def work(self) -> Mapping[str, str]:

@@ -1,4 +1,4 @@
-"""Fetch."""
+"""Fetch: download a published export."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""BuildIndex and ExportAll."""
+"""BuildIndex: index.csv and execution_report.txt."""
 
 import logging
 import time
@@ -37,7 +37,7 @@ class BuildIndex(AllMarketsTask):
         return self.layout.execution_report
 
     def complete(self) -> bool:
-        """Return whether nothing waits to be exported, index.csv says exactly what lies in markets/, and the report is
+        """Return whether nothing waits to be exported, index.csv says exactly what is in markets/, and the report is
         there.
         """
         plan = self.plan()
@@ -53,7 +53,7 @@ class BuildIndex(AllMarketsTask):
 
     @property
     def others_are(self) -> str:
-        """What became of the other markets where some failed."""
+        """What became of the other markets if some failed."""
         return "indexed"
 
     def work(self) -> Mapping[str, str] | None:
@@ -70,7 +70,7 @@ class BuildIndex(AllMarketsTask):
             file.write(text.encode())
         directory_scan.publish_index(layout, disk, rows)
         self.say_done(f"index.csv: {len(rows):,} market files")
-        problems = disk.not_ours(layout)  # no consumer shall take the index for whole
+        problems = disk.not_ours(layout)  # no consumer should take the index for whole
         return problems | failed if problems or self.is_asked_for else None
 
 

@@ -1,4 +1,4 @@
-"""BuildMetadata."""
+"""BuildMetadata: a JSON file of metadata per market."""
 
 import abc
 import logging

@@ -1,4 +1,4 @@
-"""PlotMarket."""
+"""PlotMarket: a page and a picture of one market."""
 
 import hashlib
 import logging
@@ -44,7 +44,7 @@ class PlotMarket(ExportTask):
         return self.layout.plot(self.market_id)
 
     def complete(self) -> bool:
-        """Tell whether the page was made of the market's file as it is now, and the picture is there."""
+        """Return whether the page was made from the market's file as it is now, and the picture exists."""
         with determining():
             market_plot.require_pictures()
             made_of = self._made_of(self._row())

@@ -1,4 +1,4 @@
-"""Publish."""
+"""Publish: copy an export to an object store or a folder."""
 
 import logging
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ class Publish(ReportedExportTask):
 
     @property
     def others_are(self) -> str:
-        """What became of the other markets where some failed."""
+        """What became of the other markets if some failed."""
         return "published"
 
     def _place(self) -> Place:

@@ -1,4 +1,4 @@
-"""Report."""
+"""Report: report.html and condition.json."""
 
 import contextlib
 import hashlib
@@ -48,11 +48,11 @@ class Report(WholeExportTask):
 
     @property
     def others_are(self) -> str:
-        """What became of the other markets where some failed."""
+        """What became of the other markets if some failed."""
         return "in the report"
 
     def complete(self) -> bool:
-        """Tell whether both were made of what lies there now."""
+        """Return whether both were made from what is there now."""
         with determining():
             if self.takes_files_alone:
                 export_source.require_export(self.layout)
@@ -98,7 +98,7 @@ class Report(WholeExportTask):
         return bool(self.offline or self.as_it_lies)
 
     def _state(self) -> dict[str, Any]:
-        """Return what the page is made of, and the checksums of the two files as they lie there."""
+        """Return what the page is made of, and the checksums of the two files as they are there."""
         layout, made_of = self.layout, hashlib.sha256()
         made_of.update(layout.index.read_bytes())
         with contextlib.suppress(FileNotFoundError), os.scandir(layout.markets_dir) as entries:

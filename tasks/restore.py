@@ -1,4 +1,4 @@
-"""Restore."""
+"""Restore: load an export back into PostgreSQL."""
 
 import dataclasses
 import logging
@@ -49,7 +49,7 @@ class Restore(ExportTask):
         return dataclasses.replace(findings.server(), options=Server.options)
 
     def work(self) -> None:
-        """Restore."""
+        """Restore: load an export back into PostgreSQL."""
         rows = restoration.indexed(self.layout)
         progress = Progress()
         progress.expect(len(rows), sum(row.facts.tick_records for row in rows.values()))

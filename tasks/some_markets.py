@@ -1,4 +1,4 @@
-"""What the tasks share that export markets of a plan: one market, or several together."""
+"""What the tasks that export markets of a plan have in common: one market, or several together."""
 
 import abc
 import dataclasses

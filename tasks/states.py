@@ -1,4 +1,4 @@
-"""BuildStates."""
+"""BuildStates: status and in-play of each market over time."""
 
 import logging
 from pathlib import Path

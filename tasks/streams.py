@@ -1,4 +1,4 @@
-"""BuildStreams and BuildStream."""
+"""BuildStreams and BuildStream: markets in Betfair's historic format."""
 
 import abc
 import logging
@@ -30,7 +30,7 @@ _GROUPS = 4
 
 
 class FromMarketFiles(WholeExportTask):
-    """Makes something of the market files and what lies beside them, brought up to date first unless offline."""
+    """Makes something of the market files and what is beside them, brought up to date first unless offline."""
 
     def requires(self) -> Any:
         """Return index, metadata and states, and with them the exports that are missing."""
@@ -96,7 +96,7 @@ class BuildStream(WriteStreams):
         return (self.market_id,)
 
     def complete(self) -> bool:
-        """Return whether the stream is there, made of what there is now. Stops where there is no such market."""
+        """Return whether the stream is there, made of what there is now. Stops if there is no such market."""
         if not self.is_ready():
             return False
         index = self.index()

@@ -1,4 +1,4 @@
-"""BuildRunnerSummary."""
+"""BuildRunnerSummary: one row per market and runner."""
 
 import logging
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ class BuildRunnerSummary(FromMarketFiles):
 
     @property
     def others_are(self) -> str:
-        """What became of the other markets where some failed."""
+        """What became of the other markets if some failed."""
         return "in the summary"
 
     def complete(self) -> bool:

@@ -1,4 +1,4 @@
-"""VerifyExport."""
+"""VerifyExport: compare an export with its index and the database."""
 
 import logging
 from pathlib import Path
@@ -47,7 +47,7 @@ class VerifyExport(ExportTask):
         return False
 
     def work(self) -> None:
-        """Compare everything, write the report, fail where something differs."""
+        """Compare everything, write the report, fail if something differs."""
         layout = self.layout
         progress = Progress()
         rows, _ = directory_check.read_index(layout)

@@ -1,4 +1,4 @@
-"""What the tasks share that make something of a whole export."""
+"""What the tasks that make something of a whole export have in common."""
 
 import json
 import logging
@@ -49,7 +49,7 @@ class IndexedExportTask(WholeExportTask):
     """
 
     def made_from(self) -> str:
-        """Return what the files are made from, as one hash. Raises FileNotFoundError where there is no index."""
+        """Return what the files are made from, as one hash. Raises FileNotFoundError if there is no index."""
         return file_checksum(self.layout.index)
 
     @final

@@ -25,8 +25,8 @@ class DayCondition:
     """What is to be said of a UTC day.
 
     day: days since 1970; ticks, markets: with ticks on that day; usual_ticks, usual_markets: medians of the days
-    before, None where there are too few; without_ticks: markets that the database knows of the day and that have no
-    ticks, None where no database was asked; markets_with: of each reason how many markets have it.
+    before, None if there are too few; without_ticks: markets that the database knows of the day and that have no
+    ticks, None if no database was asked; markets_with: of each reason how many markets have it.
     """
 
     day: int

@@ -33,7 +33,7 @@ class ExportCondition:
     metadata: Mapping[str, Metadata | None]
 
     def day(self, date: datetime.date) -> DayCondition | None:
-        """Return the condition of a day, None where nothing is known of it."""
+        """Return the condition of a day, None if nothing is known of it."""
         wanted = day_number(date)
         return next((day for day in self.days if day.day == wanted), None)
 
@@ -56,7 +56,7 @@ def judge(
 
 
 def read_metadata(layout: Layout, market_ids: Iterable[str]) -> Iterator[tuple[str, Metadata | None]]:
-    """Yield the metadata of each market, None where there is none."""
+    """Yield the metadata of each market, None if there is none."""
     for market_id in market_ids:
         try:
             with open(layout.metadata_file(market_id), "rb") as file:
@@ -92,7 +92,7 @@ def render(judged: ExportCondition) -> bytes:
 
 
 def read_counts(path: Path) -> dict[str, Any] | None:
-    """Return schema_version, counts and days of a condition.json, None where there is none of this version."""
+    """Return schema_version, counts and days of a condition.json, None if there is none of this version."""
     try:
         with open(path, encoding="utf-8") as file:
             head = "".join(itertools.takewhile(lambda line: not line.startswith('"markets"'), file))

@@ -40,7 +40,7 @@ class Csv:
 
     @staticmethod
     def parse(text: str) -> "Csv":
-        """Return what stands in a report. Raises ValueError where it is something else."""
+        """Return what stands in a report. Raises ValueError if it is something else."""
         name, size, written, checksum = text.split(", ")
         return Csv(
             name,
@@ -50,7 +50,7 @@ class Csv:
         )
 
     def is_in(self, directory: Path) -> bool:
-        """Return whether it lies in a directory. It is read only where its modification time is another, as after
+        """Return whether it is in a directory. It is read only where its modification time is another, as after
         unpacking an archive.
         """
         try:
@@ -136,7 +136,7 @@ def render(
 
 
 def read(path: Path) -> Published | None:
-    """Return what a report says of its CSV, None where there is none or it is not one of ours."""
+    """Return what a report says of its CSV, None if there is none or it is not one that the pipeline writes."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
         (file,) = (Csv.parse(line.removeprefix("File: ")) for line in lines if line.startswith("File: "))
@@ -152,5 +152,5 @@ def read(path: Path) -> Published | None:
 
 
 def is_in_place(published: Published, directory: Path) -> bool:
-    """Return whether the CSV that a report speaks of lies in a directory, with its months."""
+    """Return whether the CSV that a report speaks of is in a directory, with its months."""
     return all(file.is_in(directory) for file in published.files)

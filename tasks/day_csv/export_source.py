@@ -28,7 +28,7 @@ _SMALL_BATCH_ROWS = 131_072
 
 
 def metadata_checksum(layout: Layout, market_id: str) -> str:
-    """Return the SHA-256 of a market's metadata file, "-" where there is none."""
+    """Return the SHA-256 of a market's metadata file, "-" if there is none."""
     try:
         return file_checksum(layout.metadata_file(market_id))
     except FileNotFoundError:
@@ -36,7 +36,7 @@ def metadata_checksum(layout: Layout, market_id: str) -> str:
 
 
 def as_it_lies(layout: Layout) -> Layout:
-    """Return the layout in the format that the market files have; unchanged where there are none."""
+    """Return the layout in the format that the market files have; unchanged if there are none."""
     with contextlib.suppress(FileNotFoundError), os.scandir(layout.markets_dir) as entries:
         for entry in entries:
             name = market_file_name(entry.name)
@@ -46,13 +46,13 @@ def as_it_lies(layout: Layout) -> Layout:
 
 
 def require_export(layout: Layout) -> None:
-    """Raise NotAnExport where the output directory has neither an index nor market files."""
+    """Raise NotAnExport if the output directory has neither an index nor market files."""
     if not layout.index.exists() and not layout.markets_dir.exists():
         raise NotAnExport(f"{layout.output_dir} is not an export: it has no index.csv. Check --output-dir.")
 
 
 def indexed(layout: Layout) -> Index:
-    """Return the rows of index.csv. Raises NotAnExport where there is none or it cannot be read."""
+    """Return the rows of index.csv. Raises NotAnExport if there is none or it cannot be read."""
     if not layout.index.exists():
         raise NotAnExport(f"{layout.output_dir} is not an export: it has no index.csv. Check --output-dir.")
     try:
@@ -91,7 +91,7 @@ def with_ticks(layout: Layout, rows: Mapping[str, IndexRow], wanted: Span) -> di
 
 
 def refuse_unindexed(layout: Layout, rows: Mapping[str, IndexRow]) -> None:
-    """Raise NotAnExport where index.csv and the market files in the directory are not of the same markets."""
+    """Raise NotAnExport if index.csv and the market files in the directory are not of the same markets."""
     present = list_files(layout).keys()
     for market_ids, problem in (
         (present - rows.keys(), "is there, but not in index.csv"),
@@ -142,7 +142,7 @@ class ExportSource:
         return flat_csv.describe(row.market_id, row.event_id, known)
 
     def verify(self) -> None:
-        """Raise DamagedFile where a market file is not the one that the index speaks of."""
+        """Raise DamagedFile if a market file is not the one that the index speaks of."""
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             for path, row, checksum in zip(self._paths, self._rows, pool.map(file_checksum, self._paths)):
                 if checksum != row.facts.checksum:
@@ -163,8 +163,8 @@ class ExportSource:
             yield from self.stream(market, _SMALL_BATCH_ROWS)
 
     def reconcile(self) -> None:
-        """Raise DamagedFile where a market had more or fewer ticks than the index says, or its file has changed
-        meanwhile.
+        """Raise DamagedFile if a market had more or fewer ticks than the index says, or its file has changed
+        in the meantime.
         """
         for row, path, stat, read in zip(self._rows, self._paths, self._stats, self.read.tolist()):
             if not FileStat.of_path(path).is_same_file(stat):

@@ -69,11 +69,11 @@ def fingerprint(members: Sequence[Member]) -> str:
 
 
 def members(layout: Layout, with_streams: bool = False) -> tuple[list[Member], Inventory]:
-    """Return what belongs into the archive of an export, sorted by name, and what else lies there.
+    """Return what belongs into the archive of an export, sorted by name, and what else is there.
 
     with_streams: stream files too.
 
-    A market file must have the checksum that index.csv says, a CSV the one of its report. Raises UsageError where
+    A market file must have the checksum that index.csv says, a CSV the one of its report. Raises UsageError if
     index and market files are not of the same markets or a day was consolidated before it was over; DamagedFile
     where a file is not the one it must be.
     """

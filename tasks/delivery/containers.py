@@ -68,7 +68,7 @@ class ParallelDeflate:
 
     Not zlib_ng's own gzip_ng_threaded: it keeps a compressor a thread, whose result can depend on the pieces that
     it had before, and so on the number of threads (11 of 300 archives with incompressible pieces). And an
-    interrupt can have it wait for ever.
+    interrupt can have it wait forever.
     """
 
     def __init__(self, pool: concurrent.futures.Executor, ahead: int) -> None:
@@ -146,7 +146,7 @@ def write(
     has the commit.
 
     progress is told the bytes as they are read; workers: how many cores to use (all if None), which does not
-    change the result. Raises OSError where a file is shorter than its size.
+    change the result. Raises OSError if a file is shorter than its size.
     """
     cores = workers or len(os.sched_getaffinity(0))
     if kind == "zip":
@@ -208,7 +208,7 @@ def _write_zip(sink: Sink, members: Sequence[tuple[str, Path]], note: str, progr
 
 
 def note_of(kind: str, path: Path) -> str | None:
-    """Return the note of an archive, None where there is no archive or it cannot be read. Reads a few bytes only."""
+    """Return the note of an archive, None if there is no archive or it cannot be read. Reads a few bytes only."""
     try:
         if kind == "zip":
             with zipfile.ZipFile(path) as archive:
@@ -222,7 +222,7 @@ def note_of(kind: str, path: Path) -> str | None:
 def checksums(kind: str, path: Path, progress: Progress) -> Iterator[tuple[str, str]]:
     """Yield name and SHA-256 of each member of an archive, in its order. progress is told the bytes as they are read.
 
-    Raises one of DAMAGED where it is damaged.
+    Raises one of DAMAGED if it is damaged.
     """
     return _zip_checksums(path, progress) if kind == "zip" else _tar_checksums(kind, path, progress)
 

@@ -31,7 +31,7 @@ def running_sum(values: Ints, group: Ints) -> Ints:
 
 
 def within(times: Ints, lower: int | None, upper: int | None) -> Bools:
-    """Tell which times lie in [lower, upper); None: without a bound."""
+    """Tell which times are in [lower, upper); None: without a bound."""
     chosen = np.ones(len(times), bool)
     if lower is not None:
         chosen &= times >= lower

@@ -14,7 +14,7 @@ class Recording:
     Attributes: ticks: about so many ladder and traded rows together, half of each. markets: so many markets, those
     without ticks included. days: so many UTC days, from start on. start: when the recorder began; a UTC midnight.
     skew: the market of rank r has ticks in proportion to r ** -skew. levels: at most so many best prices a side.
-    older_days: of so many first days the ladder rows lie in the catch-all partition of what is older than daily
+    older_days: of so many first days the ladder rows are in the catch-all partition of what is older than daily
     ones. seed: another seed gives other rows. sums_of_sums: size_traded is as the platform stores it, a running sum of
     cumulative figures; otherwise the figures themselves, as version 0.1 invented them.
     """

@@ -1,1 +1,1 @@
-"""What lies in an output directory: index, metadata, journal, and what a scan of it finds."""
+"""What is in an output directory: index, ledger, journal, metadata, and a scan of it."""

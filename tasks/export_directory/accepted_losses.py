@@ -32,7 +32,7 @@ class AcceptedLoss:
 
 
 def read(path: Path) -> list[AcceptedLoss]:
-    """Return the accepted losses, oldest first; none where there is no file. Lines that are none are left out."""
+    """Return the accepted losses, oldest first; none if there is no file. Lines that are none are left out."""
     try:
         content = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:

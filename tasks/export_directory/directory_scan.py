@@ -1,4 +1,4 @@
-"""What lies in the output directory, and what index.csv says of it."""
+"""What is in the output directory, and what index.csv says of it."""
 
 import contextlib
 import dataclasses
@@ -28,7 +28,7 @@ Stats = Mapping[str, FileStat]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OnDisk:
-    """What lies in the output directory.
+    """What is in the output directory.
 
     seen_us: when the look began, microseconds since 1970; files: what stat says of each market file; facts: of each
     sound one that we have written; damaged: what is wrong with the content of a file; unvouched: facts of files that
@@ -48,7 +48,7 @@ class OnDisk:
     unknown: int
 
     def promise(self, market_id: str) -> FileFacts | None:
-        """Return the facts of the fullest file that the market has had; None where nobody knows of any."""
+        """Return the facts of the fullest file that the market has had; None if nobody knows of any."""
         return self.ledger.promise(market_id) if self.ledger.exists else self.index.facts.get(market_id)
 
     def is_below_promise(self, market_id: str) -> bool:
@@ -74,7 +74,7 @@ def unvouched_reason(layout: Layout, market_id: str) -> str:
 
 
 def list_files(layout: Layout) -> Stats:
-    """Return what stat says of each market file. Raises UsageError where the directory holds the other format."""
+    """Return what stat says of each market file. Raises UsageError if the directory holds the other format."""
     stats = Packed(FileStat)
     with contextlib.suppress(FileNotFoundError), os.scandir(layout.markets_dir) as entries:
         for entry in entries:
@@ -92,7 +92,7 @@ def list_files(layout: Layout) -> Stats:
 
 
 def _stat(entry: os.DirEntry[str]) -> os.stat_result:
-    """Return what stat says of a file, and of a link that leads nowhere what it says of the link."""
+    """Return what stat says of a file, and of a dangling link what it says of the link."""
     try:
         return entry.stat()
     except OSError:
@@ -169,7 +169,7 @@ def _vouched_until_us(layout: Layout) -> int:
 
 
 def is_indexed(layout: Layout, disk: OnDisk, events: dict[str, str]) -> bool:
-    """Return whether index.csv and the ledger are there and say exactly what lies in markets/, of files that nobody
+    """Return whether index.csv and the ledger are there and say exactly what is in markets/, of files that nobody
     touched since."""
     return (
         not disk.unknown
@@ -184,7 +184,7 @@ def is_indexed(layout: Layout, disk: OnDisk, events: dict[str, str]) -> bool:
 
 
 def index_rows(layout: Layout, disk: OnDisk, events: dict[str, str]) -> Index:
-    """Return the index of what lies on disk. events: event ids of markets that the database knows.
+    """Return the index of what is on disk. events: event ids of markets that the database knows.
 
     A file that could not be read, or is not as we wrote it, keeps the row that it has: no other checksum of it is
     vouched for.

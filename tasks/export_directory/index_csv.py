@@ -1,4 +1,4 @@
-"""index.csv: what lies in markets/, one row per market file."""
+"""index.csv: what is in markets/, one row per market file."""
 
 import csv
 import dataclasses
@@ -73,9 +73,9 @@ class Index(Mapping[str, IndexRow]):
 
 
 def read(path: Path) -> Index:
-    """Return the rows of an index.csv; none where there is no file.
+    """Return the rows of an index.csv; none if there is no file.
 
-    Raises UnreadableIndex where its columns or values are not an index's, NewerVersion where it has further columns.
+    Raises UnreadableIndex if its columns or values are not an index's, NewerVersion where it has further columns.
     """
     try:
         return _read(path, FileStat.of(path.stat()))

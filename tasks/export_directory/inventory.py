@@ -1,4 +1,4 @@
-"""What lies in an output directory: the files that belong to the export, those set aside, and strays."""
+"""What is in an output directory: the files that belong to the export, those set aside, and strays."""
 
 import dataclasses
 import os
@@ -59,7 +59,7 @@ def take_inventory(layout: Layout, market_ids: Iterable[str], with_streams: bool
 
 
 def describe(path: Path) -> str:
-    """Return in a word what lies at a path."""
+    """Return in one word what is at a path."""
     if path.is_symlink():
         return f"a symbolic link to {os.readlink(path)}"
     return "a directory" if path.is_dir() else "a file" if path.exists() else "nothing"

@@ -38,7 +38,7 @@ class Failed(NamedTuple):
 
 
 class Journal:
-    """The records of one output directory: files of JSON lines, one a process."""
+    """The records of one output directory: files of JSON lines, one per process."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory

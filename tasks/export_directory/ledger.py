@@ -67,7 +67,7 @@ class _Digests(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Ledger:
-    """What was written of each market. exists: False where there is no ledger (an export of version 0.1, a copy)."""
+    """What was written of each market. exists: False if there is no ledger (an export of version 0.1, a copy)."""
 
     files: Packed[Kept] = dataclasses.field(default_factory=lambda: Packed(Kept))
     promises: Packed[FileFacts] = dataclasses.field(default_factory=lambda: Packed(FileFacts))
@@ -76,7 +76,7 @@ class Ledger:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Return the ledger; an empty one where there is no file. Raises DamagedLedger, NewerVersion and OSError."""
+        """Return the ledger; an empty one if there is no file. Raises DamagedLedger, NewerVersion and OSError."""
         try:
             content = path.read_bytes()
         except FileNotFoundError:
@@ -113,7 +113,7 @@ class Ledger:
         return self.files.packed_of(market_id)[_STAT_BYTES:] == facts.packed_of(market_id)
 
     def promise(self, market_id: str) -> FileFacts | None:
-        """Return the facts of the fullest file that the market has had; None where nothing was written."""
+        """Return the facts of the fullest file that the market has had; None if nothing was written."""
         if market_id in self.promises:
             return self.promises[market_id]
         return self.files[market_id].facts if market_id in self.files else None
@@ -136,7 +136,7 @@ class Ledger:
             yield self.promises[market_id]
 
     def after(self, stats: Mapping[str, FileStat], facts: Packed[FileFacts]) -> "Ledger":
-        """Return the ledger once these sound files lie there: what they have less than before stays promised."""
+        """Return the ledger once these sound files are there: what they have less than before stays promised."""
         new = Ledger(exists=True)
         for market_id in facts:
             kept = Kept(stats[market_id], facts[market_id])
@@ -155,7 +155,7 @@ class Ledger:
         return new
 
     def promising(self, indexed: Packed[FileFacts]) -> "Ledger":
-        """Return the ledger; where there is none (an export of version 0.1), one that promises what the index says."""
+        """Return the ledger; if there is none (an export of version 0.1), one that promises what the index says."""
         return self if self.exists else Ledger(promises=indexed | Packed(FileFacts), exists=True)
 
     def without(self, market_id: str) -> "Ledger":

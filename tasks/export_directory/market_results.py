@@ -1,4 +1,4 @@
-"""states/results.parquet: who has won, of installations that store it. A row a settled market and runner."""
+"""states/results.parquet: who has won, of installations that store it. One row per settled market and runner."""
 
 import dataclasses
 import functools
@@ -29,14 +29,14 @@ SCHEMA = pa.schema(
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """The settlement of a market; of: WINNER, LOSER or REMOVED by runner. settled_us: None where it is not known."""
+    """The settlement of a market; of: WINNER, LOSER or REMOVED by runner. settled_us: None if it is not known."""
 
     settled_us: int | None = None
     of: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
     @property
     def checksum(self) -> str:
-        """What stands for it in what is made of it: "-" where there is none."""
+        """What stands for it in what is made of it: "-" if there is none."""
         if self == Results():
             return "-"
         return hashlib.sha256(repr((self.settled_us, sorted(self.of.items()))).encode()).hexdigest()
@@ -70,7 +70,7 @@ def render(rows: Iterable[Settled]) -> bytes:
 
 
 def read_rows(path: Path) -> list[Settled]:
-    """Return the rows of the file, none where there is no file. Raises DamagedFile."""
+    """Return the rows of the file, none if there is no file. Raises DamagedFile."""
     try:
         require_regular(path)
         with decoding(path), pq.ParquetFile(path, page_checksum_verification=True) as file:

@@ -1,4 +1,4 @@
-"""states/marketId=<id>.parquet: status and in-play of a market over time, an interval a row.
+"""states/marketId=<id>.parquet: status and in-play of a market over time, one row per interval.
 
 How rows become intervals. Of lifecycle rows with one publish_time, the one received last counts, for each of the
 two values that it has (ties by what they say). A value that a row leaves out stays as it was. Rows that repeat what is
@@ -106,7 +106,7 @@ def render(market_id: str, states: Sequence[State]) -> bytes:
 
 
 def read_table(path: Path) -> pa.Table:
-    """Return a states file as a table. Raises DamagedFile where it is none, FileNotFoundError where there is none."""
+    """Return a states file as a table. Raises DamagedFile if it is not one, FileNotFoundError if there is none."""
     require_regular(path)
     with decoding(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
         if not file.schema_arrow.equals(SCHEMA):
@@ -115,7 +115,7 @@ def read_table(path: Path) -> pa.Table:
 
 
 def read(layout: Layout, market_id: str) -> list[State]:
-    """Return the intervals of a market, none where there is no file. Raises DamagedFile."""
+    """Return the intervals of a market, none if there is no file. Raises DamagedFile."""
     try:
         table = read_table(layout.states_file(market_id))
     except FileNotFoundError:
@@ -125,13 +125,13 @@ def read(layout: Layout, market_id: str) -> list[State]:
 
 
 def position_at(states: Sequence[State], times: Ints) -> Ints:
-    """Return the number of the interval that each time lies in, -1 before the first."""
+    """Return the number of the interval that each time is in, -1 before the first."""
     starts = np.array([state.from_us for state in states], np.int64)
     return np.asarray(np.searchsorted(starts, times, side="right") - 1, np.int64)
 
 
 def off_us(states: Sequence[State]) -> int | None:
-    """Return when a market went in play: the last change to in-play, so that a false start does not count; None where
+    """Return when a market went in play: the last change to in-play, so that a false start does not count; None if
     it never did, or nobody knows.
     """
     off, before = None, None

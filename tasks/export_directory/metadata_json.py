@@ -55,16 +55,16 @@ def merged(now: Metadata, before: Metadata | None) -> Metadata:
 
 
 def render(metadata: Metadata) -> bytes:
-    """Return the content of a metadata file: one key a line, one runner a line."""
+    """Return the content of a metadata file: one key per line, one runner per line."""
     lines = [f"  {_encode(key)}: {_encode(value)},\n" for key, value in metadata.items() if key != "runners"]
     runners = ",\n".join(f"    {_encode(runner)}" for runner in metadata["runners"])
     return ("{\n" + "".join(lines) + '  "runners": [' + (f"\n{runners}\n  " if runners else "") + "]\n}\n").encode()
 
 
 def parse(content: bytes) -> Metadata | None:
-    """Return the metadata in a file's content, None where it is not a metadata file's.
+    """Return the metadata in a file's content, None if it is not a metadata file's.
 
-    Raises NewerVersion where it has further keys.
+    Raises NewerVersion if it has further keys.
     """
     try:
         metadata: Metadata = json.loads(content)

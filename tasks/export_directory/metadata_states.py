@@ -40,7 +40,7 @@ class Described:
 
     def is_current(self, market: MarketMetadata | LifecycleRows, stat: FileStat) -> bool:
         """Return whether the file is the one that says what the database says of a market. stat: of the file as it
-        lies there now.
+        is there now.
         """
         return self._known(market.market_id) == self._state(market, stat)
 

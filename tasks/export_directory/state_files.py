@@ -36,7 +36,7 @@ class StateFiles(DescribedFiles[LifecycleRows]):
         yield from super().write()
 
     def _new_results(self) -> bytes | None:
-        """Return the content that results.parquet shall have, None where it has it, or there is nothing to say."""
+        """Return the content that results.parquet should have, None if it has it, or there is nothing to say."""
         path = self._layout.results
         now = settlements(self._database)
         rows = market_results.merged(now, market_results.read_rows(path))

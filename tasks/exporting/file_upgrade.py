@@ -15,7 +15,7 @@ from tasks.storage.disk_space import require_room
 from tasks.storage.layout import Layout
 from tasks.ticks.schema import FORMAT_VERSION
 
-#: What a file of today's version may take at most, by the size of the older one: both lie there for a moment.
+#: What a file of today's version may take at most, by the size of the older one: both are there for a moment.
 _GROWTH, _LEAST_BYTES = 1.2, 1 << 16
 
 
@@ -31,7 +31,7 @@ def older_files(layout: Layout, market_ids: Collection[str]) -> list[str]:
 def upgrade(layout: Layout, market_id: str, disk: OnDisk) -> FileFacts:
     """Write the file of a market again, with the same ticks and the same time of modification; return its facts.
 
-    Raises DamagedFile where its ticks are not those that were written, NoRoom where the disk is too full for both
+    Raises DamagedFile if its ticks are not those that were written, NoRoom where the disk is too full for both
     files. The old one stays then, and until the new one is whole.
     """
     path, before = layout.market_file(market_id), disk.facts[market_id]

@@ -60,7 +60,7 @@ def _parts(database: Database, name: str, market_ids: set[str], span: Span) -> I
 
 
 def _held(layout: Layout, market_id: str, span: Span) -> Counts | None:
-    """Return what a market file has of a span; None where it cannot be read."""
+    """Return what a market file has of a span; None if it cannot be read."""
     counts = Counts()
     try:
         for ticks in market_file.read_span(layout.market_file(market_id), 0, span, _READ_ROWS):

@@ -58,7 +58,7 @@ class Stored:
 class Pending:
     """A market file to be made or refreshed.
 
-    empty: the market has no ladder rows, so its file has no ticks; stat: of the file that lies there, None if there is
+    empty: the market has no ladder rows, so its file has no ticks; stat: of the file that is there, None if there is
     none; damaged: what is wrong with that file, None if it is sound; unvouched: the facts of a file that can be read
     but is not as we wrote it, None for any other; accepted: the operator accepts that ticks are lost.
     """
@@ -173,7 +173,7 @@ def universe(stored: Stored, disk: OnDisk, without_ticks: bool, without_ladder: 
 
 
 def refuse_other_database(database: Database, stored: Stored, disk: OnDisk, layout: Layout) -> None:
-    """Raise UsageError where the index has markets with ticks and the database knows none of them."""
+    """Raise UsageError if the index has markets with ticks and the database knows none of them."""
     promised = [market_id for market_id, facts in disk.index.facts.items() if facts.tick_records]
     if not promised or any(stored.has_ladder(market_id) or market_id in stored.events for market_id in promised):
         return

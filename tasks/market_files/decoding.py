@@ -37,7 +37,7 @@ def _damaged(path: Path, error: Exception) -> DamagedFile:
 
 
 def require_regular(path: Path) -> None:
-    """Raise DamagedFile where a directory, a pipe or a link that leads nowhere has a market file's name.
+    """Raise DamagedFile if a directory, a pipe or a dangling link has a market file's name.
 
     To open a pipe would wait for whoever writes into it.
     """

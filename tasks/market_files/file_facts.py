@@ -12,7 +12,7 @@ _FACTS, _NO_TIME = struct.Struct("5q32s"), -1 << 63
 
 
 class FileFacts(NamedTuple):
-    """What the index says of a market file. Times in microseconds since 1970, None where there are no ticks."""
+    """What the index says of a market file. Times in microseconds since 1970, None if there are no ticks."""
 
     first_tick: int | None
     last_tick: int | None
@@ -22,7 +22,7 @@ class FileFacts(NamedTuple):
     checksum: str
 
     def packed(self) -> bytes:
-        """Return them as bytes. Raises ValueError where they are none of a file."""
+        """Return them as bytes. Raises ValueError if they are none of a file."""
         first, last, *numbers, checksum = self
         if len(digest := bytes.fromhex(checksum)) != hashlib.sha256().digest_size:
             raise ValueError(f"{checksum!r} is no SHA-256")
@@ -57,7 +57,7 @@ class TickCounter:
         self.messages = 0
 
     def add(self, ticks: Ticks) -> None:
-        """Count ticks; raise ValueError where their publish_time is before the last one's."""
+        """Count ticks; raise ValueError if their publish_time is before the last one's."""
         if not len(ticks):
             return
         times = ticks.publish_time

@@ -1,4 +1,4 @@
-"""Ticks as JSONL: one object a line, the columns of schema.COLUMNS in their order."""
+"""Ticks as JSONL: one object per line, the columns of schema.COLUMNS in their order."""
 
 import functools
 import json
@@ -57,7 +57,7 @@ class Jsonl(TextFormat):
             )
 
     def parse(self, lines: bytes, path: Path) -> pa.RecordBatch:
-        """Return the rows of whole lines. Raises DamagedFile where one is not an object with exactly these fields."""
+        """Return the rows of whole lines. Raises DamagedFile if one is not an object with exactly these fields."""
         version = version_of_names(_names(lines, path), path)
         plain = _plain_schema(version)
         try:

@@ -59,7 +59,7 @@ class MarketWriter:
 def read(path: Path, market: int = 0) -> Iterator[Ticks]:
     """Yield the ticks of a market file in their order, in batches of bounded size.
 
-    Raises DamagedFile where its content is not what MarketWriter writes, and OSError where it cannot be read.
+    Raises DamagedFile if its content is not what MarketWriter writes, and OSError where it cannot be read.
     """
     for batch in batches(path):
         yield Ticks.from_batch(batch, market)
@@ -74,9 +74,9 @@ def batches(path: Path) -> Iterator[pa.RecordBatch]:
 
 
 def read_span(path: Path, market: int, span: Span, batch_rows: int) -> Iterator[Ticks]:
-    """Yield the ticks of a market file that lie in a span, in their order, about so many at once.
+    """Yield the ticks of a market file that are in a span, in their order, about so many at once.
 
-    Raises DamagedFile where what is read is no market file's, and OSError where it cannot be read.
+    Raises DamagedFile if what is read is no market file's, and OSError where it cannot be read.
     """
     require_regular(path)
     with decoding(path):
@@ -88,7 +88,7 @@ def read_span(path: Path, market: int, span: Span, batch_rows: int) -> Iterator[
 
 
 def estimate_rows(path: Path, facts: FileFacts, span: Span) -> float:
-    """Return about how many ticks of a market file lie in a span, without reading them; of Parquet at most so many
+    """Return about how many ticks of a market file are in a span, without reading them; of Parquet at most so many
     do.
     """
     if span.share(facts) in (0, 1):
@@ -101,7 +101,7 @@ def estimate_rows(path: Path, facts: FileFacts, span: Span) -> float:
 def inspect(path: Path, market_id: str) -> FileFacts:
     """Read a whole market file and return its facts.
 
-    Raises DamagedFile where it cannot be decoded, is out of order, or holds another market's ticks; OSError where it
+    Raises DamagedFile if it cannot be decoded, is out of order, or holds another market's ticks; OSError where it
     cannot be read.
     """
     counter = TickCounter()

@@ -48,20 +48,20 @@ class MarketFormat(abc.ABC):
     def batches(self, path: Path) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a file in their order, in batches of bounded size, with the columns of schema.SCHEMA.
 
-        Raises DamagedFile where the content is not what open() writes. Whatever else a decoder raises is taken for
+        Raises DamagedFile if the content is not what open() writes. Whatever else a decoder raises is taken for
         that too (decoding.py), but for an OSError of the operating system.
         """
 
     @abc.abstractmethod
     def span_batches(self, path: Path, span: Span, batch_rows: int) -> Iterator[pa.RecordBatch]:
-        """Yield at least the rows of a file that lie in a span, about so many at once, and skip what else it can.
+        """Yield at least the rows of a file that are in a span, about so many at once, and skip what else it can.
 
         The batches have at least the columns that Ticks.from_batch reads. Raises as batches() does.
         """
 
     @abc.abstractmethod
     def rows_between(self, path: Path, facts: FileFacts, span: Span) -> float:
-        """Return about how many ticks of a file lie in a span that some of them lie in, without reading them."""
+        """Return about how many ticks of a file are in a span that some of them are in, without reading them."""
 
     def version(self, path: Path) -> int:
         """Return the format version of a file. Raises as batches() does."""

@@ -66,7 +66,7 @@ class Parquet(MarketFormat):
                 yield from file.iter_batches(batch_rows, row_groups=groups, columns=columns, use_threads=False)
 
     def rows_between(self, path: Path, facts: FileFacts, span: Span) -> float:
-        """Return how many ticks the row groups have that can hold ticks of a span: at most so many lie in it."""
+        """Return how many ticks the row groups have that can hold ticks of a span: at most so many are in it."""
         with pq.ParquetFile(path) as file:
             groups = (file.metadata.row_group(number) for number in range(file.num_row_groups))
             return float(sum(group.num_rows for group in groups if _overlaps(group, span)))
@@ -87,7 +87,7 @@ class Parquet(MarketFormat):
 
 
 class _ParquetSink:
-    """Writes one market's ticks, a row group each time one is full."""
+    """Writes one market's ticks, a row group whenever one is full."""
 
     def __init__(self, file: NewFile, market_id: str) -> None:
         self._market_id = market_id

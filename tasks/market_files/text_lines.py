@@ -1,4 +1,4 @@
-"""Market files that are text, a line a tick: read by whole lines, searched by bisection."""
+"""Market files that are text, one line per tick: read by whole lines, searched by bisection."""
 
 import abc
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ _BLOCK_BYTES = 16 << 20
 
 
 class TextFormat(MarketFormat):
-    """A format with a line a tick and nothing else. row_bytes: about what a line takes."""
+    """A format with one line per tick and nothing else. row_bytes: about what a line takes."""
 
     is_compressed = False
     is_text = True
@@ -37,7 +37,7 @@ class TextFormat(MarketFormat):
 
     @abc.abstractmethod
     def time_of(self, line: bytes) -> str:
-        """Return the publish_time of a line as text. Raises ValueError, KeyError or TypeError where it has none."""
+        """Return the publish_time of a line as text. Raises ValueError, KeyError or TypeError if it has none."""
 
     def open(self, file: NewFile, market_id: str) -> "_Lines":
         """Return what writes the lines of a market into a file."""
@@ -46,7 +46,7 @@ class TextFormat(MarketFormat):
     def batches(self, path: Path) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a file in their order, in batches of bounded size (text not dictionary encoded).
 
-        Raises DamagedFile where a line is not a tick's, FileNotFoundError where there is no file.
+        Raises DamagedFile if a line is not a tick's, FileNotFoundError if there is no file.
         """
         with open(path, "rb") as file:
             rest = b""
@@ -61,7 +61,7 @@ class TextFormat(MarketFormat):
                 raise DamagedFile(f"{path}: the last line is cut short")
 
     def span_batches(self, path: Path, span: Span, batch_rows: int) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of a file that lie in a span, about so many at once. Raises as batches() does."""
+        """Yield the rows of a file that are in a span, about so many at once. Raises as batches() does."""
         with open(path, "rb") as file:
             position, end = self._line_from(file, span.lower_us), self._line_from(file, span.upper_us)
             file.seek(position)
@@ -75,7 +75,7 @@ class TextFormat(MarketFormat):
                 yield self.parse(lines, path)
 
     def rows_between(self, path: Path, facts: FileFacts, span: Span) -> float:
-        """Return about how many ticks of a file lie in a span, by the bytes that they take."""
+        """Return about how many ticks of a file are in a span, by the bytes that they take."""
         with open(path, "rb") as file:
             size_bytes = self._line_from(file, span.upper_us) - self._line_from(file, span.lower_us)
         return facts.tick_records * size_bytes / max(facts.size_bytes, 1)

@@ -24,11 +24,11 @@ class Span:
         return Span((start - _EPOCH) // _MICROSECOND, (start + datetime.timedelta(days=1) - _EPOCH) // _MICROSECOND)
 
     def holds(self, moment_us: int) -> bool:
-        """Return whether a time lies in the span."""
+        """Return whether a time is in the span."""
         return self.lower_us <= moment_us < self.upper_us
 
     def share(self, facts: FileFacts) -> float:
-        """Return about which share of a file's ticks lies in the span, 0 only if none can, 1 only if all do."""
+        """Return about which share of a file's ticks is in the span, 0 only if none can, 1 only if all do."""
         if facts.first_tick is None or facts.last_tick is None:
             return 0.0
         first, end = max(self.lower_us, facts.first_tick), min(self.upper_us, facts.last_tick + 1)

@@ -61,7 +61,7 @@ class _Gauges(Collector):
 
 
 def read(path: Path) -> Samples:
-    """Return what a metrics.prom says; nothing where there is none, or it is not one of ours."""
+    """Return what a metrics.prom says; nothing if there is none, or it is not one that the pipeline writes."""
     samples: Samples = {}
     try:
         for family in text_string_to_metric_families(path.read_text(encoding="utf-8")):

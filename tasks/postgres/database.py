@@ -45,7 +45,7 @@ _METADATA_TABLES = {"markets": MARKETS, "lifecycle": LIFECYCLE, "runners": RUNNE
 class Table:
     """A table that really holds rows: traded_volume, or a partition of ladder_levels.
 
-    pages: of its file; is_ordinary: it lies in this database, with the indexes of the platform.
+    pages: of its file; is_ordinary: it is in this database, with the indexes of the platform.
     """
 
     schema: str
@@ -140,7 +140,7 @@ class Database:
     def _of_leaf(
         self, table: Table, statement: str, scanned: str, parameters: Mapping[str, Any]
     ) -> list[tuple[Any, ...]]:
-        """Return the rows of a statement on one table; none where the platform has dropped it meanwhile."""
+        """Return the rows of a statement on one table; none where the platform has dropped it in the meantime."""
         text = statement if table.is_ordinary else scanned
         try:
             return self.query(sql.SQL(text).format(table=table.identifier), parameters)

@@ -1,7 +1,7 @@
 """The statements that make the recorder's tables in a schema of their own, and fill and compare them."""
 
 #: The tables as the platform has them, without what an export does not know to be so: that each market has an event and
-#: a type, and a row at all. Keys come when the rows are in, which takes half the time, and where there are no others.
+#: a type, and a row at all. Keys come when the rows are in, which takes half the time, and if there are no others.
 TABLES = """
     CREATE TABLE {schema}.events (
         event_id varchar(32) PRIMARY KEY, event_name text, home_team varchar(255), away_team varchar(255),
@@ -60,7 +60,7 @@ INDEXES = """
             {schema}.market_lifecycle_events
 """
 
-#: What a schema holds, and what we may do with it; no row where there is none.
+#: What a schema holds, and what we may do with it; no row if there is none.
 SCHEMA = """
     SELECT pg_catalog.has_schema_privilege(n.oid, 'CREATE'),
            ARRAY(SELECT relname::text FROM pg_catalog.pg_class WHERE relnamespace = n.oid

@@ -54,7 +54,7 @@ class RestoredSchema:
             return list(cursor.fetchall()) if cursor.description else []
 
     def require_empty(self) -> None:
-        """Raise UsageError where there is something in the schema, DatabaseError where we may make nothing in it."""
+        """Raise UsageError if there is something in the schema, DatabaseError where we may make nothing in it."""
         user, name = (self._session.quoted(sql.Identifier(text)) for text in (self.server.user, self.name))
         found = self.query(restore_statements.SCHEMA, {"name": self.name})
         if not found:
@@ -188,7 +188,7 @@ class RestoredSchema:
 
 
 def recorders_tables(server: Server) -> SourceTables:
-    """Return where the recorder has its ticks in a database. Raises DatabaseError where it has none there."""
+    """Return where the recorder has its ticks in a database. Raises DatabaseError if it has none there."""
     session = Session(server)
     try:
         return look_over(session, (LADDER, TRADED))

@@ -86,7 +86,7 @@ class Server:
         )
 
     def settings(self) -> dict[str, str]:
-        """Return the settings that PGOPTIONS asks for. Raises DatabaseError where it has anything else."""
+        """Return the settings that PGOPTIONS asks for. Raises DatabaseError if it has anything else."""
         words = [re.sub(r"\\(.)", r"\1", word) for word in re.findall(r"(?:\\.|[^\s\\])+", self.options)]
         settings = {}
         while words:

@@ -1,6 +1,6 @@
 """The recorder's tables as a database has them: looked over once, when a connection is made.
 
-Whatever would hide rows is an error here: a policy, a grant that is missing, a table that lies in two schemas.
+Whatever would hide rows is an error here: a policy, a grant that is missing, a table that is in two schemas.
 """
 
 import dataclasses
@@ -123,7 +123,7 @@ class SourceTables:
     relations: Mapping[str, tuple[Relation, ...]]
 
     def rows(self, name: str) -> sql.Composable:
-        """Return what stands after FROM for all rows of a table. Where it lies in two schemas, the first has the word
+        """Return what stands after FROM for all rows of a table. Where it is in two schemas, the first has the word
         for a key that both have.
         """
         expected, relations = _EXPECTED[name], self.relations[name]
@@ -266,7 +266,7 @@ def _decide(session: Session, cursor: Any, name: str, tables: list[_Found]) -> l
 
 
 def _require_readable(session: Session, cursor: Any, tables: Sequence[_Found]) -> None:
-    """Refuse what lies below the tables and would hide rows, or can hold none that we know of."""
+    """Refuse what is below the tables and would hide rows, or can hold none that we know of."""
     cursor.execute(_BELOW, {"oids": [table.oid for table in tables]})
     below = [(f"{schema}.{name}", kind, hidden) for _, schema, name, kind, hidden in cursor]
     if hidden := sorted(name for name, _, is_hidden in below if is_hidden):

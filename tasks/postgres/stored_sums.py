@@ -135,7 +135,7 @@ def ladder_ranges(database: Database) -> list[tuple[int, int]] | None:
     """Return the times that partitions of ladder_levels are for, [from, to) in microseconds since 1970, without
     catch-alls.
 
-    None where the table is not partitioned.
+    None if the table is not partitioned.
     """
     bounds = [bound for name in database.quoted_names(LADDER) for (bound,) in database.query(_RANGES, {"table": name})]
     if None in bounds:

@@ -102,7 +102,7 @@ class TickReader:
         return other
 
     def selection_ids(self, market_id: str) -> list[int]:
-        """Return the selection ids of a market in either table. Raises UnreadableRow where it has rows without any."""
+        """Return the selection ids of a market in either table. Raises UnreadableRow if it has rows without any."""
         selection_ids = [
             selection_id
             for (selection_id,) in self._fetch(runner_query(self._session.connection, self._tables, market_id))

@@ -33,7 +33,7 @@ class FolderPlace(Place):
         return found
 
     def read(self, name: str) -> bytes | None:
-        """Return the content of a small file, None where there is none."""
+        """Return the content of a small file, None if there is none."""
         try:
             return (self._folder / name).read_bytes()
         except FileNotFoundError:

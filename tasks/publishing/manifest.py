@@ -66,7 +66,7 @@ class Manifest:
 
 
 def parse(address: str, content: bytes) -> Manifest:
-    """Return the manifest of a content. Raises StoreError where it is none."""
+    """Return the manifest of a content. Raises StoreError if it is not one."""
     try:
         found = json.loads(content)
         if found.pop("version") != VERSION:

@@ -42,7 +42,7 @@ class Place(abc.ABC):
 
     @abc.abstractmethod
     def read(self, name: str) -> bytes | None:
-        """Return the content of a small object, None where there is none."""
+        """Return the content of a small object, None if there is none."""
 
     @abc.abstractmethod
     def write(self, name: str, content: bytes) -> None:
@@ -58,7 +58,7 @@ class Place(abc.ABC):
 
     @abc.abstractmethod
     def receive(self, name: str, file: NewFile) -> None:
-        """Append the content of an object to a new file. Raises StoreError also where there is none."""
+        """Append the content of an object to a new file. Raises StoreError also if there is none."""
 
     @abc.abstractmethod
     def remove(self, name: str) -> None:
@@ -74,7 +74,7 @@ def copy(source: IO[bytes], target: NewFile) -> None:
 def open_place(option: str, address: str, threads: int) -> Place:
     """Return the place of an address: s3://bucket/prefix, or file:///folder.
 
-    threads: how many will use it at once. Raises UsageError where the address leads nowhere.
+    threads: how many will use it at once. Raises UsageError if the address is not valid.
     """
     parts = urllib.parse.urlsplit(address)
     if "@" in parts.netloc:

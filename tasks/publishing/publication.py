@@ -24,7 +24,7 @@ class Published:
 
 
 def read_manifest(place: Place) -> Manifest | None:
-    """Return the manifest of a place, None where nothing was published. Raises StoreError."""
+    """Return the manifest of a place, None if nothing was published. Raises StoreError."""
     content = place.read(manifest.NAME)
     return None if content is None else manifest.parse(place.address, content)
 
@@ -44,8 +44,8 @@ def sources_of(layout: Layout) -> dict[str, Source]:
 def publish(place: Place, sources: Mapping[str, Source], is_pruned: bool, progress: Progress) -> Published:
     """Bring files to a place and write its manifest, if anything is new.
 
-    An object that lies there with the content it should have is not sent, whether a manifest names it or not: so a
-    publication that was broken off goes on where it was. is_pruned: objects that earlier manifests name and the export
+    An object that is there with the content it should have is not sent, whether a manifest names it or not: so a
+    publication that was interrupted goes on where it was. is_pruned: objects that earlier manifests name and the export
     no longer has are removed, after the new index is in place. Raises StoreError, DamagedFile, OSError.
     """
     before = read_manifest(place) or Manifest()
@@ -86,7 +86,7 @@ def _is_in_place(place: Place, name: str, source: Source, known: Entry | None, f
 
 
 def _require_checksum(source: Source) -> None:
-    """Raise DamagedFile where a file is not what index or report say: such a file is never published."""
+    """Raise DamagedFile if a file is not what index or report say: such a file is never published."""
     found = file_checksum(source.path)
     if found != source.checksum:
         raise DamagedFile(
@@ -96,7 +96,7 @@ def _require_checksum(source: Source) -> None:
 
 
 def require_manifest(place: Place) -> Manifest:
-    """Return the manifest of a place. Raises StoreError where nothing was published."""
+    """Return the manifest of a place. Raises StoreError if nothing was published."""
     found = read_manifest(place)
     if found is None:
         raise StoreError(f"{place.address}: has no {manifest.NAME}, so nothing was published there. Check the address.")

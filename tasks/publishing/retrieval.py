@@ -82,7 +82,7 @@ def fetch(place: Place, manifest: Manifest, layout: Layout, wanted: Wanted, prog
 
 
 def refuse_other_format(manifest: Manifest, layout: Layout) -> None:
-    """Raise UsageError where the directory holds market files of another format than was published."""
+    """Raise UsageError if the directory holds market files of another format than was published."""
     theirs = {Path(name).suffix for name in manifest.objects if is_market_file(name)}
     if layout.markets_dir.is_dir():
         ours = {path.suffix for path in layout.markets_dir.iterdir() if is_market_file(path.name)}
@@ -108,7 +108,7 @@ def _bring(place: Place, manifest: Manifest, layout: Layout, names: list[str], p
 
 
 def _is_here(path: Path, entry: Entry) -> bool:
-    """Return whether a file is the published one. Raises OSError where it cannot be read."""
+    """Return whether a file is the published one. Raises OSError if it cannot be read."""
     try:
         return path.stat().st_size == entry.size_bytes and file_checksum(path) == entry.checksum
     except FileNotFoundError:

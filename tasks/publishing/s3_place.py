@@ -2,7 +2,7 @@
 
 By boto3, the provider's own library: it sends an object with the SHA-256 that the store has to find, gives an upload up
 whole when it fails, and takes credentials from where every other tool of the ecosystem does. (pyarrow's file system
-completes an upload that is broken off by an error, with what it has got; docs/publishing.md has the comparison.)
+completes an upload that is interrupted by an error, with what it has got; docs/publishing.md has the comparison.)
 """
 
 import base64
@@ -85,7 +85,7 @@ class S3Place(Place):
             }
 
     def read(self, name: str) -> bytes | None:
-        """Return the content of a small object, None where there is none."""
+        """Return the content of a small object, None if there is none."""
         with self._telling(name):
             try:
                 return self._read(name)

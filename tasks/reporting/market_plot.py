@@ -90,13 +90,13 @@ def render(market: Market, replay: Replay, made_of: str) -> bytes:
 
 
 def made_of(head: bytes) -> str | None:
-    """Return what a page was made of, by the part of it before its data; None where it is not one of these."""
+    """Return what a page was made of, by the part of it before its data; None if it is not one of these."""
     _, _, rest = head.partition(b"<!-- made of ")
     return rest[:64].decode("ascii", "replace") if rest else None
 
 
 def require_pictures() -> None:
-    """Raise UsageError where the library that draws pictures is not installed."""
+    """Raise UsageError if the library that draws pictures is not installed."""
     try:
         import matplotlib  # noqa: F401
     except ImportError:

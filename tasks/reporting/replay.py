@@ -27,7 +27,7 @@ class Replay:
     """n moments of a market with r runners.
 
     times: shape (n,), µs since 1970, each the publish_time of a message; selection_id: shape (r,), ascending; price,
-    size: shape (n, r, 2, 8), price 0 where there is no level; traded: shape (n, r), the price at which most was traded
+    size: shape (n, r, 2, 8), price 0 if there is no level; traded: shape (n, r), the price at which most was traded
     last, 0 where nothing is known; volume: shape (n, r), traded up to then; messages: how many there are.
     """
 

@@ -36,7 +36,7 @@ Progress = Callable[[int, int], None]
 @dataclasses.dataclass
 class Restored:
     """What was loaded. without_key: tables in which rows share a key; without_metadata: markets of which only the index
-    speaks; lost, added: rows that only the recorder's tables have, or only the export, None where not compared.
+    speaks; lost, added: rows that only the recorder's tables have, or only the export, None if not compared.
     """
 
     markets: int = 0
@@ -93,7 +93,7 @@ def restore(
 ) -> Restored:
     """Load the markets of an index into an empty schema, and commit once what stands there is what the files have.
 
-    others: the recorder's own tables, to be compared with too, None for none. Raises DamagedFile where a file is not
+    others: the recorder's own tables, to be compared with too, None for none. Raises DamagedFile if a file is not
     the one that the index speaks of, NotVerified where the tables differ from the files, DatabaseError.
     """
     done = Restored(markets=len(rows), ticks=sum(row.facts.tick_records for row in rows.values()))
@@ -160,7 +160,7 @@ def _groups(rows: Mapping[str, IndexRow]) -> Iterator[dict[str, int]]:
 
 
 def _compare(schema: RestoredSchema, group: Mapping[str, int], files: Mapping[tuple[str, int, bool], Sums]) -> None:
-    """Raise NotVerified where the tables have other rows of some markets than the files, more of them or fewer."""
+    """Raise NotVerified if the tables have other rows of some markets than the files, more of them or fewer."""
     stored = {
         (market_id, day, table == TRADED): sums
         for table in (LADDER, TRADED)
@@ -236,7 +236,7 @@ def _metadata(layout: Layout, market_id: str) -> Mapping[str, Any] | None:
 
 
 def indexed(layout: Layout) -> Mapping[str, IndexRow]:
-    """Return the index of an export, by market id. Raises NotAnExport where it is none."""
+    """Return the index of an export, by market id. Raises NotAnExport if it is not one."""
     rows = export_source.indexed(layout)
     export_source.refuse_unindexed(layout, rows)
     return {market_id: rows[market_id] for market_id in sorted(rows)}

@@ -1,1 +1,1 @@
-"""Where files lie and how they get there: the layout of paths, and files that appear only when whole."""
+"""Where files are and how they get there: the layout of paths, and files that appear only when whole."""

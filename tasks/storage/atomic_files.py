@@ -27,7 +27,7 @@ _FLUSHES_AT_ONCE = 32
 
 @functools.cache
 def _host() -> str:
-    """Return who can tell whether a process of ours still works: this host since it was started, or this container.
+    """Return who can tell whether a process of the pipeline is alive: this host since its start, or this container.
 
     Two containers can have one name, and the same process ids; what tells them apart is the kernel's: the id of its
     start, and the name space of process ids.
@@ -53,8 +53,8 @@ def without_following(path: str, flags: int) -> int:
 class NewFile:
     """A binary file being written beside its final place and hashed on the way.
 
-    finish() ends it, flush_to_disk() makes it last, publish() gives it its name; until then its path is temporary. Left
-    without publish(), it is removed. pyarrow can write into it.
+    finish() ends it, flush_to_disk() makes it durable, publish() gives it its name. Until then its path is temporary.
+    Without publish() it is removed. pyarrow can write into it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -79,7 +79,7 @@ class NewFile:
 
     @property
     def closed(self) -> bool:
-        """Whether the file takes no more bytes."""
+        """Whether the file is closed for writing."""
         return self._file.closed
 
     @property
@@ -90,7 +90,7 @@ class NewFile:
     def finish(self, modified_us: int | None = None) -> FileStat:
         """End the file, still under its temporary name, and return what stat says of it.
 
-        modified_us: the modification time it shall have, microseconds since 1970 (now if None).
+        modified_us: the modification time it should have, microseconds since 1970 (now if None).
         """
         self._file.flush()
         if modified_us is not None:
@@ -127,7 +127,7 @@ class NewFile:
 
 @contextlib.contextmanager
 def replacing(path: Path, modified_us: int | None = None) -> Iterator[NewFile]:
-    """Open a file that takes the place of path when the block ends without an error.
+    """Open a file that replaces path when the block ends without an error.
 
     modified_us: as NewFile.finish has it.
     """
@@ -147,7 +147,7 @@ def flush_all_to_disk(files: Iterable[NewFile]) -> None:
 
 
 def flush_directory(directory: Path) -> None:
-    """Flush a directory's names to disk, so that a rename outlives a power cut."""
+    """Flush a directory's names to disk, so that a rename survives a power cut."""
     _flush_to_disk(directory)
 
 

@@ -1,4 +1,4 @@
-"""What tells a file from another: what stat says of it, and the SHA-256 of its content."""
+"""What identifies a file: its stat, and the SHA-256 of its content."""
 
 import hashlib
 import os
@@ -10,7 +10,7 @@ _STAT = struct.Struct("3qQ")
 
 
 class FileStat(NamedTuple):
-    """What tells a file from another, by the names of os.stat_result."""
+    """What identifies a file, by the names of os.stat_result."""
 
     st_size: int
     st_mtime_ns: int
@@ -28,21 +28,21 @@ class FileStat(NamedTuple):
 
     @staticmethod
     def of(stat: os.stat_result) -> "FileStat":
-        """Return what counts of a stat."""
+        """Return the part of a stat that identifies a file."""
         return FileStat(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
 
     @classmethod
     def of_path(cls, path: Path | str) -> "FileStat":
-        """Return what counts of the stat of a file. Raises OSError."""
+        """Return the part of a file's stat that identifies it. Raises OSError."""
         return cls.of(os.stat(path))
 
     def is_same_file(self, other: "FileStat") -> bool:
-        """Return whether both are of one file that nobody has written to in between; a rename does not count."""
+        """Return whether both are of the same, unmodified file; a rename does not count."""
         return self._replace(st_ctime_ns=other.st_ctime_ns) == other
 
 
 def checksum_of(file: IO[bytes]) -> str:
-    """Return the SHA-256, in hex, of what a file has from here to its end."""
+    """Return the SHA-256, in hex, of a file from its position to its end."""
     return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # typeshed wants a BufferedReader
 
 

@@ -18,7 +18,7 @@ def is_market_id(text: str) -> bool:
 
 
 def checked_market_id(market_id: str) -> str:
-    """Return a market id. Raises ValueError where it is none."""
+    """Return a market id. Raises ValueError if it is not one."""
     if not is_market_id(market_id):
         raise ValueError(f"{market_id!r} is not a market id and must not become a file name")
     return market_id
@@ -38,7 +38,7 @@ def market_file_name(name: str) -> MarketFileName | None:
 
 
 def market_of(name: str) -> str:
-    """Return the market id in the name of a market's file of any kind, an empty text where there is none."""
+    """Return the market id in the name of a market's file of any kind, an empty text if there is none."""
     match = _OF_MARKET.search(name)
     return match[1] if match else ""
 
@@ -64,7 +64,7 @@ def is_aside(name: str) -> bool:
 
 
 def day_of_report(name: str) -> datetime.date | None:
-    """Return the UTC day that a consolidation report speaks of, None for one of all days. Raises ValueError where there
+    """Return the UTC day that a consolidation report speaks of, None for one of all days. Raises ValueError if there
     is no such day."""
     match = _DAY_REPORT.fullmatch(name)
     return None if match is None else datetime.date(*map(int, match.groups()))

@@ -215,21 +215,21 @@ class Layout:
         return self.output_dir / f"consolidated_ticks_{month.replace('-', '_')}.csv"
 
     def month_csvs(self) -> list[Path]:
-        """Every month_csv that lies there"""
+        """Every month_csv that is there"""
         return sorted(
             path for path in self.output_dir.glob("consolidated_ticks_*.csv") if _MONTH_CSV.fullmatch(path.name)
         )
 
     def consolidated_csvs(self) -> list[Path]:
-        """Every consolidated CSV that lies there: of days, of all days, of months"""
+        """Every consolidated CSV that is there: of days, of all days, of months"""
         return sorted(self.output_dir.glob("consolidated_ticks*.csv"))
 
     def consolidation_reports(self) -> list[Path]:
-        """Every report of one that lies there"""
+        """Every report of one that is there"""
         return sorted(self.output_dir.glob("consolidation_report*.txt"))
 
     def archive(self, date: datetime.date, kind: str) -> Path:
-        """data_exports/tick_export_20240115.tar.gz. Raises UsageError where the output directory is a disk's root"""
+        """data_exports/tick_export_20240115.tar.gz. Raises UsageError if the output directory is a disk's root"""
         directory = Path(os.path.abspath(self.output_dir))
         if not directory.name:
             raise UsageError(

@@ -45,7 +45,7 @@ class Shown(enum.Enum):
 class Column:
     """One field of a tick as users see it.
 
-    array: the array of Ticks (or "sequence") that it is made of, None where it is the same in all rows of a kind.
+    array: the array of Ticks (or "sequence") that it is made of, None if it is the same in all rows of a kind.
     ladder, traded: what ladder rows and traded rows show: of an array VALUE, or null (None); otherwise a word or null.
     words: the texts that the numbers of the array stand for. source: the SQL of the array's values, of ladder_levels
     and of traded_volume; where two columns show one array, the first has it. since: the first version whose files have

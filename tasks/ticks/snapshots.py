@@ -28,8 +28,8 @@ class Snapshots:
     """m messages of a market with n runners and k traded prices, in order of publish_time.
 
     publish_time: shape (m,), microseconds since 1970. price, size: shape (m, n, 2, 8), of each runner, side (BACK, LAY)
-    and level; price 0 where there is no level. traded: shape (m, k), the stored size_traded of each traded price, 0
-    where there is none. left_out: rows that no book can show (NaN, infinite, or a size that is not above 0).
+    and level; price 0 if there is no level. traded: shape (m, k), the stored size_traded of each traded price, 0
+    if there is none. left_out: rows that no book can show (NaN, infinite, or a size that is not above 0).
     """
 
     publish_time: Ints

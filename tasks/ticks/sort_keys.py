@@ -68,7 +68,7 @@ def pack(ranks: Sequence[Ints]) -> Ints:
 
 
 def ascending_order(key: Ints) -> Ints | None:
-    """Return the stable order that sorts the key, None where it is sorted already."""
+    """Return the stable order that sorts the key, None if it is sorted already."""
     if bool(np.all(key[1:] >= key[:-1])):
         return None
     return np.argsort(key, kind="stable")

@@ -1,1 +1,1 @@
-"""The proof of an export: against its index, and against the database."""
+"""Verify an export against its index and against the database."""

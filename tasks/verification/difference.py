@@ -18,8 +18,9 @@ _STEPS = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Difference:
-    """Something that is not as it should be: market (empty where it is none's), file, what of it, found, expected,
-    what to do.
+    """Something that is not as it should be.
+
+    market_id: empty if it concerns no market; what: which part of the file; step: what to do about it.
     """
 
     market_id: str

@@ -1,4 +1,4 @@
-"""What lies in an output directory around the ticks: index, metadata, consolidated days, stray files."""
+"""What is in an output directory around the ticks: index, metadata, consolidated days, stray files."""
 
 import csv
 import io

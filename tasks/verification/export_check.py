@@ -1,4 +1,4 @@
-"""The proof of an export: against its own index, and against the database."""
+"""Verify an export against its own index and against the database."""
 
 import concurrent.futures
 import dataclasses
@@ -33,7 +33,7 @@ _CHANGING = ("marketStatus", "inPlay")
 
 @dataclasses.dataclass
 class Verdict:
-    """What came out: every difference, what is worth a word but no difference, and how much was compared.
+    """The result: every difference, notes that are no difference, and how much was compared.
 
     database: the name of the database that the ticks were compared with, None for none.
     """

@@ -98,7 +98,7 @@ class ExportTask(luigi.Task):
 
     @property
     def others_are(self) -> str:
-        """What became of the other markets where some failed, for the error's text."""
+        """What became of the other markets if some failed, for the error's text."""
         return "done"
 
     @abc.abstractmethod
@@ -106,11 +106,11 @@ class ExportTask(luigi.Task):
         """Make what the task is for; return why markets could not be part of it, if some could not."""
 
     def remember(self) -> None:
-        """Note what complete() will ask for, once the work is done."""
+        """Note what complete() will check, once the work is done."""
 
     @final
     def run(self) -> None:
-        """Claim the directory, do the work and, last of all, fail where markets failed."""
+        """Claim the directory, do the work and, last of all, fail if markets failed."""
         self.claim()
         failed = self.work()
         self.remember()
@@ -123,13 +123,11 @@ class ExportTask(luigi.Task):
 
     @final
     def claim(self, make: bool = True) -> None:
-        """Keep other runs out of the output directory until this process ends; make: under luigid, make it, too."""
+        """Keep other runs out of the output directory until this process ends; make: create it under luigid, too."""
         directory_lock.claim(Layout(self._directory), make)
 
     def on_failure(self, exception: BaseException) -> str:
-        """Return what luigid and e-mails say of a failure: an expected one in its one line, a fault of ours with its
-        traceback.
-        """
+        """Return what luigid and e-mails say of a failure: one line if it was expected, a traceback for a bug."""
         if (isinstance(exception, (ExportError, OSError)) or is_no_thread(exception)) and not is_debug():
             return told(exception)
         return str(super().on_failure(exception))
@@ -191,7 +189,7 @@ class AllMarketsTask(MarketsTask):
     )
 
     def plan(self) -> Plan:
-        """Return what is to be exported, found out once per run."""
+        """Return what has to be exported, determined once per run."""
         run = run_context.current()
         if self.offline:
             return run.once(plan.plan_offline, self.layout)
@@ -227,7 +225,7 @@ class DayMarketsTask(DayTask):
     )
 
     def plan(self) -> Plan:
-        """Return what of the day's markets is to be exported, found out once per run."""
+        """Return what of the day's markets is to be exported, determined once per run."""
         return run_context.current().once(
             plan.plan_day, self.layout, self.date, self.recheck, self.allow_other_database
         )

@@ -22,7 +22,7 @@ def now_us() -> int:
 
 
 def compare() -> None:
-    """Say so where the two clocks differ by more than a minute."""
+    """Say so if the two clocks differ by more than a minute."""
     run_context.current().once(_server_ahead_us)
 
 

@@ -28,7 +28,7 @@ _UNDECLARED = {"core": ("rpc_connect_timeout", "rpc_retry_attempts", "rpc_retry_
 
 
 def load_configuration() -> None:
-    """Read the project's luigi.cfg below the operator's own, and stop with one line where a key means nothing."""
+    """Read the project's luigi.cfg below the operator's own, and stop with one line if a key means nothing."""
     own = os.environ.get("LUIGI_CONFIG_PATH")
     if own and not Path(own).is_file():
         stop(f"LUIGI_CONFIG_PATH is {own}, but there is no such file. Correct it or leave it out.", EXIT_USAGE)

@@ -95,7 +95,7 @@ def is_for_lock_alone(layout: Layout) -> bool:
 
 
 def _remove_unused(layout: Layout, pid: int) -> None:
-    """Remove what was made for the lock alone: a run that did nothing leaves nothing. The lock is held meanwhile."""
+    """Remove what was made for the lock alone: a run that did nothing leaves nothing. Until then the lock is held."""
     if pid != os.getpid() or not is_for_lock_alone(layout):
         return
     with contextlib.suppress(OSError):
@@ -121,7 +121,7 @@ def _holder(layout: Layout) -> str:
 
 
 def _require_place(layout: Layout) -> None:
-    """Stop with one line where the output directory, which is not there, could not be made."""
+    """Stop with one line if the output directory, which is not there, could not be made."""
     place = next(parent for parent in layout.output_dir.parents if os.path.lexists(parent))
     if not place.is_dir():
         _refuse(layout, errno.ENOTDIR)

@@ -72,7 +72,7 @@ def look_at_day(layout: Layout, date: datetime.date, allow_other_database: bool)
 
 
 def look_offline(layout: Layout) -> Findings:
-    """Look at the disk alone. Stops with one line where there is no export."""
+    """Look at the disk alone. Stops with one line if there is no export."""
     started_s = time.time()
     with determining():
         export_source.require_export(layout)

@@ -67,7 +67,7 @@ def day_lines(
 
 
 def without_ticks(first_us: int, end_us: int, rows: Mapping[str, IndexRow]) -> WithoutTicks | None:
-    """Return the markets that the database knows of [first_us, end_us) and has no ticks of; None where it cannot be
+    """Return the markets that the database knows of [first_us, end_us) and has no ticks of; None if it cannot be
     asked.
     """
     ticks = {market_id for market_id, row in rows.items() if row.facts.tick_records}

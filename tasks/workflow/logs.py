@@ -1,6 +1,4 @@
-"""How log lines look: what an operator wants to know, an expected error in one line, a traceback only for a fault of
-ours.
-"""
+"""How log lines look: what an operator wants to know, an expected error in one line, a traceback only for a bug."""
 
 import logging
 import re

@@ -44,7 +44,7 @@ def connect(url: str) -> Luigid:
         except Exception as error:
             answer.put(error)
 
-    # in a thread: looking up a name has no limit of its own, and a peer may send a byte now and then for ever
+    # in a thread: looking up a name has no limit of its own, and a peer may send a byte now and then forever
     threading.Thread(target=ask, name="luigid", daemon=True).start()
     try:
         error = answer.get(timeout=limit_s + 1)
@@ -56,7 +56,7 @@ def connect(url: str) -> Luigid:
 
 
 def require() -> None:
-    """Raise NoScheduler where the run that begins is to have a luigid, and there is none."""
+    """Raise NoScheduler if the run that begins is to have a luigid, and there is none."""
     core = luigi.interface.core()
     if not core.local_scheduler:
         connect(core.scheduler_url or f"http://{core.scheduler_host}:{core.scheduler_port}/")

@@ -44,7 +44,7 @@ class MarketNode(MarketsNode):
 
     market_id = MarketIdParameter(
         description="Betfair market id, such as 1.200806927",
-        # by which Luigi takes it for a parameter that a batch has many values of; BatchWorker makes the batch
+        # so Luigi takes it for a parameter of which a batch has many values; BatchWorker makes the batch
         batch_method=tuple,
     )
 

@@ -1,4 +1,4 @@
-"""Which markets a task that makes a file of each is on."""
+"""Choose the markets for tasks that write one file per market."""
 
 from tasks.storage.file_names import is_market_id
 from tasks.workflow import findings, run_context

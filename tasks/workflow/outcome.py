@@ -1,4 +1,4 @@
-"""One Luigi command line run to its end, with the exit code that it earns."""
+"""Run one Luigi command line to its end and return its exit code."""
 
 import contextlib
 import io
@@ -25,7 +25,7 @@ _NOT_RUN_TRIES = 3
 #: Options that every task accepts, whether it has a use for them or not: scripts give them to all tasks alike. A task
 #: that cannot be offline refuses that itself, saying what to do instead.
 _ACCEPTED = {"format", "export_metadata", "offline"}
-#: Options on what is asked of the database: of no use to a run without one.
+#: Options on what is asked of the database: useless without one.
 _OF_THE_DATABASE = {
     "recheck",
     "recheck_days",
@@ -63,7 +63,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _check(name: str, arguments: list[str]) -> None:
-    """Stop with one line where Luigi would print its whole usage, or a traceback, for a wrong option."""
+    """Stop with one line if Luigi would print its whole usage, or a traceback, for a wrong option."""
     _refuse_unused(name, arguments)
     said = io.StringIO()
     try:
@@ -125,7 +125,7 @@ def _has_luigid(arguments: list[str]) -> bool:
 
 
 def _is_complete(arguments: list[str]) -> bool:
-    """Return whether the task is complete by now, whoever did it, and have the next run look again."""
+    """Return whether the task is complete by now, whoever did it, and have the next run check again."""
     run_context.begin()
     Register.clear_instance_cache()  # a task keeps what it has found out
     with CmdlineParser.global_instance(arguments) as parser:

@@ -33,13 +33,13 @@ class _Checked(luigi.Parameter[Value]):
             stop(f"{self.option} is {value!r}, expected {self.expected}.", EXIT_USAGE)
 
     def has_task_value(self, task_name: str, param_name: str) -> bool:
-        """Return whether the option has a value; stop with one line where it has none and needs one."""
+        """Return whether the option has a value; stop with one line if it has none and needs one."""
         if not super().has_task_value(task_name, param_name):
             stop(f"{task_name} needs {self.option}, {self.expected}.", EXIT_USAGE)
         return True
 
     def parse_text(self, value: str) -> Any:
-        """Return the value, raise ValueError where the text is none."""
+        """Return the value, raise ValueError if the text is none."""
         return value
 
 
@@ -152,7 +152,7 @@ class CountParameter(luigi.IntParameter):
     expected = "a whole number, 0 or more"
 
     def parse(self, value: str) -> int:
-        """Return the number. Raises ValueError where it is none, or below 0."""
+        """Return the number. Raises ValueError if it is not one, or below 0."""
         number = int(super().parse(value))
         if number < 0:
             raise ValueError(value)

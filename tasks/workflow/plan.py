@@ -1,4 +1,4 @@
-"""What a run is to export: the markets that wait, the large ones alone, the others in batches or groups."""
+"""What a run has to export: the markets that wait, large ones alone, the others in batches or groups."""
 
 import dataclasses
 import datetime
@@ -124,7 +124,7 @@ class Plan:
         before = self.disk.files.get(market_id)
         try:
             now = FileStat.of_path(self.layout.market_file(market_id))
-        except OSError:  # or a link that leads nowhere
+        except OSError:  # or a dangling link
             return False
         return before is None or not now.is_same_file(before)
 

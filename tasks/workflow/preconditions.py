@@ -7,7 +7,7 @@ from tasks.workflow.exit_codes import EXIT_USAGE, stop
 
 
 def require_readable_configuration() -> None:
-    """Stop with one line where the file of LUIGI_CONFIG_PATH cannot be read. (That it exists is checked later.)"""
+    """Stop with one line if the file of LUIGI_CONFIG_PATH cannot be read. (That it exists is checked later.)"""
     own = os.environ.get("LUIGI_CONFIG_PATH")
     if not own or os.environ.get("LUIGI_CONFIG_PARSER", "cfg") != "cfg" or not os.path.exists(own):
         return

@@ -1,4 +1,4 @@
-"""How a process of ours starts: what tunes it is done here, and nowhere on import."""
+"""How a process of the pipeline starts. It is tuned here, and never on import."""
 
 import contextlib
 import gc

@@ -1,4 +1,4 @@
-"""One run: what its tasks share is found out once, before the first one starts; worker processes inherit it by fork."""
+"""One run: what its tasks share is determined once, before the first one starts. Workers inherit it by fork."""
 
 import gc
 import time

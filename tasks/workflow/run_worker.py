@@ -54,7 +54,7 @@ class RunWorker(BatchWorker):
 
 @contextlib.contextmanager
 def _a_scheduler() -> Iterator[None]:
-    """Stop with one line where luigid is lost under way. All else that goes wrong here is a fault, with a traceback."""
+    """Stop with one line if luigid is lost under way. All else that goes wrong here is a fault, with a traceback."""
     try:
         yield
     except NoScheduler as error:

@@ -8,7 +8,7 @@ _DAY_US = 86_400_000_000
 
 
 class tick_export(luigi.Config):  # noqa: N801  (the section's name)
-    """What an operator can set beyond the options of a task."""
+    """Settings of an operator beyond the options of a task."""
 
     settle_minutes = CountParameter(
         default=15,
