@@ -9,7 +9,7 @@ import pyarrow as pa
 from tasks.ticks.schema import TIME
 from tasks.ticks.snapshots import LEVELS, Floats, Slots, Snapshots
 from tasks.ticks.sort_keys import Ints
-from tasks.ticks.tick_arrays import Ticks
+from tasks.ticks.tick_arrays import TRADED, Ticks
 
 NO_TIME = np.iinfo(np.int64).min
 
@@ -50,64 +50,93 @@ class Books:
 def books_as_of(ticks: Iterable[Ticks], times: Ints) -> Books:
     """Return the books of a market as of times, microseconds since 1970, in any order.
 
-    ticks: of the market, in file order, from its first message up to at least the last of the times.
+    ticks: of the market, in file order, from its first message up to at least the last of the times; a message may be
+    cut. Only the messages that are asked for are laid out.
     """
-    order = np.argsort(times, kind="stable")
-    wanted = times[order]
-    slots = Slots()
-    price = size = np.zeros((0, 2, LEVELS))
-    seen: int = NO_TIME
-    parts: list[tuple[Ints, Floats, Floats]] = []
-    done = 0
-
-    def take(upto: int) -> None:
-        """Answer the times up to a position by the newest message before them."""
-        nonlocal done
-        if upto > done:
-            count = upto - done
-            many = [np.broadcast_to(row, (count, *row.shape)) for row in (price, size)]
-            parts.append((np.full(count, seen), many[0], many[1]))
-            done = upto
-
-    for chunk in slots.layout(_ladder_only(ticks)):
-        take(int(np.searchsorted(wanted, chunk.publish_time[0])))
-        upto = int(np.searchsorted(wanted, chunk.publish_time[-1], side="right"))
-        if upto > done:
-            message = np.searchsorted(chunk.publish_time, wanted[done:upto], side="right") - 1
-            parts.append((chunk.publish_time[message], chunk.price[message], chunk.size[message]))
-            done = upto
-        price, size, seen = chunk.price[-1].copy(), chunk.size[-1].copy(), int(chunk.publish_time[-1])
-        if done == len(wanted):
-            break
-    take(len(wanted))
-    count = len(slots.selection_id)
-    prices, sizes = (np.zeros((len(times), count, 2, LEVELS)) for _ in range(2))
-    publish_time = np.zeros(len(times), np.int64)
-    start = 0
-    for moments, some_prices, some_sizes in parts:
-        rows = order[start : start + len(moments)]
-        publish_time[rows] = moments
-        prices[rows, : some_prices.shape[1]] = some_prices
-        sizes[rows, : some_sizes.shape[1]] = some_sizes
-        start += len(moments)
-    none = prices == 0
-    prices[none] = sizes[none] = np.nan
-    rank = np.argsort(slots.selection_id)
+    asked = _Asked(np.sort(times))
+    for part in ticks:
+        if len(part):
+            asked.add(part)
+    selection_id, moments, price, size = asked.found()
+    row = np.searchsorted(moments, times, side="right") - 1  # the first one is no message, and before all times
     return Books(
         times.view("datetime64[us]"),
-        publish_time.view("datetime64[us]"),
-        slots.selection_id[rank],
-        prices[:, rank],
-        sizes[:, rank],
+        moments[row].view("datetime64[us]"),
+        selection_id,
+        price.take(row, axis=0),
+        size.take(row, axis=0),
     )
 
 
-def _ladder_only(ticks: Iterable[Ticks]) -> Iterator[Ticks]:
-    """Yield ticks without traded rows, but for the first row of a message: its ladder may be empty, and it counts."""
-    for part in ticks:
-        starts = np.ones(len(part), bool)
-        np.not_equal(part.publish_time[1:], part.publish_time[:-1], out=starts[1:])
-        yield part[(part.side != 2) | starts]
+class _Asked:
+    """Gathers the messages that times, ascending, ask for: of each the newest not after it."""
+
+    def __init__(self, times: Ints) -> None:
+        self._times = times
+        self._selection_id = np.zeros(0, np.int64)
+        self._moments = [np.array([NO_TIME])]
+        self._books = [(_no_prices(1, 0), _no_prices(1, 0))]
+
+    def add(self, ticks: Ticks) -> None:
+        """Lay out what is asked for of the next rows, and their last message: only later rows tell whether it is."""
+        starts = np.flatnonzero(np.diff(ticks.publish_time, prepend=ticks.publish_time[0] - 1))
+        moments = ticks.publish_time[starts]
+        before = np.searchsorted(self._times, moments)
+        is_asked = np.append(before[1:] > before[:-1], True)
+        goes_on = bool(moments[0] == self._moments[-1][-1])
+        is_asked[0] |= goes_on
+        rows = np.flatnonzero(
+            np.repeat(is_asked, np.diff(starts, append=len(ticks))) & (ticks.side != TRADED) & (ticks.price > 0)
+        )
+        price, size, selection_id = ticks.price[rows], ticks.size[rows], ticks.selection_id[rows]
+        good = np.isfinite(price) & np.isfinite(size) & (size > 0)
+        if not bool(good.all()):
+            rows, price, size, selection_id = rows[good], price[good], size[good], selection_id[good]
+        runner = self._runner(selection_id)
+        runners = len(self._selection_id)
+        count = int(np.count_nonzero(is_asked))
+        if goes_on:
+            first = [_wider(book[-1:], runners) for book in self._books[-1]]
+            self._moments[-1] = self._moments[-1][:-1]
+            self._books[-1] = (self._books[-1][0][:-1], self._books[-1][1][:-1])
+        book = (_no_prices(count, runners), _no_prices(count, runners))
+        if goes_on:
+            book[0][:1], book[1][:1] = first
+        number = np.repeat(np.cumsum(is_asked) - 1, np.diff(starts, append=len(ticks)))[rows]
+        place = ((number * runners + runner) * 2 + ticks.side[rows]) * LEVELS + ticks.level[rows]
+        book[0].ravel()[place], book[1].ravel()[place] = price, size
+        self._moments.append(moments[is_asked])
+        self._books.append(book)
+
+    def _runner(self, selection_id: Ints) -> Ints:
+        """Return the number of the runner of each row."""
+        order = np.argsort(self._selection_id)
+        known = self._selection_id[order]
+        place = np.searchsorted(known, selection_id)
+        if not len(known) or bool((known.take(place, mode="clip") != selection_id).any()):
+            self._selection_id = np.append(self._selection_id, np.setdiff1d(selection_id, self._selection_id))
+            order = np.argsort(self._selection_id)
+            place = np.searchsorted(self._selection_id[order], selection_id)
+        return np.asarray(order[place], np.int64)
+
+    def found(self) -> tuple[Ints, Ints, Floats, Floats]:
+        """Return the runners, ascending, and of each message publish_time, price and size. The first is no message."""
+        runners = len(self._selection_id)
+        rank = np.argsort(self._selection_id)
+        price, size = (np.concatenate([_wider(book[number], runners) for book in self._books]) for number in range(2))
+        if bool((np.diff(rank) < 0).any()):
+            price, size = price[:, rank], size[:, rank]
+        return self._selection_id[rank], np.concatenate(self._moments), price, size
+
+
+def _no_prices(messages: int, runners: int) -> Floats:
+    return np.full((messages, runners, 2, LEVELS), np.nan)
+
+
+def _wider(book: Floats, runners: int) -> Floats:
+    """Return books with as many runners."""
+    missing = runners - book.shape[1]
+    return np.concatenate([book, _no_prices(len(book), missing)], axis=1) if missing else book
 
 
 def best_prices(chunks: Iterable[Snapshots], slots: Slots) -> Iterator[pa.RecordBatch]:
