@@ -19,7 +19,7 @@ _log = logging.getLogger("tick_export.index")
 
 
 class ExportAll(AllMarketsTask):
-    """Export every market with ticks, its metadata, the index, the reports. The main task."""
+    """Export every market with ticks, its metadata, the index and the reports. The main task."""
 
     report = SwitchParameter(
         option="--report",

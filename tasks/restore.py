@@ -22,7 +22,7 @@ _log = logging.getLogger("tick_export.restore")
 
 
 class Restore(ExportTask):
-    """Load the export into PostgreSQL, into a new or empty schema, and compare both ways before anybody sees it."""
+    """Load the export into PostgreSQL, into a new or empty schema, and compare both ways before the commit."""
 
     unused_options = frozenset({"format", "export_metadata", "offline", "allow_other_database"})
     format_from = FormatFrom.FILES

@@ -39,14 +39,14 @@ _TASK = "ConsolidateDay"
 
 HELP = f"""\
 Consolidates yesterday (UTC): refreshes the market files of that day, their metadata and index.csv, and writes
-consolidated_ticks_YYYY_MM_DD.csv with its report. Looks at the day before once more, and at those of the days before it
-that have a file ([tick_export] recheck_days in luigi.cfg says how many): it counts their rows and rebuilds a day of
-which rows came late. What is complete already is not touched: run it twice, or late, as you like.
-Ends with report.html, a page to look at, and condition.json, for programs.
+consolidated_ticks_YYYY_MM_DD.csv with its report. It also counts the rows of the days before yesterday that have a file
+(how many days: [tick_export] recheck_days in luigi.cfg), and rebuilds those that received late rows. What is complete
+is not touched, so you can run it late, or twice. At the end it writes report.html, a page to look at, and
+condition.json, for programs.
 
 usage: ./run_pipeline.sh nightly [--catch-up N] [options of {_TASK}]
 
-  --catch-up N                also make those of the last N days (at most {MOST_DAYS}) that have no file
+  --catch-up N                also write those of the last N days (at most {MOST_DAYS}) that have no file
   --report false              leave report.html and condition.json as they are
   --output-dir DIR            default data_exports/tick_export
   --format {'|'.join(formats.NAMES)}      default {formats.DEFAULT}
@@ -61,12 +61,12 @@ One day's failure does not stop the others. The exit code is the largest of all 
   10  another run works there         35  the work could not be determined: no connection, wrong password
   20  a day has no ticks              40  unexpected error
 
-Where yesterday's recording is not good (a hole, far below the days before), the last line says so;
-[tick_export] condition_exit_code in luigi.cfg gives that an exit code of its own.
+If yesterday's recording is not good (a gap, or far fewer ticks than on the days before), the last line says so.
+[tick_export] condition_exit_code in luigi.cfg sets an exit code for it.
 
-20 means that neither the database nor a market file has a tick of yesterday, or of a day that --catch-up was to make:
+20 means that neither the database nor a market file has a tick of yesterday, or of a day that --catch-up asked for:
 the recorder was down, or the platform dropped the day before it was exported. The log names the day. A day without
-ticks that is only looked at once more was reported the night before, and does not count again.
+ticks that is only checked again was reported the night before, and does not count a second time.
 """
 
 

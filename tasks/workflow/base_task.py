@@ -54,7 +54,7 @@ class ExportTask(luigi.Task):
     )
     format = FormatParameter(
         default=formats.DEFAULT,
-        description=f"format of the market files: {' or '.join(formats.NAMES)}; one directory has one format",
+        description=f"format of the market files: {' or '.join(formats.NAMES)}; an export has one format",
     )
     export_metadata = SwitchParameter(
         option="--export-metadata",
@@ -68,7 +68,7 @@ class ExportTask(luigi.Task):
         default=False,
         significant=False,
         visibility=ParameterVisibility.HIDDEN,
-        description="continue although the database knows none of the markets in index.csv",
+        description="continue even if the database knows none of the markets in index.csv",
     )
 
     @property
@@ -170,7 +170,7 @@ class MarketsTask(ExportTask):
 
     include_markets_without_ladder = luigi.BoolParameter(
         default=False,
-        description="export the trades of markets that have traded rows and no ladder rows (already dropped)",
+        description="export the trades of markets that have traded rows but no ladder rows (already dropped)",
     )
 
 
