@@ -21,9 +21,7 @@ _log = logging.getLogger("tick_export.consolidate")
 
 
 class ConsolidateDayDirect(DayCsvTask, MarketsTask):
-    """Write one UTC day straight from the database as one sorted CSV, the same bytes as ConsolidateDay, without an
-    export.
-    """
+    """Write one UTC day straight from the database as one sorted CSV, with the same bytes as ConsolidateDay."""
 
     unused_options = frozenset({"export_metadata", "format", "offline", "allow_other_database"})
 

@@ -28,7 +28,7 @@ from tasks.workflow.settings import tick_export
 
 
 class Report(WholeExportTask):
-    """Write report.html, a page to look at, and condition.json: whether each market and day is complete, and why not."""
+    """Write report.html, a page to look at, and condition.json: which markets and days are complete, and why not."""
 
     as_it_lies = luigi.BoolParameter(
         default=False,
