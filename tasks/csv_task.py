@@ -116,7 +116,7 @@ class DayCsvTask(CsvTask, DayTask):
 
 
 def warnings(failed: Mapping[str, str]) -> list[str]:
-    """Return the lines of a report that name the markets which are not in the CSV as they should be."""
+    """Return the lines of a report that name the markets that are missing from the CSV or not up to date in it."""
     return [
         f"WARNING: market {market_id!r} is missing or not up to date: {reason}"
         for market_id, reason in sorted(failed.items())

@@ -1,1 +1,1 @@
-"""What ./run_pipeline.sh offers beside the tasks."""
+"""What ./run_pipeline.sh offers besides the tasks."""

@@ -1,4 +1,4 @@
-"""What `python -m tasks`, and so run_pipeline.sh, does: .env, the subcommands that are no Luigi task, then Luigi."""
+"""What `python -m tasks`, and so run_pipeline.sh, does: .env, the subcommands that are not tasks, then Luigi."""
 
 import os
 import sys
@@ -148,7 +148,7 @@ def _test(arguments: Sequence[str]) -> int:
 
 
 def _bench(arguments: Sequence[str]) -> int:
-    """Become the benchmark: a program of its own beside the tests, which are not installed."""
+    """Run the benchmark in place of this process: it is part of the tests, which are not installed."""
     if "--database" in arguments:
         _read_env_file(ROOT / ".env")
     os.environ["PYTHONPATH"] = str(ROOT)

@@ -1,1 +1,1 @@
-"""The condition of an export: of each market and of each UTC day, with reasons, intervals and counts."""
+"""The condition of each market and each UTC day of an export, with reasons, intervals and counts."""

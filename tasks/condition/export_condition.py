@@ -18,7 +18,7 @@ from tasks.statistics.tick_statistics import DAY_US, Statistics
 from tasks.storage.layout import Layout
 from tasks.ticks.value_text import time_text
 
-#: Raised when a program that reads condition.json would have to know.
+#: Raised when a change would break a program that reads condition.json.
 SCHEMA_VERSION = 1
 _EPOCH = datetime.date(1970, 1, 1)
 

@@ -1,4 +1,4 @@
-"""Rows that came late: older than the newest tick that a complete market file has, so that nothing else sees them."""
+"""Late rows: older than the newest tick of a complete market file, so that nothing else would notice them."""
 
 import collections
 import concurrent.futures

@@ -1,4 +1,4 @@
-"""A market file grows: the ticks it has and those the database has now, merged slice by slice."""
+"""Refresh a market file: merge its ticks with those that the database has now, slice by slice."""
 
 from collections.abc import Iterator
 from pathlib import Path

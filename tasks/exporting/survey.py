@@ -1,4 +1,4 @@
-"""What the database has and the disk has not: found out for all markets at once."""
+"""Find what the database has and the disk lacks, for all markets at once."""
 
 import dataclasses
 import itertools

@@ -1,4 +1,4 @@
-"""Ticks out of PostgreSQL: whole columns in its binary COPY format, bytes to arrays, never a Python object a row."""
+"""Read ticks from PostgreSQL: whole columns in its binary COPY format, bytes to arrays, no Python object per row."""
 
 import collections
 import concurrent.futures

@@ -32,8 +32,8 @@ _PACKED = ("selection_id", "side", "level")
 #: The columns that travel each by itself, under the name of their array.
 PLAIN = tuple(column for column in STORED if column.name not in _PACKED)
 
-#: Those rows as one row, or as one a market: of each column all values one after the other, as PostgreSQL would send
-#: each. To the server that is as dear as a row a tick, to the client a tenth. string_agg leaves nulls out: rows says
+#: Those rows as one row, or as one per market: of each column all values one after the other, as PostgreSQL would send
+#: each. It costs the server as much as a row per tick, and the client a tenth. string_agg leaves nulls out: rows says
 #: how many values there must be.
 _TOGETHER = """
     SELECT count(*), string_agg(int8send(runner), NULL), {sent}{places}{market}
@@ -45,7 +45,7 @@ _SEND = {TIME: "timestamptz_send", pa.float64(): "float8send"}
 #: several markets.
 TOGETHER = ("rows", "runner", *(str(column.array) for column in PLAIN))
 
-#: For who asks that: the rows of a read are grouped in memory (not for others: with so much the planner takes another
+#: For tick readers: the rows of a read are grouped in memory (not for others: with so much the planner takes another
 #: way to the newest ticks, which is a third slower), and the server reads its pages itself: from PostgreSQL 18 on
 #: others read them ahead for it, which costs a seventh of its time where the system has them in memory, and gains
 #: nothing where it has not.

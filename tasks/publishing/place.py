@@ -12,7 +12,7 @@ from tasks.storage.atomic_files import NewFile
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Stored:
-    """What a place says of an object when it is asked for a list. tag: changes with the content."""
+    """An object as a place lists it. tag: changes with the content."""
 
     size_bytes: int
     tag: str

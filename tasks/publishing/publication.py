@@ -1,4 +1,4 @@
-"""Bring an export to a place: only what is not there yet, the index after all that it lists, the manifest last."""
+"""Publish an export: send only what is not there yet, the index after everything it lists, the manifest last."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ def sources_of(layout: Layout) -> dict[str, Source]:
 
 
 def publish(place: Place, sources: Mapping[str, Source], is_pruned: bool, progress: Progress) -> Published:
-    """Bring files to a place and write its manifest, if anything is new.
+    """Send files to a place and write its manifest, if anything is new.
 
     An object that is there with the content it should have is not sent, whether a manifest names it or not: so a
     publication that was interrupted goes on where it was. is_pruned: objects that earlier manifests name and the export

@@ -1,4 +1,4 @@
-"""Bring a published export back, or the markets and days of it that are asked for, each file verified."""
+"""Fetch a published export, or the requested markets and days of it, and verify each file."""
 
 import dataclasses
 import datetime
@@ -47,7 +47,7 @@ class Wanted:
 
 
 def fetch(place: Place, manifest: Manifest, layout: Layout, wanted: Wanted, progress: Progress) -> list[str]:
-    """Bring the files that are not here yet, the index last; return the names of those that came.
+    """Fetch the files that are missing here, the index last; return their names.
 
     Each has the SHA-256 of the manifest before it gets its name, and then the modification time that it had. Of a part
     of an export the index lists that part. Raises StoreError, UsageError, OSError.

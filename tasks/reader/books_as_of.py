@@ -1,4 +1,4 @@
-"""The book of a market as of many times at once: looked up, not replayed, since a stored message is a full picture."""
+"""The book of a market as of many times: looked up, not replayed, because a stored message is a full image."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator

@@ -45,7 +45,7 @@ def open_export(directory: str | Path) -> "Export":
 
 
 class Export:
-    """An export that lies on this disk. Nothing is held but its index; files are read when they are asked for.
+    """An export on this disk. Nothing is held but its index; files are read when they are asked for.
 
     Times are aware datetimes in what is asked for, and timestamps in microseconds, UTC, in what is returned. Ranges
     are half open: start belongs to them, end does not. A market that the index does not have raises UsageError, a
@@ -69,10 +69,10 @@ class Export:
             return {}
 
     def markets(self) -> pa.Table:
-        """Return a row a market, sorted by market_id.
+        """Return one row per market, sorted by market_id.
 
         Columns: market_id, event_id, market_name, market_type, market_start_time, status, settled_at, runners,
-        first_tick, last_tick, ticks, messages, file_path. Null is what is not known.
+        first_tick, last_tick, ticks, messages, file_path. Null means unknown.
         """
         rows = []
         results = market_results.read(self.layout)
@@ -99,9 +99,9 @@ class Export:
         return reader_tables.to_table(rows, reader_tables.MARKETS)
 
     def runners(self, market_ids: Iterable[str] | None = None) -> pa.Table:
-        """Return a row a runner of those markets (all if None), sorted: market_id, selection_id, runner_name, result.
+        """Return one row per runner of those markets (all if None), sorted: market_id, selection_id, runner_name, result.
 
-        result: WINNER, LOSER or REMOVED; null where the market is not settled, or the installation does not say.
+        result: WINNER, LOSER or REMOVED; null if the market is not settled or nobody knows.
         """
         results = market_results.read(self.layout)
         rows = [
@@ -133,7 +133,7 @@ class Export:
         end: datetime.datetime | None = None,
         joined: bool = False,
     ) -> Iterator[pa.RecordBatch]:
-        """Yield ticks of one market, of some, or of all (None), market after market, each in file order.
+        """Yield ticks of one market, of several or of all (None), market after market, each in file order.
 
         start, end: of publish_time; None: from the first, to the last. joined: with the columns JOINED, and in_play
         filled in. A batch has ticks of one market, about 131,072, and never a part of a message.
@@ -168,7 +168,7 @@ class Export:
         return polars.from_arrow(self.ticks(*asked, **options))
 
     def books(self, market_id: str, times: "Sequence[datetime.datetime] | np.ndarray[Any, Any]") -> Books:
-        """Return the books of a market as of many times at once: of each time the newest message not after it.
+        """Return the books of a market as of many times: for each time, that of the newest message at or before it.
 
         times: aware datetimes, or a NumPy array of datetime64 in UTC; in any order.
         """

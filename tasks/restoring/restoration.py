@@ -1,4 +1,4 @@
-"""Load an export into a schema, and compare what then stands there with the files, and with the recorder's tables."""
+"""Load an export into a schema, and compare the result with the files and with the recorder's tables."""
 
 import collections
 import dataclasses

@@ -1,1 +1,1 @@
-"""One row a market and runner: what a model loads first."""
+"""One row per market and runner: what a model loads first."""

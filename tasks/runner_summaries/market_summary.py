@@ -1,4 +1,4 @@
-"""The rows of one market: one pass over its ticks.
+"""The rows of one market, made in one pass over its ticks.
 
 The rules, which docs/summary.md gives in words: the off is the last change to in-play. Before it is pre-play (pp), from
 it on in-play (ip); prices are those of the newest message before the off less so much time, or before the scheduled
@@ -56,7 +56,7 @@ class MarketKnown:
 
 
 def summarise(known: MarketKnown, ticks: Iterable[Ticks]) -> list[Row]:
-    """Return a row a runner, by selection id: of the runners that metadata names, and of those with ticks."""
+    """Return one row per runner, by selection id: of the runners that metadata names, and of those with ticks."""
     summary = _Summary(known)
     for chunk in summary.slots.layout(ticks):
         summary.add(chunk)

@@ -1,4 +1,4 @@
-"""runner_summary.parquet and .csv: written of all market files of an export, market by market."""
+"""runner_summary.parquet and .csv: made from all market files of an export, market by market."""
 
 import concurrent.futures
 import hashlib

@@ -1,4 +1,4 @@
-"""Where the statistics of markets are kept, so that a market that has not changed is not read again.
+"""Where the statistics of markets are kept, so that an unchanged market is not read again.
 
 What passes by during an export is added to the journal, a line a market; who needs them all collects the lines into one
 file. Each belongs to a market file by its SHA-256. Losing them costs only the time to read market files.

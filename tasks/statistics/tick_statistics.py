@@ -1,4 +1,4 @@
-"""What a market's ticks say of its recording, counted while they go by in file order."""
+"""What a market's ticks say about its recording, counted as they go by in file order."""
 
 from typing import Any
 

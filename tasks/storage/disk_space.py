@@ -1,4 +1,4 @@
-"""Whether a disk has room, asked before much is written."""
+"""Check that a disk has room before much is written."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What changed between full pictures: price-keyed, as Betfair's stream has it, found in whole arrays at once."""
+"""Find what changed between full images: price-keyed, as in Betfair's stream, in whole arrays at once."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""streams/<market id>.bz2 and its catalogue: written of a market file, its metadata and its states."""
+"""streams/<market id>.bz2 and its catalogue: made from a market file, its metadata and its states."""
 
 import bz2
 import concurrent.futures

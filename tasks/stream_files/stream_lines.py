@@ -1,4 +1,4 @@
-"""The lines of a stream: a message each, of what changed; full pictures where a reader needs one."""
+"""The lines of a stream: one per message, with what changed; full images where a reader needs one."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""Making the next item while the last one is used."""
+"""Prepare the next item while the last one is used."""
 
 import concurrent.futures
 from collections.abc import Generator, Iterable
@@ -8,7 +8,7 @@ Item = TypeVar("Item")
 
 
 def prefetched(items: Iterable[Item]) -> Generator[Item, None, None]:
-    """Yield the items, each next one being made in a thread while its predecessor is used. close() waits for the one
+    """Yield the items; each is made in a thread while the one before it is used. close() waits for the one
     being made.
     """
     source, end = iter(items), object()

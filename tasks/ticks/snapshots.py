@@ -1,4 +1,4 @@
-"""The messages of one market as full pictures: its ladder and its traded rows in arrays, a row a message.
+"""The messages of one market as full pictures: its ladder and its traded rows in arrays, one row per message.
 
 A stored message is a full picture (docs/loading.md), so what a market looked like needs no replay: it is looked up.
 """

@@ -1,4 +1,4 @@
-"""Sorting many columns as one integer: ranks, and packing them."""
+"""Sort many columns as one integer: rank and pack them."""
 
 import functools
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ def price_rank(prices: npt.NDArray[np.float64]) -> Ints:
 
 
 def pack(ranks: Sequence[Ints]) -> Ints:
-    """Join non-negative integers, the most significant first, into one integer a row that sorts the same way.
+    """Join non-negative integers, the most significant first, into one integer per row that sorts the same way.
 
     Where their bits do not fit, rows are ranked by a full sort instead: the result orders and compares alike.
     """

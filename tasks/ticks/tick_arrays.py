@@ -1,4 +1,4 @@
-"""Ticks in memory: plain arrays, one element a row, and the operations on them that the promises rest on."""
+"""Ticks in memory: plain arrays, one element per row, and the operations that the guarantees rest on."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ class Ticks(TickArrays):
         return Ticks(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
     def keys(self) -> Ints:
-        """Return one integer a row that orders rows as a market file does, up to the rows of equal identity.
+        """Return one integer per row that orders rows as a market file does, up to the rows of equal identity.
 
         Identity is (market, selection, side, level, publish_time) for ladder rows and (market, selection, price,
         publish_time) for traded ones: rows of equal identity have equal keys, and no others do.

@@ -64,7 +64,7 @@ def size_text(size_bytes: float) -> str:
 
 
 def times(microseconds: Ints) -> pa.DictionaryArray:
-    """Return times as text, one a row."""
+    """Return times as text, one per row."""
     encoded = pa.array(microseconds).dictionary_encode()
     distinct = np.datetime_as_string(encoded.dictionary.to_numpy().view("datetime64[us]"), unit="us", timezone="UTC")
     return pa.DictionaryArray.from_arrays(encoded.indices, pa.array(distinct, pa.string()))

@@ -1,4 +1,4 @@
-"""How far the whole run is: counters that all worker processes share, and the line that shows them."""
+"""Progress of the whole run: counters that all worker processes share, and the line that shows them."""
 
 import logging
 import multiprocessing
@@ -138,7 +138,7 @@ class TransferProgress(Progress):
         self.expect(1, expected_bytes)
 
     def count_bytes(self, size_bytes: int) -> None:
-        """Count bytes that have come to be in place."""
+        """Count bytes that are now in place."""
         self.count(0, size_bytes)
 
     def _parts(self) -> list[str]:
