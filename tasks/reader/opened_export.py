@@ -99,7 +99,7 @@ class Export:
         return reader_tables.to_table(rows, reader_tables.MARKETS)
 
     def runners(self, market_ids: Iterable[str] | None = None) -> pa.Table:
-        """Return one row per runner of those markets (all if None), sorted: market_id, selection_id, runner_name, result.
+        """Return one row per runner of those markets (all if None): market_id, selection_id, runner_name, result.
 
         result: WINNER, LOSER or REMOVED; null if the market is not settled or nobody knows.
         """
