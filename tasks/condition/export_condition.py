@@ -150,7 +150,7 @@ def told(judged: ExportCondition, date: datetime.date) -> str:
     for found in day.found:
         said += [f"nothing was recorded from {_span(start, end)}" for start, end, _ in found.intervals[:3]]
         if len(found.intervals) > 3:
-            said.append(f"and {len(found.intervals) - 3} more such holes")
+            said.append(f"and {len(found.intervals) - 3} more such gaps")
     gaps = [one for one in judged.markets.values() if any(found.reason == "gap" for found in one.on_day(day.day))]
     if gaps and not any(found.intervals for found in day.found):
         intervals = sorted(interval for one in gaps for interval in _intervals_on(one, day.day))

@@ -30,12 +30,12 @@ class Reason:
 REASONS = {
     "gap": Reason(
         "gap",
-        "No message for longer than the market's own pace explains (in play, shorter ones count): orders in a backtest"
-        " would see a price that had long moved on.",
+        "No message for longer than the market's own pace explains (in play, shorter silences count): a backtest would"
+        " trade at prices that had long moved on.",
     ),
     "no_first_image": Reason(
         "no first image",
-        "The first stored message has no ladder: until one has, the book is unknown and nothing can be matched.",
+        "The first stored message has no ladder: until one comes, the book is unknown and nothing can be matched.",
     ),
     "crossed_book": Reason(
         "crossed book",
@@ -45,8 +45,8 @@ REASONS = {
     ),
     "off_ladder_price": Reason(
         "price off the ladder",
-        "A price is none of Betfair's 350: no order can be placed at it. (Where more than a twentieth of the rows are"
-        " such, the market has another ladder, and they count as a note.)",
+        "A price is not one of Betfair's 350, so no order can be placed at it. (If more than a twentieth of the rows have"
+        " such prices, the market uses another price ladder, and this is only a note.)",
     ),
     "levels_out_of_order": Reason(
         "levels out of order",
@@ -54,12 +54,12 @@ REASONS = {
     ),
     "repeated_publish_time": Reason(
         "repeated publish time",
-        "Rows of one publish time were received at different moments: two snapshots lie over each other.",
+        "Rows with the same publish time were received at different times: two snapshots overlap.",
     ),
     "negative_latency": Reason(
         "negative latency",
         "Rows were received before they were published: the clocks disagree, so latency and the order across markets"
-        " are not to be relied on.",
+        " cannot be trusted.",
     ),
     "high_latency": Reason(
         "high latency",
@@ -69,19 +69,19 @@ REASONS = {
     ),
     "volume_fell": Reason(
         "traded volume fell",
-        "A runner has less traded volume than at the message before: a void, a removal, a settlement or a restart of"
-        " the recorder; differences of volume are wrong there.",
+        "A runner has less traded volume than in the previous message: a void, a removal, a settlement or a restart of"
+        " the recorder. Differences of volume are wrong there.",
         share=0.01,
     ),
     "no_metadata": Reason(
         "no metadata", "Type, event and start are unknown: the market cannot be chosen by them.", share=None
     ),
     "no_runner_name": Reason(
-        "no runner name", "Runners have a number and no name: results have to be joined by selection id.", share=None
+        "no runner name", "Runners have a number but no name: results have to be joined by selection id.", share=None
     ),
     "runner_without_ticks": Reason(
         "runner without ticks",
-        "The metadata names runners of which no tick was stored: they never had a price, or were removed before.",
+        "The metadata names runners without a stored tick: they never had a price, or were removed earlier.",
         share=None,
     ),
     "in_play_unknown": Reason(
@@ -90,14 +90,14 @@ REASONS = {
         share=None,
     ),
     "below_usual": Reason(
-        "far below the usual",
+        "far below usual",
         "The day has far fewer ticks or markets than the median of the days before: compare it with the calendar"
         " before you use it.",
     ),
     "markets_without_ticks": Reason(
         "markets without ticks",
-        "The database knows markets of this day of which no tick was stored: they are missing from every average.",
+        "The database knows markets of this day for which no tick was stored: they are missing from every average.",
         share=None,
     ),
-    "not_over": Reason("day not over", "The day was still being recorded: what follows is not in it."),
+    "not_over": Reason("day not over", "The day was still being recorded: the rest of it is missing."),
 }

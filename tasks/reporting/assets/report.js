@@ -45,7 +45,7 @@ function coverage() {
       ...hours.map((ticks, hour) => {
         const from = start + hour * 3600000, hole = day.gaps.find(([a, b]) => a < from + 3600000 && b > from);
         const text = twoDigits(hour) + ":00 " + many(ticks, "tick") + (hole ? ", nothing from " + moment(hole[0], "second") + " to " + moment(hole[1], "second") : "");
-        return el("td", { class: "h h" + step(ticks) + (hole ? " hole" : ""), title: text }, el("span", { class: "unseen" }, number(ticks) + (hole ? " with a hole" : "")));
+        return el("td", { class: "h h" + step(ticks) + (hole ? " hole" : ""), title: text }, el("span", { class: "unseen" }, number(ticks) + (hole ? " with a gap" : "")));
       }),
       el("td", { class: "sum" }, number(hours.reduce((a, b) => a + b, 0))),
       el("td", { class: "state" }, el("span", { class: "badge " + CONDITIONS[day.condition], title: day.told || null }, CONDITIONS[day.condition]))));
@@ -58,7 +58,7 @@ function legend() {
   const box = $("legend");
   box.append("fewer");
   for (let step = 0; step < 7; step++) box.append(el("i", { style: "background: var(--h" + step + ")" }));
-  box.append("more ticks ", el("i", { style: "box-shadow: inset 0 0 0 2px var(--hole)" }), "hole in the recording");
+  box.append("more ticks ", el("i", { style: "box-shadow: inset 0 0 0 2px var(--hole)" }), "gap in the recording");
 }
 function chooseDay(position) {
   $("by-day").value = String(position);
