@@ -70,7 +70,7 @@ REASONS = {
     "volume_fell": Reason(
         "traded volume fell",
         "A runner has less traded volume than in the previous message: a void, a removal, a settlement or a restart of"
-        " the recorder. Differences of volume are wrong there.",
+        " the recorder; differences of volume are wrong there.",
         share=0.01,
     ),
     "no_metadata": Reason(
