@@ -45,7 +45,7 @@ REASONS = {
     ),
     "off_ladder_price": Reason(
         "price off the ladder",
-        "A price is not one of Betfair's 350, so no order can be placed at it. (If more than a twentieth of the rows"
+        "A price is not one of Betfair's 350: no order can be placed at it. (If more than a twentieth of the rows"
         " have such prices, the market uses another price ladder, and this is only a note.)",
     ),
     "levels_out_of_order": Reason(
