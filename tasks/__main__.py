@@ -1,6 +1,5 @@
 """`python -m tasks`, what run_pipeline.sh calls."""
 
-import importlib
 import logging
 import sys
 
@@ -10,7 +9,8 @@ from tasks.workflow.process_start import tuned_start
 if __name__ == "__main__":
     require_readable_configuration()
     with tuned_start():
-        importlib.import_module("tasks.every_task")
-        from tasks.command_line.front_door import main
+        from tasks.command_line.front_door import load, main
+
+        load(sys.argv[1:])
     logging.captureWarnings(True)
     main(sys.argv[1:])

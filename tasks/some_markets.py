@@ -11,6 +11,7 @@ from tasks.export_directory.journal import Failed
 from tasks.exporting.market_export import export
 from tasks.exporting.market_reads import Job
 from tasks.ticks.value_text import counted
+from tasks.workflow import run_context
 from tasks.workflow.market_batches import BatchNode, MarketNode, MarketsNode
 from tasks.workflow.plan import Plan
 
@@ -73,7 +74,8 @@ class SomeMarketsExport(MarketsNode):
                 int(100 * min(share, 0.99)),
             )
 
-        job: Job = dataclasses.replace(plan.job, progress=progress)
+        wants = run_context.current().wants_report
+        job: Job = dataclasses.replace(plan.job, progress=progress, gathers_statistics=wants)
         failures = export(job, pending)
         self.say_done(
             f"Market files written: {len(pending) - len(failures):,}, ticks: {read:,}"

@@ -1,5 +1,6 @@
 """What `python -m tasks`, and so run_pipeline.sh, does: .env, the subcommands that are not tasks, then Luigi."""
 
+import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -12,11 +13,12 @@ import tasks
 from tasks.command_line.nightly import nightly
 from tasks.command_line.task_help import task_help
 from tasks.market_files import formats
-from tasks.workflow import directory_lock
+from tasks.workflow import configuration, directory_lock
 from tasks.workflow.configuration import ROOT
 from tasks.workflow.exit_codes import DEBUG_VARIABLE, EXIT_INTERRUPTED, EXIT_USAGE, stop
 from tasks.workflow.interrupts import make_sure_of_interrupts
 from tasks.workflow.outcome import run_task
+from tasks.workflow.run_worker import use_run_worker
 
 HELP = """\
 Exports every Betfair tick in PostgreSQL to Parquet or JSONL: complete, duplicate-free, byte-for-byte reproducible.
@@ -59,6 +61,19 @@ usage: ./run_pipeline.sh test [options of pytest] [files]
                               installs them, several hundred megabytes
   --help                      this text; pytest's own options: .venv/bin/python -m pytest --help
 """
+
+
+def load(arguments: Sequence[str]) -> None:
+    """Load the task that a command line asks for, with what it needs; all of them where it asks for
+    none, or for Luigi's own help.
+    """
+    module = tasks.PUBLIC.get(arguments[0]) if arguments and "--help-all" not in arguments else None
+    if module is None:
+        importlib.import_module("tasks.every_task")
+        return
+    importlib.import_module(module)
+    configuration.load_configuration()
+    use_run_worker()
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -84,7 +84,8 @@ def _write_markets(job: Job, read: MarketRead) -> list[Failed]:
         for position, market in enumerate(markets):
             if market.market_id in unreadable:
                 continue
-            path, gatherer = job.layout.market_file(market.market_id), Gatherer(market.market_id)
+            path = job.layout.market_file(market.market_id)
+            gatherer = Gatherer(market.market_id, job.gathers_statistics)
             writer = unpublished.enter_context(MarketWriter(path, market.market_id, gatherer.add))
             writer.write(ticks[edges[position] : edges[position + 1]])
             finished.append((market, writer, *writer.finish(read.snapshot_us)))
@@ -104,7 +105,8 @@ def _write_market(job: Job, read: MarketRead, reads: Iterator[MarketRead]) -> li
     """
     market, damage = read.markets[0], None
     failed: ExportError | None = read.error
-    older, gatherer = OlderTicks(_sound_file(job, market)), Gatherer(market.market_id)
+    older = OlderTicks(_sound_file(job, market))
+    gatherer = Gatherer(market.market_id, job.gathers_statistics)
     with MarketWriter(job.layout.market_file(market.market_id), market.market_id, gatherer.add) as writer:
         while True:
             failed = failed or read.error

@@ -27,7 +27,7 @@ class Job:
     """All that an export needs to know.
 
     promise: what the fullest file of a market had, None where nobody knows of any; workers: how many processes export
-    at once; tables: where the database has them.
+    at once; tables: where the database has them; gathers_statistics: whether a report is to follow.
     """
 
     server: Server
@@ -37,6 +37,7 @@ class Job:
     workers: int = 1
     tables: SourceTables | None = None
     progress: Callable[[int, int], None] = lambda markets, ticks: None
+    gathers_statistics: bool = True
 
 
 @dataclasses.dataclass(frozen=True)

@@ -32,7 +32,7 @@ _PRICES = _prices()
 
 def is_on_ladder(price: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     """Tell of each price whether it is, to the last bit, one of the ladder's 350."""
-    with np.errstate(invalid="ignore"):  # NaN and infinity are on no ladder
-        hundredths = np.rint(np.clip(np.nan_to_num(price), 0, _MOST / 100 + 0.01) * 100).astype(np.int64)
-        on: npt.NDArray[np.bool_] = _PRICES[np.minimum(hundredths, _MOST + 1)] == price
+    with np.errstate(invalid="ignore", over="ignore"):  # NaN and infinity are on no ladder, whatever number they become
+        hundredths = np.rint(price * 100).astype(np.int64)
+    on: npt.NDArray[np.bool_] = _PRICES.take(hundredths, mode="clip") == price
     return on

@@ -32,9 +32,9 @@ class Gatherer:
     the export.
     """
 
-    def __init__(self, market_id: str) -> None:
+    def __init__(self, market_id: str, gathers: bool = True) -> None:
         self._market_id = market_id
-        self._counter: StatisticsCounter | None = StatisticsCounter()
+        self._counter = StatisticsCounter() if gathers else None
 
     def add(self, ticks: Ticks) -> None:
         """Count ticks."""

@@ -1,5 +1,6 @@
 """What a market's ticks say about its recording, counted as they go by in file order."""
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,8 @@ HIGH_LATENCY_US = 5_000_000
 _VOLUME_NOISE = 0.005
 #: Intervals kept of a reason; the counts are of all.
 MOST_INTERVALS = 100
-#: Cells of the price cube that are looked at at once: bounds the memory.
-_CELLS = 1 << 20
+#: Cells of the books that are looked at at once: bounds the memory.
+_CELLS = 1 << 18
 _LEVELS = 8
 #: What is counted of the messages of a market, a number a message.
 REASONS = (
@@ -36,6 +37,7 @@ REASONS = (
 
 #: Statistics of a market as they are kept: JSON.
 Statistics = dict[str, Any]
+Floats = npt.NDArray[np.float64]
 
 
 class StatisticsCounter:
@@ -43,11 +45,11 @@ class StatisticsCounter:
 
     def __init__(self) -> None:
         self._selections: Ints = np.zeros(0, np.int64)
-        self._volume: npt.NDArray[np.float64] = np.zeros(0)
+        self._volume: Floats = np.zeros(0)
         self._ticks = self._messages = 0
         self._times: list[Ints] = []
-        self._hours: dict[int, list[int]] = {}
-        self._latency: dict[tuple[int, int], int] = {}
+        self._ticks_of: list[Ints] = []
+        self._latency: Counter[int] = Counter()
         self._flaws: dict[str, list[tuple[Ints, Ints]]] = {reason: [] for reason in REASONS}
         self._first_has_ladder = True
         self._picture = small_picture.Sampler()
@@ -57,7 +59,7 @@ class StatisticsCounter:
         if not len(ticks):
             return
         runner = self._runner_of(ticks.selection_id)
-        starts = np.flatnonzero(np.concatenate([[True], ticks.publish_time[1:] != ticks.publish_time[:-1]]))
+        starts = _run_starts(ticks.publish_time)
         most = max(1, _CELLS // (len(self._selections) * 2 * _LEVELS))
         for first in range(0, len(starts), most):
             some = starts[first : first + most]
@@ -65,12 +67,31 @@ class StatisticsCounter:
             rows = slice(int(some[0]), end)
             self._add(ticks[rows], runner[rows], some - some[0])
 
+    def _add(self, ticks: Ticks, runner: Ints, starts: Ints) -> None:
+        """Count the rows of whole messages that begin at starts."""
+        times = ticks.publish_time[starts]
+        rows_of = np.diff(starts, append=len(ticks))
+        place = np.repeat(np.arange(len(starts)) * len(self._selections), rows_of) + runner
+        traded = ticks.side == TRADED
+        if not self._messages:
+            self._first_has_ladder = not bool(traded[: rows_of[0]].all())
+        off = ~is_on_ladder(ticks.price)
+        if off.any():
+            self._flawed("off_ladder_price", np.add.reduceat(off.astype(np.int64), starts))
+        self._count_latency(ticks.received_at, times, starts)
+        best = self._count_books(ticks, place, np.flatnonzero(~traded), len(starts))
+        self._count_volume(ticks.size, place, np.flatnonzero(traded), len(starts))
+        self._picture.add(times, best, self._selections)
+        self._times.append(times)
+        self._ticks_of.append(rows_of)
+        self._ticks, self._messages = self._ticks + len(ticks), self._messages + len(starts)
+
     def _runner_of(self, selection_id: Ints) -> Ints:
         """Return the position of each selection among those known, which grow."""
         known = self._selections
         if len(known):
-            runner = np.minimum(known.searchsorted(selection_id), len(known) - 1)
-            if bool((known[runner] == selection_id).all()):
+            runner = known.searchsorted(selection_id)
+            if bool((known.take(runner, mode="clip") == selection_id).all()):
                 return runner
         self._selections = np.union1d(known, selection_id)
         volume = np.full(len(self._selections), -np.inf)
@@ -78,91 +99,51 @@ class StatisticsCounter:
         self._volume = volume
         return self._selections.searchsorted(selection_id)
 
-    def _add(self, ticks: Ticks, runner: Ints, starts: Ints) -> None:
-        """Count the rows of whole messages that begin at starts."""
-        times = ticks.publish_time[starts]
-        rows_of = np.diff(starts, append=len(ticks))
-        message = np.repeat(np.arange(len(starts)), rows_of)
-        traded = ticks.side == TRADED
-        if not self._messages:
-            self._first_has_ladder = not bool(traded[: rows_of[0]].all())
-        off = np.bincount(message[~is_on_ladder(ticks.price)], minlength=len(starts))
-        self._flawed("off_ladder_price", off)
-        self._count_latency(ticks.received_at, times, starts)
-        best = self._count_books(ticks, runner, message, traded, len(starts))
-        self._count_volume(ticks.size, runner, message, traded, len(starts))
-        self._picture.add(times, best, self._selections)
-        self._count_hours(times, rows_of)
-        self._times.append(times)
-        self._ticks, self._messages = self._ticks + len(ticks), self._messages + len(starts)
-
-    def _flawed(self, reason: str, count: Ints) -> None:
+    def _flawed(self, reason: str, count: npt.NDArray[Any]) -> None:
         """Note how often a reason is met in each message."""
         where = np.flatnonzero(count)
         if len(where):
-            self._flaws[reason].append((where + self._messages, count[where]))
+            self._flaws[reason].append((where + self._messages, count[where].astype(np.int64)))
 
     def _count_latency(self, received: Ints, times: Ints, starts: Ints) -> None:
         last, first = np.maximum.reduceat(received, starts), np.minimum.reduceat(received, starts)
-        self._flawed("repeated_publish_time", (last != first).astype(np.int64))
-        self._flawed("negative_latency", (first < times).astype(np.int64))
         latency = last - times
-        self._flawed("high_latency", (latency > HIGH_LATENCY_US).astype(np.int64))
-        keys = times // HOUR_US * 64 + latency_bin(latency)
-        for key, count in zip(*(found.tolist() for found in np.unique(keys, return_counts=True)), strict=True):
-            hour, width = divmod(key, 64)
-            self._latency[hour, width] = self._latency.get((hour, width), 0) + count
+        self._flawed("repeated_publish_time", last != first)
+        self._flawed("negative_latency", first < times)
+        self._flawed("high_latency", latency > HIGH_LATENCY_US)
+        self._latency.update((times // HOUR_US * 64 + latency_bin(latency)).tolist())
 
-    def _count_books(
-        self, ticks: Ticks, runner: Ints, message: Ints, traded: npt.NDArray[np.bool_], messages: int
-    ) -> npt.NDArray[np.float64]:
-        """Count what is wrong with the books; return the best back price of each runner at each message."""
-        runners = len(self._selections)
-        cube = np.full((messages, runners, 2, _LEVELS), np.nan)
-        ladder = np.flatnonzero(~traded)
-        cell = (message[ladder] * runners + runner[ladder]) * 2 + ticks.side[ladder]
-        cube.reshape(-1)[cell * _LEVELS + np.clip(ticks.level[ladder], 0, _LEVELS - 1)] = ticks.price[ladder]
-        back, lay = cube[:, :, 0], cube[:, :, 1]
-        self._flawed("crossed_book", (back[:, :, 0] >= lay[:, :, 0]).sum(axis=1))
-        wrong = (back[:, :, 1:] >= back[:, :, :-1]).sum(axis=(1, 2)) + (lay[:, :, 1:] <= lay[:, :, :-1]).sum(
-            axis=(1, 2)
-        )
-        self._flawed("levels_out_of_order", wrong)
-        return back[:, :, 0]
+    def _count_books(self, ticks: Ticks, place: Ints, ladder: Ints, messages: int) -> Floats:
+        """Count what is wrong with the books; return the best back price of each runner at each message.
 
-    def _count_volume(
-        self, size: npt.NDArray[np.float64], runner: Ints, message: Ints, traded: npt.NDArray[np.bool_], messages: int
-    ) -> None:
+        place: message * runners + runner, of each row; ladder: the rows of the ladder.
+        """
+        shape = 2, _LEVELS, messages, len(self._selections)
+        books = np.full(shape, np.nan)
+        plane = np.clip(ticks.level[ladder], 0, _LEVELS - 1) + _LEVELS * ticks.side[ladder]
+        books.reshape(-1)[plane * np.int64(shape[2] * shape[3]) + place[ladder]] = ticks.price[ladder]
+        back, lay = books
+        self._flawed("crossed_book", _each_message(back[0] >= lay[0]))
+        wrong = back[1:] >= back[:-1], lay[1:] <= lay[:-1]
+        if wrong[0].any() or wrong[1].any():
+            self._flawed("levels_out_of_order", wrong[0].sum(axis=(0, 2)) + wrong[1].sum(axis=(0, 2)))
+        best: Floats = back[0]
+        return best
+
+    def _count_volume(self, size: Floats, place: Ints, traded: Ints, messages: int) -> None:
         """Count the runners of which less has been traded than at the message before that has traded rows of them."""
-        rows = np.flatnonzero(traded)
-        if not len(rows):
+        if not len(traded):
             return
-        key = message[rows] * len(self._selections) + runner[rows]
-        begins = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]]))
-        volume = np.add.reduceat(size[rows], begins)
-        key = key[begins]
-        of_runner = key % len(self._selections)
-        order = np.argsort(of_runner, kind="stable")
-        volume, of_runner = volume[order], of_runner[order]
-        first = np.concatenate([[True], of_runner[1:] != of_runner[:-1]])
-        before = np.concatenate([[0.0], volume[:-1]])
-        before[first] = self._volume[of_runner[first]]
-        fell = volume < before - _VOLUME_NOISE
-        last = np.concatenate([first[1:], [True]])
-        self._volume[of_runner[last]] = volume[last]
-        self._flawed("volume_fell", np.bincount(key[order][fell] // len(self._selections), minlength=messages))
-
-    def _count_hours(self, times: Ints, rows_of: Ints) -> None:
-        hours = times // HOUR_US
-        begins = np.flatnonzero(np.concatenate([[True], hours[1:] != hours[:-1]]))
-        ticks = np.add.reduceat(rows_of, begins)
-        messages = np.diff(begins, append=len(hours))
-        for hour, more_ticks, more_messages in zip(
-            hours[begins].tolist(), ticks.tolist(), messages.tolist(), strict=True
-        ):
-            counts = self._hours.setdefault(hour, [0, 0])
-            counts[0] += more_ticks
-            counts[1] += more_messages
+        runners = len(self._selections)
+        place = place[traded]
+        begins = _run_starts(place)
+        volume = np.full((messages + 1, runners), np.nan)
+        volume[0] = self._volume
+        volume[1:].reshape(-1)[place[begins]] = np.add.reduceat(size[traded], begins)
+        newest = np.maximum.accumulate(np.where(np.isnan(volume), 0, np.arange(messages + 1)[:, None]), axis=0)
+        volume = volume[newest, np.arange(runners)]
+        self._volume = volume[-1]
+        self._flawed("volume_fell", _each_message(volume[1:] < volume[:-1] - _VOLUME_NOISE))
 
     def statistics(self) -> Statistics:
         """Return what was gathered.
@@ -181,13 +162,36 @@ class StatisticsCounter:
             "last": int(times[-1]) if len(times) else None,
             "selections": self._selections.tolist(),
             "first_has_ladder": self._first_has_ladder,
-            "hours": [[hour, *counts] for hour, counts in sorted(self._hours.items())],
-            "latency": [[hour, width, count] for (hour, width), count in sorted(self._latency.items())],
+            "hours": self._hours(times),
+            "latency": [[*divmod(key, 64), count] for key, count in sorted(self._latency.items())],
             "quiet": message_pace.unexplained(times),
             "silent": message_pace.silent(times),
             "flaws": {reason: _flaw(times, found) for reason, found in self._flaws.items() if found},
             "picture": self._picture.drawn(),
         }
+
+    def _hours(self, times: Ints) -> list[list[int]]:
+        """Return [hour since 1970, ticks, messages] of each hour that has any."""
+        if not len(times):
+            return []
+        hours = times // HOUR_US
+        begins = _run_starts(hours)
+        ticks = np.add.reduceat(np.concatenate(self._ticks_of), begins)
+        found: list[list[int]] = np.column_stack([hours[begins], ticks, np.diff(begins, append=len(hours))]).tolist()
+        return found
+
+
+def _run_starts(values: npt.NDArray[Any]) -> Ints:
+    """Return where each run of equal values begins."""
+    is_start = np.empty(len(values), bool)
+    is_start[:1] = True
+    np.not_equal(values[1:], values[:-1], out=is_start[1:])
+    return np.flatnonzero(is_start)
+
+
+def _each_message(found: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
+    """Return how many runners of each message something was found of."""
+    return np.count_nonzero(found, axis=1) if found.any() else np.zeros(0, np.int64)
 
 
 def latency_bin(latency_us: Ints) -> Ints:

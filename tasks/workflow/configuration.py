@@ -1,6 +1,7 @@
 """luigi.cfg: found from any folder, checked, and completed where Luigi's own default would surprise."""
 
 import configparser
+import importlib
 import os
 import sys
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ import luigi.retcodes  # noqa: F401  (registers [retcode], which luigi.cfg sets)
 from luigi.configuration import LuigiConfigParser, get_config
 from luigi.task_register import Register
 
+import tasks
 from tasks.workflow.exit_codes import EXIT_USAGE, stop
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,6 +92,8 @@ def _known_keys(section: str) -> Mapping[str, luigi.Parameter[Any] | None] | Non
     """Return the keys that a section can have with what reads each; None for a section that nothing reads."""
     if section == "resources":
         return {}
+    if section in tasks.PUBLIC:
+        importlib.import_module(tasks.PUBLIC[section])
     if section not in Register.task_names():
         return None
     task = Register.get_task_cls(section)

@@ -9,11 +9,11 @@ Answer = TypeVar("Answer")
 
 
 class Run:
-    """A run, from its start to its end. started_s: seconds since 1970; asked_for: ids of the tasks that it is for."""
+    """A run, from its start to its end. started_s: seconds since 1970; asked_for: the tasks that it is for, by id."""
 
     def __init__(self) -> None:
         self.started_s = time.time()
-        self.asked_for: set[str] = set()
+        self.asked_for: dict[str, Any] = {}
         self._answers: dict[Any, Any] = {}
         self._at_end: list[Callable[[], None]] = []
 
@@ -28,6 +28,11 @@ class Run:
     def found(self, kind: type[Answer]) -> list[Answer]:
         """Return what has been found out so far, of a kind."""
         return [answer for answer in self._answers.values() if isinstance(answer, kind)]
+
+    @property
+    def wants_report(self) -> bool:
+        """Whether a report may follow: nothing that was asked for leaves it out (ExportAll --report false)."""
+        return all(getattr(task, "report", True) for task in self.asked_for.values())
 
     def at_end(self, remember: Callable[[], None]) -> None:
         """Have something done at the end of the run, by the process that it began in: not by who only looks."""

@@ -30,7 +30,7 @@ class RunWorker(BatchWorker):
                 if not directory_lock.is_for_lock_alone(task.layout):
                     run_metrics.claimed(task.layout)
                 self._asked = task
-            run_context.current().asked_for.add(task.task_id)
+            run_context.current().asked_for[task.task_id] = task
         with _a_scheduler():
             return bool(super().add(task, multiprocess, processes))
 

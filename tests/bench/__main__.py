@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 _EPILOG = """\
 groups:
-  export       all ticks of a database into Parquet: ExportAll with a worker per core; the limit, as many parallel psql
-               COPYs to /dev/null as cores; adbc, connectorx, DuckDB's scanner in two ways, pandas, psycopg2 with CSV,
-               each with as many processes
+  export       all ticks of a database into Parquet: ExportAll with a worker per core, with and without its report; the
+               limit, as many parallel psql COPYs to /dev/null as cores; adbc, connectorx, DuckDB in two ways, pandas,
+               psycopg2 with CSV, each with as many processes
   consolidate  a day as one sorted CSV, from market files: ConsolidateDay; DuckDB, Polars, chdb
   archive      a JSONL export as one compressed file: Archive in its three formats; tar -czf; tar with pigz
   growth       ExportAll over growing databases, and again with nothing to do; the fitted exponents of time and memory

@@ -42,12 +42,15 @@ def contenders(source: Source, is_wanted: Callable[[str], bool]) -> list[Contend
             limit.append([sys.executable, "-c", _COPY_BY_PSYCOPG2, *statements])
     result = [
         Contender(f"{LIMIT}{stand_in}", limit, lambda _: expected, libpq, is_limit=True),
-        Contender(
-            "pipeline: ExportAll",
-            [pipeline("ExportAll", "--workers", str(PROCESSES), "--output-dir", "export")],
-            partial(parquet_facts, pattern="export/markets/*.parquet"),
-            environment,
-            ours=True,
+        *(
+            Contender(
+                " ".join(["pipeline: ExportAll", *options]),
+                [pipeline("ExportAll", "--workers", str(PROCESSES), "--output-dir", "export", *options)],
+                partial(parquet_facts, pattern="export/markets/*.parquet"),
+                environment,
+                ours=True,
+            )
+            for options in ([], ["--report", "false"])
         ),
     ]
     if covered != expected["rows"]:

@@ -54,6 +54,7 @@ def test_export_all_writes_page_and_condition_and_makes_them_again_only_when_som
 def test_report_false_leaves_them_out(pipeline):
     assert pipeline.run("ExportAll", "--report", "false").returncode == 0
     assert not (pipeline.output_dir / "report.html").exists()
+    assert not list((pipeline.output_dir / ".journal").glob("statistics*")), "nor is anything gathered for them"
     assert pipeline.run("VerifyExport").returncode == 0
 
 
