@@ -51,9 +51,12 @@ TWO_TICKS = dataclasses.replace(TWO_TICKS, **{name: np.array([1, 2], ARRAY_TYPES
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add --walk, --engines and --backtest."""
+    """Add --walk, --engines, --backtest and --nautilus."""
     parser.addoption(
         "--backtest", metavar="PYTHON", help="run the backtest of docs/streams.md by an environment that has flumine"
+    )
+    parser.addoption(
+        "--nautilus", metavar="PYTHON", help="run the recipe for nautilus_trader by an environment that has it"
     )
     parser.addoption(
         "--walk", action="store_true", help="try all of what is tried in part otherwise: bytes, signals, stalls (hours)"

@@ -25,12 +25,13 @@ DEFAULTS: Mapping[str, Any] = {
     "discountAllowed": True,
     "timezone": "GMT",
 }
-#: By market type, since neither table has it: soccer, horse racing.
+#: By market type, since neither table has it: soccer's and horse racing's own.
 _EVENT_TYPES = {
-    **dict.fromkeys(("MATCH_ODDS_FT", "OVER_UNDER_25_FT", "NEXT_GOAL"), "1"),
+    **dict.fromkeys(("MATCH_ODDS_FT", "OVER_UNDER_25_FT", "NEXT_GOAL", "BOTH_TEAMS_TO_SCORE", "ASIAN_HANDICAP"), "1"),
     **dict.fromkeys(("WIN", "PLACE"), "7"),
 }
-_UNKNOWN_EVENT_TYPE = "0"
+#: Special Bets: nautilus_trader refuses numbers that are no sport's.
+_UNKNOWN_EVENT_TYPE = "10"
 
 
 def encoded(value: Any) -> str:

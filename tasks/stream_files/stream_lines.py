@@ -43,6 +43,7 @@ class StreamLines:
         self._last_us: int | None = None
         self._clock = 0
         self._seen_runners = 0
+        self._told: set[int] = set()
         self.counts = Counts()
 
     def lines(self, ticks: Iterable[Ticks]) -> Iterator[bytes]:
@@ -72,8 +73,11 @@ class StreamLines:
                 images.add(after)
         traded = self._traded(volumes, runners, images)
         pieces = self._pieces(chunk, ladder_changes(chunk, price, size), traded)
-        pictures = {number: self._picture(chunk, number, start_volume, volumes, traded) for number in sorted(images)}
         new_runners = self._new_runners(chunk)
+        pictures = {}
+        for number in sorted(images):
+            known = self._told.union(*(new for first, new in new_runners.items() if first <= number))
+            pictures[number] = self._picture(chunk, number, start_volume, volumes, traded, known)
         lines: list[str] = []
         for number, moment in enumerate(times):
             due = self._feed.next_us()
@@ -83,6 +87,7 @@ class StreamLines:
             self._last_us = moment
             is_image = number in pictures
             body = ""
+            self._told.update(new_runners.get(number, ()))
             is_new = number in new_runners and not self._feed.knows(new_runners[number])
             if is_image or is_new or due is not None and due <= moment:
                 body = f'"marketDefinition":{self._feed.as_of(moment)},'
@@ -106,7 +111,8 @@ class StreamLines:
         while (due := self._feed.next_us()) is not None and (before_us is None or due < before_us):
             self.counts.definition_lines += 1
             definition = self._feed.as_of(due)
-            rest = ',"rc":[],"con":false,"img":true' if self._feed.clears else ',"con":false'
+            empty = ",".join(f'{{"id":{selection_id}}}' for selection_id in sorted(self._told))
+            rest = f',"rc":[{empty}],"con":false,"img":true' if self._feed.clears else ',"con":false'
             yield self._line(due, f'"marketDefinition":{definition}{rest}')
 
     def _new_runners(self, chunk: Snapshots) -> dict[int, list[int]]:
@@ -198,9 +204,17 @@ class StreamLines:
         )
 
     def _picture(
-        self, chunk: Snapshots, number: int, start_volume: Floats, volumes: VolumeChanges, traded: "_Traded"
+        self,
+        chunk: Snapshots,
+        number: int,
+        start_volume: Floats,
+        volumes: VolumeChanges,
+        traded: "_Traded",
+        known: set[int],
     ) -> str:
-        """Return rc of a full picture."""
+        """Return rc of a full picture. known: the runners that have been told of; one without a book is there, too:
+        nautilus_trader clears only those that a picture names.
+        """
         volume = np.zeros(len(self._slots.traded_price))
         volume[: len(start_volume)] = start_volume
         earlier = volumes.message <= number
@@ -229,8 +243,9 @@ class StreamLines:
                 texts.append(f'{_KINDS[2]}{_listed(list(entries))}],"tv":{_number(matched[runner])}')
             if last_price[runner] > 0:
                 texts.append(f'"ltp":{_number(last_price[runner])}')
-            if texts:
-                parts.append("{" + ",".join(texts) + f',"id":{self._slots.selection_id[runner]}}}')
+            selection_id = int(self._slots.selection_id[runner])
+            if texts or selection_id in known:
+                parts.append("{" + ",".join([*texts, f'"id":{selection_id}}}']))
         return ",".join(parts)
 
 

@@ -244,8 +244,58 @@ def test_the_backtest_of_the_page_places_orders(streams, tmp_path, request):
     assert orders and int(orders[1]) > 3, result.stdout
 
 
+NAUTILUS_BOOKS = """
+import bz2, json, pathlib, sys
+from betfair_parser.spec.streaming import stream_decode
+from nautilus_trader.adapters.betfair.parsing.core import BetfairParser
+from nautilus_trader.model.book import OrderBook
+from nautilus_trader.model.data import OrderBookDeltas
+from nautilus_trader.model.enums import BookType
+
+for path in sorted(pathlib.Path(sys.argv[1]).glob("*.bz2")):
+    parser, books = BetfairParser("GBP"), {}
+    for line in bz2.open(path):
+        message = stream_decode(line)
+        for update in parser.parse(message):
+            if isinstance(update, OrderBookDeltas):
+                selection_id = int(str(update.instrument_id).split("-")[2])
+                book = books.setdefault(selection_id, OrderBook(update.instrument_id, BookType.L2_MBP))
+                book.apply_deltas(update)
+        sides = [
+            (selection_id, side, sorted((float(level.price), float(level.size())) for level in levels))
+            for selection_id, book in books.items()
+            for side, levels in (("B", book.bids()), ("L", book.asks()))
+        ]
+        print(json.dumps([path.stem, message.pt, sides]))
+"""
+
+
+def test_nautilus_trader_has_the_databases_books_too(demo, streams, tmp_path, request):
+    python = request.config.getoption("--nautilus")
+    if not python:
+        pytest.skip("--nautilus PYTHON names an environment that has nautilus_trader with its Betfair adapter")
+    (tmp_path / "data_exports").mkdir()
+    (tmp_path / "data_exports" / "demo").symlink_to(streams.output_dir)
+    result = subprocess.run([python, "-c", RECIPES[1]], cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    counts = re.search(r"^(\d+) instruments, (\d+) changes, (\d+) trades$", result.stdout, re.M)
+    assert counts and all(int(count) > 20 for count in counts.groups()), result.stdout
+    folder = str(streams.output_dir / "streams")
+    result = subprocess.run([python, "-c", NAUTILUS_BOOKS, folder], cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    expected, compared = {}, 0
+    for market_id, moment, sides in map(json.loads, result.stdout.splitlines()):
+        if market_id not in expected:
+            expected[market_id] = stored(demo, market_id)
+        if moment in expected[market_id]:
+            book = {(selection, side): {p: s for p, s in offers} for selection, side, offers in sides if offers}
+            assert book == expected[market_id].pop(moment), (market_id, moment)
+            compared += 1
+    assert compared > 60 and not any(expected.values())
+
+
 def test_the_recipe_of_the_page_works(streams, tmp_path, monkeypatch):
-    _, recipe = RECIPES
+    _, _, recipe = RECIPES
     (tmp_path / "data_exports").mkdir()
     (tmp_path / "data_exports" / "demo").symlink_to(streams.output_dir)
     monkeypatch.chdir(tmp_path)
