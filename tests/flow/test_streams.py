@@ -244,32 +244,6 @@ def test_the_backtest_of_the_page_places_orders(streams, tmp_path, request):
     assert orders and int(orders[1]) > 3, result.stdout
 
 
-NAUTILUS_BOOKS = """
-import bz2, json, pathlib, sys
-from betfair_parser.spec.streaming import stream_decode
-from nautilus_trader.adapters.betfair.parsing.core import BetfairParser
-from nautilus_trader.model.book import OrderBook
-from nautilus_trader.model.data import OrderBookDeltas
-from nautilus_trader.model.enums import BookType
-
-for path in sorted(pathlib.Path(sys.argv[1]).glob("*.bz2")):
-    parser, books = BetfairParser("GBP"), {}
-    for line in bz2.open(path):
-        message = stream_decode(line)
-        for update in parser.parse(message):
-            if isinstance(update, OrderBookDeltas):
-                selection_id = int(str(update.instrument_id).split("-")[2])
-                book = books.setdefault(selection_id, OrderBook(update.instrument_id, BookType.L2_MBP))
-                book.apply_deltas(update)
-        sides = [
-            (selection_id, side, sorted((float(level.price), float(level.size())) for level in levels))
-            for selection_id, book in books.items()
-            for side, levels in (("B", book.bids()), ("L", book.asks()))
-        ]
-        print(json.dumps([path.stem, message.pt, sides]))
-"""
-
-
 def test_nautilus_trader_has_the_databases_books_too(demo, streams, tmp_path, request):
     python = request.config.getoption("--nautilus")
     if not python:
@@ -280,8 +254,8 @@ def test_nautilus_trader_has_the_databases_books_too(demo, streams, tmp_path, re
     assert result.returncode == 0, result.stderr
     counts = re.search(r"^(\d+) instruments, (\d+) changes, (\d+) trades$", result.stdout, re.M)
     assert counts and all(int(count) > 20 for count in counts.groups()), result.stdout
-    folder = str(streams.output_dir / "streams")
-    result = subprocess.run([python, "-c", NAUTILUS_BOOKS, folder], cwd=tmp_path, capture_output=True, text=True)
+    script, folder = (str(path) for path in (ROOT / "tests" / "nautilus_books.py", streams.output_dir / "streams"))
+    result = subprocess.run([python, script, folder], cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     expected, compared = {}, 0
     for market_id, moment, sides in map(json.loads, result.stdout.splitlines()):
