@@ -113,7 +113,8 @@ class Database:
         except psycopg2.Error as error:
             waiting.raise_if_interrupted()
             kind = TableGone if is_table_gone(error) else DatabaseError
-            raise kind(f"A query on {self.server} failed: {one_line(error)}.{_advice(error, self.server)}") from None
+            advice = self._session.advice(error)
+            raise kind(f"A query on {self.server} failed: {one_line(error)}.{advice}") from None
         finally:
             self._session.rollback()  # ends the snapshot: an idle one would hold back the server's vacuum
 
@@ -271,15 +272,6 @@ def _say_once(text: str) -> None:
 def is_table_gone(error: psycopg2.Error) -> bool:
     """Return whether an error says that a table is there no more."""
     return error.pgcode == "42P01" or "could not open relation with OID" in str(error)
-
-
-def _advice(error: psycopg2.Error, server: Server) -> str:
-    if error.pgcode == "55P03":  # lock_not_available
-        return (
-            f" It has waited {server.lock_timeout_s} s for the lock, as lock_timeout_s in [tick_export] of luigi.cfg"
-            " says. End the session that holds it, and start again."
-        )
-    return ""
 
 
 def _bounds(lower_us: int, upper_us: int) -> dict[str, str]:

@@ -64,10 +64,10 @@ class Server:
     def __str__(self) -> str:
         return f"{self.user}@{self.host}:{self.port}/{self.database}"
 
-    def conninfo(self) -> str:
+    def conninfo(self, options: str = "") -> str:
         """Return libpq's connection string. It holds the password: hand it to a driver, never to a log.
 
-        It has no options, which poolers refuse: tasks.postgres.session sets them, PGOPTIONS too.
+        Without need it has no options, which poolers refuse: tasks.postgres.session sets them, PGOPTIONS too.
         """
         secret = {"password": self.password} if self.password else {}
         return str(
@@ -76,7 +76,7 @@ class Server:
                 port=self.port,
                 dbname=self.database,
                 user=self.user,
-                options="",
+                options=options,
                 application_name="tick_export",
                 client_encoding="UTF8",
                 connect_timeout=min(10, max(2, self.silence_timeout_s)),

@@ -5,6 +5,7 @@ Only reads, but for the one that restores an export.
 
 import contextlib
 import logging
+import re
 import select
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,46 +18,11 @@ from psycopg2 import sql
 from tasks.errors import DatabaseError
 from tasks.postgres import waiting
 from tasks.postgres.server import Server, one_line
+from tasks.postgres.session_settings import ENDING, HIDING, PINNED, USUAL
 
 _log = logging.getLogger("tick_export.database")
 
-#: All that can change an answer, whatever database, role or pooler carry. PGOPTIONS cannot change these either. Names
-#: are written with their schema, so nothing is looked for along the path but PostgreSQL's own.
-_PINNED = {
-    "search_path": "pg_catalog",
-    "row_security": "off",  # a policy that hides rows becomes an error
-    "TimeZone": "UTC",
-    "DateStyle": "ISO, MDY",
-    "IntervalStyle": "postgres",
-    "extra_float_digits": "1",
-    "bytea_output": "hex",
-    "standard_conforming_strings": "on",
-    "backslash_quote": "safe_encoding",
-    "array_nulls": "on",
-    "transform_null_equals": "off",
-    "quote_all_identifiers": "off",
-    "exit_on_error": "off",
-    "restrict_nonsystem_relation_kind": "",
-    "gin_fuzzy_search_limit": "0",  # otherwise an index of that kind answers with a random part
-    "default_transaction_deferrable": "off",
-}
-
-#: What only speed and patience depend on: PGOPTIONS wins. A limit on a reader's statements is meant for people.
-_USUAL = {
-    "jit": "off",
-    "max_parallel_workers_per_gather": "0",
-    "statement_timeout": "0",
-    "idle_in_transaction_session_timeout": "0",
-    "idle_session_timeout": "0",
-    "transaction_timeout": "0",
-    "client_connection_check_interval": "5s",
-    "client_min_messages": "warning",
-}
-
-#: What a session cannot set by itself and that hides rows; and what connecting has set, which a pooler may forget.
-_HIDING = {"zero_damaged_pages": "off", "ignore_checksum_failure": "off", "client_encoding": "UTF8"}
-
-#: The first thing of all: with a limit of a millisecond nothing else would come to its end.
+#: The first thing of all: with a limit of a few milliseconds nothing else would come to its end.
 _PATIENCE = "SET LOCAL statement_timeout TO 0; SET LOCAL idle_in_transaction_session_timeout TO 0"
 
 _READ = """
@@ -75,17 +41,18 @@ class Session:
     """
 
     def __init__(self, server: Server, settings: Mapping[str, str] | None = None, may_write: bool = False) -> None:
-        self.server, self._may_write = server, may_write
+        self.server, self._may_write, self.is_standby = server, may_write, False
         self._wanted = (
-            _USUAL | {"lock_timeout": f"{server.lock_timeout_s}s"} | dict(settings or {}) | server.settings() | _PINNED
+            USUAL | {"lock_timeout": f"{server.lock_timeout_s}s"} | dict(settings or {}) | server.settings() | PINNED
         )
         #: PGOPTIONS' search_path, along which tables are looked for.
         self.path = server.settings().get("search_path", '"$user", public')
         self._begin: sql.Composable = sql.SQL("")
+        self._from_the_start = ""
         self._connect()
 
     def _connect(self) -> None:
-        self.connection = waiting.connect(self.server)
+        self.connection = waiting.connect(self.server, self._from_the_start)
         try:
             # (COPY … FREEZE is refused where a snapshot is kept)
             self.connection.set_session(
@@ -93,18 +60,34 @@ class Session:
             )
             self._pin()
         except psycopg2.Error as error:
+            was_ended = bool(self.connection.closed) or error.pgcode == "57014"  # query_canceled
             self.connection.close()
             waiting.raise_if_interrupted()
+            if not was_ended or self._from_the_start:
+                raise _no_session(self.server, error) from None
+            with contextlib.suppress(DatabaseError):  # a pooler refuses
+                self._connect_without_limits()
+                return
             raise _no_session(self.server, error) from None
         except BaseException:
             self.connection.close()
             raise
 
+    def _connect_without_limits(self) -> None:
+        """Connect anew, with none of the limits that may have ended the session."""
+        version = self.connection.server_version
+        self._from_the_start = " ".join(
+            f"-c {name}=" + re.sub(r"([\\\s])", r"\\\1", self._wanted[name])
+            for name, since in ENDING.items()
+            if version >= since
+        )
+        self._connect()
+
     def _pin(self) -> None:
         """Set what this server knows of the settings, and see that it took them."""
         with self._waited("settings"), self.connection.cursor() as cursor:
             cursor.execute(_PATIENCE)
-            cursor.execute(_READ, {"names": [*self._wanted, *_HIDING]})
+            cursor.execute(_READ, {"names": [*self._wanted, *HIDING]})
             found: dict[str, str | None] = dict(cursor.fetchall())
             for name in _unknown_settings(found, self.server):
                 raise DatabaseError(f"PGOPTIONS sets {name}, but {self.server} knows no such setting. Leave it out.")
@@ -117,8 +100,8 @@ class Session:
                 for name, value in sorted(known.items(), key=lambda item: item[0] != "quote_all_identifiers")
             )
             cursor.execute(self._begin)
-            cursor.execute(_READ, {"names": [*known, *_HIDING]})
-            expected = {name: _PINNED[name] for name in known if name in _PINNED} | _HIDING
+            cursor.execute(_READ, {"names": [*known, *HIDING]})
+            expected = {name: PINNED[name] for name in known if name in PINNED} | HIDING
             for name, value in cursor.fetchall():
                 if value is not None and name in expected and value != expected[name]:
                     cursor.execute(_WHERE_SET, {"name": name})
@@ -128,14 +111,14 @@ class Session:
                         " or in the database or the pooler, wherever it is set."
                     )
             self.connection.rollback()
+            self.is_standby = self.connection.info.parameter_status("in_hot_standby") == "on"
             if self.connection.info.parameter_status("server_encoding") == "SQL_ASCII":
                 _take_any_bytes(self.connection)
 
     @contextlib.contextmanager
     def cursor(self, name: str | None = None) -> Iterator[psycopg2.extensions.cursor]:
         """Yield a cursor in the transaction, begun if there is none. One with a name stays in the server."""
-        with self._waited("a transaction"):
-            self.begin()
+        self.begin()
         cursor = self.connection.cursor(name)
         try:
             yield cursor
@@ -149,8 +132,17 @@ class Session:
             if self._has_ended():  # nothing was under way: another connection does as well
                 self.connection.close()
                 self._connect()
-            with self.connection.cursor() as cursor:
-                cursor.execute(self._begin)
+            try:
+                self._begin_here()
+            except psycopg2.OperationalError:
+                if not self.connection.closed:
+                    raise
+                self._connect_without_limits()  # it ended between two looks
+                self._begin_here()
+
+    def _begin_here(self) -> None:
+        with self._waited("a transaction"), self.connection.cursor() as cursor:
+            cursor.execute(self._begin)
 
     def _has_ended(self) -> bool:
         """Return whether the server has said something unasked: that it ends an idle session (idle_session_timeout)."""
@@ -158,6 +150,20 @@ class Session:
         if not self.connection.closed:
             asked.register(self.connection.fileno(), select.POLLIN)
         return bool(asked.poll(0))
+
+    def advice(self, error: psycopg2.Error) -> str:
+        """Return what to do about an error that this session's server is the reason of, or an empty text."""
+        if error.pgcode == "55P03":  # lock_not_available
+            return (
+                f" It has waited {self.server.lock_timeout_s} s for the lock, as lock_timeout_s in [tick_export] of"
+                " luigi.cfg says. End the session that holds it, and start again."
+            )
+        if "conflict with recovery" in str(error) or (self.is_standby and self.connection.closed):
+            return (
+                " It is a hot standby, which ends a query or a session that its primary's changes cannot wait for."
+                " Start again; hot_standby_feedback = on and a longer max_standby_streaming_delay there make it rare."
+            )
+        return ""
 
     def waited(self, what: str) -> contextlib.AbstractContextManager[None]:
         """Watch what happens within: it ends with an interrupt, and where the server falls silent."""

@@ -172,7 +172,8 @@ def look_over(session: Session, names: Collection[str] = tuple(_EXPECTED)) -> So
             chosen = {name: _decide(session, cursor, name, tables) for name, tables in chosen.items()}
             _require_readable(session, cursor, [table for tables in chosen.values() for table in tables])
     except psycopg2.Error as error:
-        raise DatabaseError(f"A query on {session.server} failed: {one_line(error)}.") from None
+        advice = session.advice(error)
+        raise DatabaseError(f"A query on {session.server} failed: {one_line(error)}.{advice}") from None
     finally:
         session.rollback()
     _say(chosen)

@@ -10,6 +10,7 @@ import pyarrow as pa
 from psycopg2 import sql
 
 from tasks.postgres.database import Database, timestamp_text
+from tasks.postgres.question_statements import WRITABLE
 from tasks.postgres.source_tables import LADDER, SourceTables
 from tasks.ticks.day_sums import MIX_FACTOR, MIX_PRIME, Sums, mixed_columns
 from tasks.ticks.schema import FORMAT_VERSION, Column
@@ -18,22 +19,25 @@ _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MICROSECOND = datetime.timedelta(microseconds=1)
 _FINITE = "({0} > '-Infinity' AND {0} < 'Infinity')"
 _BITS = "CASE {0} WHEN 'NaN' THEN 0 ELSE ('x' || encode(float8send({0}), 'hex'))::bit(64)::int8 END"
-_DELAY = "CASE WHEN isfinite(received_time) THEN received_time - publish_time END"
-_MICROSECONDS = "coalesce((extract(epoch FROM {0}) * 1000000)::int8, 0)"
+#: Of a row whose times no file can hold nothing is added up that could fail: it counts, on the first day of all, and
+#: its mix is none that a row of a file with the same sums has.
+_DELAY = "CASE WHEN " + WRITABLE.format("received_time") + " THEN received_time - published END"
+_MICROSECONDS = "coalesce((extract(epoch FROM {0}) * 1000000)::int8, -1)"
 
 #: What the rows of markets up to a time each add up to, by UTC day: exact, so doubles by their shortest decimals.
 _SUMS = """
-    SELECT market_id, (extract(epoch FROM day) / 86400)::int8, count(*), sum(publish_time - day), sum({delay}),
+    SELECT market_id, (extract(epoch FROM day) / 86400)::int8, count(*), sum(published - day), sum({delay}),
            sum(selection_id),
            count(*) FILTER (WHERE {back}), sum({level}),
            sum(CASE WHEN {finite_price} THEN price::text::numeric END),
                sum(CASE WHEN {finite_size} THEN {size}::text::numeric END),
            count(*) FILTER (WHERE NOT {finite_price}) + count(*) FILTER (WHERE NOT {finite_size}),
                sum(mixed * mixed %% {prime})
-      FROM (SELECT tick.*, day, {mixed} AS mixed
+      FROM (SELECT tick.*, published, day, {mixed} AS mixed
               FROM unnest(%(ids)s::varchar[], %(until)s::timestamptz[]) AS wanted(market, until)
               JOIN {table} AS tick ON tick.market_id = wanted.market AND tick.publish_time <= wanted.until
-             CROSS JOIN LATERAL date_trunc('day', publish_time) AS day
+             CROSS JOIN LATERAL (SELECT {published} AS published) AS writable
+             CROSS JOIN LATERAL date_trunc('day', published) AS day
             OFFSET 0) AS tick
      GROUP BY market_id, day
 """
@@ -66,7 +70,7 @@ def _statement(database: Asked, name: str, version: int) -> sql.Composed:
     size, back, level = source["size"], "side = 'B'" if is_ladder else "false", source["level"]
     mixed = "0"
     for value in (
-        _MICROSECONDS.format("publish_time - day"),
+        _MICROSECONDS.format("published - day"),
         _MICROSECONDS.format(_DELAY),
         *(_number(column, f"({back})::int" if column.name == "side" else source[column.name]) for column in columns),
     ):
@@ -75,6 +79,7 @@ def _statement(database: Asked, name: str, version: int) -> sql.Composed:
         "size": size,
         "back": back,
         "level": level,
+        "published": f"CASE WHEN {WRITABLE.format('publish_time')} THEN publish_time ELSE '0001-01-01Z' END",
         "delay": _DELAY,
         "mixed": mixed,
         "prime": str(MIX_PRIME),

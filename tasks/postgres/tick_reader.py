@@ -175,9 +175,12 @@ class TickReader:
         except psycopg2.Error as error:
             waiting.raise_if_interrupted()
             if not self._is_alive():
-                raise DatabaseError(f"The connection to {self._server} was lost: {one_line(error)}.") from None
+                advice = self._session.advice(error)
+                raise DatabaseError(f"The connection to {self._server} was lost: {one_line(error)}.{advice}") from None
             if is_table_gone(error):
                 raise TableGone(f"A query on {self._server} failed: {one_line(error)}.") from None
+            if advice := self._session.advice(error):
+                raise UnreadableRow(f"{one_line(error)}.{advice.removesuffix('.')}") from None
             raise UnreadableRow(one_line(error)) from None
 
     def _is_alive(self) -> bool:

@@ -212,14 +212,14 @@ def _begin_anew() -> None:
 os.register_at_fork(after_in_child=_begin_anew)
 
 
-def connect(server: Server) -> psycopg2.extensions.connection:
-    """Connect; an interrupt ends the wait at once. Raises DatabaseError."""
+def connect(server: Server, options: str = "") -> psycopg2.extensions.connection:
+    """Connect; an interrupt ends the wait at once. options: at the start, as PGOPTIONS. Raises DatabaseError."""
     _watch.start()
     answer: queue.SimpleQueue[psycopg2.extensions.connection | BaseException] = queue.SimpleQueue()
 
     def ask() -> None:
         try:
-            answer.put(psycopg2.connect(server.conninfo()))
+            answer.put(psycopg2.connect(server.conninfo(options)))
         except BaseException as error:
             answer.put(error)
 
@@ -245,7 +245,7 @@ def _no_connection(server: Server, error: psycopg2.Error) -> DatabaseError:
             " ignore_startup_parameters; see docs/pgbouncer.md), or name the server itself in POSTGRES_HOST and"
             " POSTGRES_PORT."
         )
-    if "the setting " in text:
+    if "the setting " in text or 'in parameter "' in text:
         return DatabaseError(f"No connection to {server}: {text}. ALTER ROLE or ALTER DATABASE with RESET mends it.")
     return DatabaseError(
         f"No connection to {server}: {text}. Check POSTGRES_HOST, POSTGRES_PORT, POSTGRES_DB, POSTGRES_USER and"

@@ -1,4 +1,4 @@
-"""A proxy on the loopback that lets so many bytes of the server through, and then none."""
+"""A proxy on the loopback that lets so many bytes of the server through, and then none, or none until it is told."""
 
 import contextlib
 import socket
@@ -8,13 +8,21 @@ from tests.faults.loopback import LoopbackProxy
 
 
 class StallingProxy(LoopbackProxy):
-    """Forwards to a port on the loopback. limit: bytes from the server over all connections, None for all."""
+    """Forwards to a port on the loopback. limit: bytes from the server over all connections, None for all; resumes:
+    the rest is kept until resume(); keeps: a text, and what a client sends with it or after it is kept until then.
 
-    def __init__(self, port: int, limit: int | None = None) -> None:
+    is_kept: set once it has kept something of a client.
+    """
+
+    def __init__(self, port: int, limit: int | None = None, resumes: bool = False, keeps: bytes | None = None) -> None:
         super().__init__(port)
-        self.left = limit
-        self._lock = threading.Lock()
+        self.left, self._resumes, self._keeps = limit, resumes, keeps
+        self._lock, self._resumed, self.is_kept = threading.Lock(), threading.Event(), threading.Event()
         self.asked = 0
+
+    def resume(self) -> None:
+        """Let what was kept through, and all that comes."""
+        self._resumed.set()
 
     def _serve(self, client: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -27,12 +35,19 @@ class StallingProxy(LoopbackProxy):
     def _forward(self, source: socket.socket, target: socket.socket, counted: bool) -> None:
         with contextlib.suppress(OSError):
             while content := source.recv(65536):
-                target.sendall(self._allowed(content) if counted else content)
+                if not counted and self._keeps is not None and self._keeps in content:
+                    self.is_kept.set()
+                    self._resumed.wait()
+                allowed = self._allowed(content) if counted else content
+                target.sendall(allowed)
+                if self._resumes and len(allowed) < len(content):
+                    self._resumed.wait()
+                    target.sendall(content[len(allowed) :])
             target.shutdown(socket.SHUT_WR)
 
     def _allowed(self, content: bytes) -> bytes:
         with self._lock:
-            if self.left is None:
+            if self.left is None or self._resumed.is_set():
                 return content
             content = content[: self.left]
             self.left -= len(content)

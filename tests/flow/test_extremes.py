@@ -3,6 +3,7 @@
 import contextlib
 import re
 
+import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import SCHEMA, Pipeline, Source, index_of, new_source
@@ -36,6 +37,8 @@ EXTREMES = {
     },
     "public.markets": {"event_id": _TEXTS, "market_type": _TEXTS, "market_name": _TEXTS, "market_start_time": _TIMES},
     "public.runners": {"selection_id": _INT8, "runner_name": _TEXTS},
+    "public.market_settlement": {"settled_at": _TIMES, "source": [text[:20] for text in _TEXTS]},
+    "public.market_runner_settlement": {"selection_id": _INT8, "runner_status": [text[:20] for text in _TEXTS]},
 }
 #: Values of ticks that no file can hold.
 _FAILS = (
@@ -104,7 +107,11 @@ def insert(source: Source, number: int, table: str, column: str, value: str) -> 
             "received_time": "2026-02-05 10:00:01+00",
         },
         "public.runners": {"selection_id": "3", "runner_name": "Three"},
+        "public.market_settlement": {"settled_at": "2026-02-05 12:00:00+00", "source": "feed"},
+        "public.market_runner_settlement": {"selection_id": "1", "runner_status": "WINNER"},
     }.get(table)
+    if table == "public.market_runner_settlement":
+        source.query("INSERT INTO public.market_settlement VALUES (%s, '2026-02-05 12:00+00', 'feed')", market_id)
     if row is None:
         if column == "event_id":
             source.query("INSERT INTO public.events VALUES (%s) ON CONFLICT DO NOTHING", value)
@@ -173,6 +180,19 @@ def test_each_market_is_exported_or_named_and_no_other_suffers(extreme, tmp_path
         content = (pipeline.output_dir / "consolidated_ticks_2026_02_05.csv").read_text()
         for market_id in exported & everyone:
             assert f",{market_id}," in content, (task, market_id)
+
+
+def test_states_and_summary_are_of_all_that_is_exported(extreme, tmp_path):
+    source, failing = extreme
+    pipeline = Pipeline(tmp_path / "out", source.environment)
+    run = pipeline.run("BuildRunnerSummary", "--workers", "2")
+    assert run.returncode == 30 and "Traceback" not in run.stderr, run.stderr[-3000:]
+    everyone = {f"1.2{number:04}" for number in range(len(cases()))}
+    summary = (pipeline.output_dir / "runner_summary.csv").read_text()
+    assert set(re.findall(r'^"(1\.2\d{4})",', summary, re.M)) == everyone - failing
+    settled = {f"1.2{number:04}" for number, case in enumerate(cases()) if "settlement" in case[0]}
+    results = pq.read_table(pipeline.output_dir / "states" / "results.parquet")
+    assert set(results.column("market_id").to_pylist()) == settled
 
 
 def test_lifecycle_rows_at_infinity_are_left_out_and_named(pipeline, small):

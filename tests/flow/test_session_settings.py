@@ -39,13 +39,26 @@ def test_settings_that_a_database_or_a_role_carries(small, where):
 
 def test_a_session_that_was_idle_for_too_long_is_opened_again_and_names_are_read_as_they_are(small):
     environment = reader(small)
-    for setting in ("idle_session_timeout = '200ms'", "quote_all_identifiers = on", "statement_timeout = '1ms'"):
+    for setting in ("idle_session_timeout = '200ms'", "quote_all_identifiers = on"):
         small.query(f"ALTER ROLE {environment['POSTGRES_USER']} SET {setting}")
     with Database(Server.from_environment(environment)) as database:
         first = database.query("SELECT pg_backend_pid()")
         time.sleep(1)
         again = database.query("SELECT pg_backend_pid()")
     assert first != again, "the server was to end the first"
+
+
+@pytest.mark.parametrize(
+    "limit", ["statement_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout", "transaction_timeout"]
+)
+def test_a_limit_of_a_millisecond_ends_nothing(small, limit):
+    environment = reader(small)
+    small.query(f"ALTER ROLE {environment['POSTGRES_USER']} SET {limit} = '1ms'")
+    for _ in range(5):  # the limit and what lifts it run a race
+        with Database(Server.from_environment(environment)) as database:
+            for _ in range(20):
+                assert database.query("SELECT pg_sleep(0.002)::text") == [("",)]
+                time.sleep(0.001)
 
 
 def test_a_setting_that_hides_rows_is_named(small):
