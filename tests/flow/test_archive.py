@@ -146,13 +146,13 @@ DAMAGE = [
     (
         lambda layout: shutil.copy(layout.market_file("1.101"), layout.market_file("1.999")),
         UsageError,
-        "index.csv does not know it",
+        "is there, but not in index.csv",
     ),
     (lambda layout: layout.index.unlink(), UsageError, "it has no index.csv"),
     (
         lambda layout: (layout.output_dir / "consolidated_ticks_2026_02_05.csv").write_text("x"),
         DamagedFile,
-        "has no consolidation report",
+        "no consolidation report",
     ),
     (
         lambda layout: (layout.output_dir / "consolidation_report_2026_02_05.txt").write_text("x"),

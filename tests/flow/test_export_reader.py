@@ -125,7 +125,7 @@ def test_polars_where_it_is_installed(golden):
 
 
 def test_mistakes_are_told_in_one_line(golden, tmp_path):
-    with pytest.raises(NotAnExport, match="there is no index.csv. Name the output directory"):
+    with pytest.raises(NotAnExport, match="no index.csv here. Pass the output directory"):
         open_export(tmp_path)
     export = open_export(golden)
     for ask in (export.ticks, export.states, export.best_prices, export.metadata, lambda name: export.books(name, [])):

@@ -231,7 +231,7 @@ def test_a_name_that_is_no_utf8(server, tmp_path):
     pipeline = Pipeline(tmp_path / "out", source.environment)
     run = pipeline.run("ExportAll")
     assert run.returncode == 0, run.stderr
-    assert "Market 1.101: a runner name is no UTF-8" in run.stderr
+    assert "Market 1.101: a runner name is not valid UTF-8" in run.stderr
     assert "Jos\ufffd" in (pipeline.output_dir / "markets/marketId=1.101_metadata.json").read_text()
     assert "José" in (pipeline.output_dir / "markets/marketId=1.102_metadata.json").read_text()
     assert pipeline.run("VerifyExport").returncode == 0

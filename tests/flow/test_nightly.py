@@ -156,7 +156,7 @@ def test_mistakes_end_with_2_and_the_way_out(capsys):
         (["--catch-up", "-1"], "--catch-up is '-1'"),
         (["--catch-up", "367"], "from 0 to 366"),
         (["--catch-up"], "expected one argument"),
-        (["--date", "2026-02-05"], "nightly works out the days itself"),
+        (["--date", "2026-02-05"], "nightly determines the days itself"),
         (["--offline"], "--offline makes no sense"),
         (["--format", "csv"], "--format is 'csv'"),
     ):

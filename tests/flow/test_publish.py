@@ -191,7 +191,7 @@ def test_a_publication_that_was_broken_off_sends_no_object_twice(exported, store
         (TO, ("400 Bad Request", "ExpiredToken"), {}, "have expired", 35),
         (TO, ("403 Forbidden", "SignatureDoesNotMatch"), {}, "secret key", 35),
         (TO, None, {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "no connection to http://127.0.0.1:9", 35),
-        (TO, None, {"AWS_ENDPOINT_URL": "TLS"}, "does not answer in TLS", 35),
+        (TO, None, {"AWS_ENDPOINT_URL": "TLS"}, "does not answer with TLS", 35),
         (TO, None, {"AWS_ACCESS_KEY_ID": "", "HOME": "/", "AWS_EC2_METADATA_DISABLED": "true"}, "no credentials", 35),
         (f"s3://key:{SECRET}@{BUCKET}/x", None, {}, "has a user or a key in its address", 2),
         ("ftp://somewhere/x", None, {}, "expected s3://bucket/prefix or file:///folder", 2),

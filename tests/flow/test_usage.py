@@ -83,7 +83,7 @@ def test_a_misspelt_key_in_the_configuration_is_an_error(pipeline, tmp_path):
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (("ExportAll", "--workers", "abc"), "--workers has a value that it cannot take"),
+        (("ExportAll", "--workers", "abc"), "--workers has an invalid value"),
         (
             ("ConsolidateDay", "--date", "2026-02-05", "--workers", "0"),
             "--workers is 0, expected a whole number above 0",
