@@ -148,7 +148,7 @@ def test_damage_is_found(tmp_path, format, damage):
 @pytest.mark.parametrize("format", FORMATS)
 def test_another_markets_file_is_damage(tmp_path, format):
     write(tmp_path / f"x.{format}", many(5))
-    with pytest.raises(DamagedFile, match="holds market 1.5, not 1.6"):
+    with pytest.raises(DamagedFile, match="holds market 1.5, expected 1.6"):
         market_file.inspect(tmp_path / f"x.{format}", "1.6")
 
 
