@@ -30,6 +30,7 @@ class ArchiveFormatParameter(FormatParameter):
     """--archive-format tar.gz, zip or tar.zst."""
 
     option = "--archive-format"
+    values = tuple(KINDS)
     expected = "tar.gz, zip or tar.zst"
 
     def parse_text(self, value: str) -> str:
@@ -46,6 +47,9 @@ def _today() -> datetime.date:
 
 class Archive(ReportedExportTask):
     """Pack the export into one archive beside its directory, <output dir>_YYYYMMDD.tar.gz, with a .sha256."""
+
+    writes = "nothing; beside it, <output dir>_YYYYMMDD.tar.gz (or .zip, .tar.zst), and that name with .sha256"
+    examples = ("", "--archive-format zip --offline --output-dir their_export")
 
     date = DayParameter(
         default=_today(), description="day for the archive's name, such as 2024-01-15; default today in UTC"
@@ -73,6 +77,11 @@ class Archive(ReportedExportTask):
         """What became of the other markets if some failed."""
         return "in the archive"
 
+    @property
+    def up_to_date(self) -> str:
+        """What is said where there is nothing to do."""
+        return f"{self.archive.path} holds what is in {self.layout.output_dir}"
+
     def complete(self) -> bool:
         """Return whether the archive was made from exactly the files that are there now."""
         if not self.offline and self.plan().any_failed() or not all(task.complete() for task in self.requires()):
@@ -95,6 +104,12 @@ class Archive(ReportedExportTask):
                 "Not part of the export, so not in the archive: %s%s.",
                 ", ".join(left_out[:9]),
                 " ..." if len(left_out) > 9 else "",
+            )
+        if inventory.without_file:
+            _log.warning(
+                "Not in the archive, because the export of their markets failed: %s%s.",
+                ", ".join(inventory.without_file[:9]),
+                " ..." if len(inventory.without_file) > 9 else "",
             )
         if stale := archive_file.outdated(self.layout):
             _log.warning(
@@ -122,8 +137,3 @@ class Archive(ReportedExportTask):
         """Return what markets of an export that is archived as it is have lost since it was written."""
         differences, _ = check_ledger(self.layout, export_source.indexed(self.layout))
         return {difference.market_id: str(difference) for difference in differences}
-
-
-@Archive.event_handler(luigi.Event.DEPENDENCY_PRESENT)
-def _say_unchanged(task: Archive) -> None:
-    _log.info("Nothing to do: %s holds what is in %s.", task.archive.path, task.layout.output_dir)

@@ -32,6 +32,9 @@ _log = logging.getLogger("tick_export.consolidate")
 class ConsolidateDay(DayCsvTask, DayMarketsTask):
     """Write one UTC day of the export as one sorted CSV, consolidated_ticks_YYYY_MM_DD.csv, with a report."""
 
+    writes = "consolidated_ticks_YYYY_MM_DD.csv, consolidation_report_YYYY_MM_DD.txt"
+    examples = ("--date 2024-01-15 --workers 2", "--date 2024-01-15 --offline --output-dir their_export")
+
     unused_options = frozenset({"export_metadata"})
     format_from = FormatFrom.FILES_IF_OFFLINE
 
@@ -59,13 +62,19 @@ class ConsolidateDay(DayCsvTask, DayMarketsTask):
                 rows = directory_scan.index_rows(self.layout, self.plan().disk, self.plan().stored.events)
             return export_source.with_ticks(self.layout, rows, self.span)
 
+    @property
+    def up_to_date(self) -> str:
+        """What is said where there is nothing to do."""
+        return f"{self.layout.day_csv(self.date)} is up to date with the market files"
+
     def complete(self) -> bool:
         """Return whether the report names the checksums that all markets with ticks on the day have now, and the CSV is
         there.
         """
         self.require_over()
         rows = self.rows_before
-        published = consolidation_report.read(self.layout.day_report(self.date))
+        with determining():
+            published = consolidation_report.read(self.layout.day_report(self.date))
         if published is None or published.partial or not rows:
             return False
         if not self.offline and not (
@@ -95,6 +104,11 @@ class ConsolidateDay(DayCsvTask, DayMarketsTask):
 
 class ConsolidateAll(CsvTask, AllMarketsTask):
     """Write the whole export as one sorted CSV, consolidated_ticks.csv, with a report."""
+
+    writes = (
+        "consolidated_ticks.csv, consolidation_report.txt; with --partition-by-month, consolidated_ticks_YYYY_MM.csv"
+    )
+    examples = ("", "--partition-by-month --partition-threshold-gb 2")
 
     unused_options = frozenset({"export_metadata"})
     format_from = FormatFrom.FILES_IF_OFFLINE
@@ -137,10 +151,16 @@ class ConsolidateAll(CsvTask, AllMarketsTask):
         """The report."""
         return self.layout.full_report
 
+    @property
+    def up_to_date(self) -> str:
+        """What is said where there is nothing to do."""
+        return f"{self.layout.full_csv} is up to date with the market files"
+
     def complete(self) -> bool:
         """Return whether the report names the checksums that all markets with ticks have now, and the CSV is there."""
         tasks = luigi.task.flatten(self.requires())
-        published = consolidation_report.read(self.layout.full_report)
+        with determining():
+            published = consolidation_report.read(self.layout.full_report)
         if (
             published is None
             or not self.offline
@@ -205,9 +225,3 @@ def _months_of_earlier(layout: Layout) -> list[Path]:
     published = consolidation_report.read(layout.full_report)
     current = {part.name for part in published.parts} if published else set()
     return [path for path in layout.month_csvs() if path.name not in current]
-
-
-@ConsolidateDay.event_handler(luigi.Event.DEPENDENCY_PRESENT)
-@ConsolidateAll.event_handler(luigi.Event.DEPENDENCY_PRESENT)
-def _say_unchanged(task: ConsolidateDay | ConsolidateAll) -> None:
-    _log.info("Nothing to do: %s is up to date with the market files.", task.output()[0].path)

@@ -23,6 +23,9 @@ _log = logging.getLogger("tick_export.consolidate")
 class ConsolidateDayDirect(DayCsvTask, MarketsTask):
     """Write one UTC day straight from the database as one sorted CSV, with the same bytes as ConsolidateDay."""
 
+    writes = "consolidated_ticks_YYYY_MM_DD.csv, consolidation_report_YYYY_MM_DD.txt"
+    examples = ("--date 2024-01-15",)
+
     unused_options = frozenset({"export_metadata", "format", "offline", "allow_other_database"})
 
     output_dir = luigi.Parameter(

@@ -117,10 +117,11 @@ class NewerVersion(UnreadableFile, OSError):
     """
 
     def __init__(self, path: object, found: str, known: str) -> None:
-        super().__init__(f"{path}: {found}; this version of the pipeline knows {known}. {self._NEXT}")
-        self.filename, self.strerror = str(path), f"{found}; this version of the pipeline knows {known}. {self._NEXT}"
+        super().__init__(f"{path}: {found}; this version of the pipeline knows {known}. {self.NEXT}")
+        self.found, self.known = found, known
+        self.filename, self.strerror = str(path), f"{found}; this version of the pipeline knows {known}. {self.NEXT}"
 
-    _NEXT = "Update the pipeline: the file is left alone"
+    NEXT = "Update the pipeline: the file is left alone"
 
     def __str__(self) -> str:
         return str(self.args[0])

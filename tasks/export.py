@@ -56,6 +56,9 @@ class ExportMarket(MarketsTask, OneMarketExport):
     by itself it has a plan of its own, and fails.
     """
 
+    writes = "markets/marketId=<id>.parquet (or .jsonl)"
+    examples = ("--market-id 1.200806927", "--market-id 1.200806927 --refresh")
+
     unused_options = frozenset({"export_metadata", "offline"})
     batch_class = ExportMarkets
 
@@ -136,6 +139,11 @@ class ExportMarket(MarketsTask, OneMarketExport):
         """Return the market in the database."""
         return [] if self._plan_of_many else StoredMarket(market_id=self.market_id, exists=self.is_known())
 
+    @property
+    def up_to_date(self) -> str:
+        """What is said where there is nothing to do."""
+        return f"{self.layout.market_file(self.market_id)} is complete. --refresh reads the market again"
+
     def complete(self) -> bool:
         """Return whether the file is undamaged and holds the newest tick, settled."""
         return self.is_known() and self.loss_to_accept() is None and super().complete()
@@ -162,14 +170,6 @@ class ExportMarket(MarketsTask, OneMarketExport):
             self.market_id,
             reason,
             self.layout.accepted_losses.name,
-        )
-
-
-@ExportMarket.event_handler(luigi.Event.DEPENDENCY_PRESENT)
-def _say_unchanged(task: ExportMarket) -> None:
-    if not task._plan_of_many:
-        _log.info(
-            "Nothing to do: %s is complete. --refresh reads the market again.", task.layout.market_file(task.market_id)
         )
 
 

@@ -21,6 +21,12 @@ _log = logging.getLogger("tick_export.index")
 class ExportAll(AllMarketsTask):
     """Export every market with ticks, its metadata, the index and the reports. The main task."""
 
+    writes = (
+        "markets/marketId=<id>.parquet (or .jsonl) and marketId=<id>_metadata.json, index.csv, execution_report.txt,"
+        " report.html, condition.json; with --streams, streams/ and states/"
+    )
+    examples = ("--workers 2", "--output-dir /srv/export --format jsonl", "--recheck-days 3")
+
     report = SwitchParameter(
         option="--report",
         default=True,
@@ -50,6 +56,11 @@ class ExportAll(AllMarketsTask):
         """The execution report."""
         return self.layout.execution_report
 
+    @property
+    def up_to_date(self) -> str:
+        """What is said where there is nothing to do."""
+        return f"all market files in {self.layout.output_dir} are complete, and index and metadata agree"
+
     def complete(self) -> bool:
         """Return whether everything is exported, indexed, described and reported."""
         return not self.plan().any_failed() and all(task.complete() for task in self.requires())
@@ -66,10 +77,3 @@ class ExportAll(AllMarketsTask):
         self.say_done(f"Market files written: {len(plan.pending) - len(failed):,}, markets failed: {len(failed):,}")
         _log.info("%s", plan.closing_line(failed))
         return failed
-
-
-@ExportAll.event_handler(luigi.Event.DEPENDENCY_PRESENT)
-def _say_unchanged(task: ExportAll) -> None:
-    _log.info(
-        "Nothing to do: all market files in %s are complete, and index and metadata agree.", task.layout.output_dir
-    )

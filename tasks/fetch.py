@@ -17,6 +17,12 @@ _log = logging.getLogger("tick_export.fetch")
 class Fetch(ExportTask):
     """Download a published export, or some days or markets of it, and verify each file."""
 
+    writes = "the files of the published export"
+    examples = (
+        "--from s3://bucket/prefix --output-dir data_exports/fetched",
+        "--from file:///mnt/share/export --days 2024-01-15",
+    )
+
     unused_options = frozenset({"format", "export_metadata", "offline", "allow_other_database"})
 
     # Python keeps the word for itself: it can be no name in the text of a class, but one in its name space.

@@ -21,6 +21,9 @@ _log = logging.getLogger("tick_export.index")
 class BuildIndex(AllMarketsTask):
     """Write index.csv, one row per market file with counts and checksum, and execution_report.txt."""
 
+    writes = "index.csv, execution_report.txt"
+    examples = ("", "--offline --output-dir their_export")
+
     unused_options = frozenset({"export_metadata"})
 
     def requires(self) -> Any:
@@ -35,6 +38,11 @@ class BuildIndex(AllMarketsTask):
     def result(self) -> Path:
         """The execution report."""
         return self.layout.execution_report
+
+    @property
+    def up_to_date(self) -> str:
+        """What is said where there is nothing to do."""
+        return f"{self.layout.index} describes exactly what is in {self.layout.markets_dir.name}"
 
     def complete(self) -> bool:
         """Return whether nothing waits to be exported, index.csv says exactly what is in markets/, and the report is
@@ -72,9 +80,3 @@ class BuildIndex(AllMarketsTask):
         self.say_done(f"index.csv: {len(rows):,} market files")
         problems = disk.not_ours(layout)  # no consumer should take the index for whole
         return problems | failed if problems or self.is_asked_for else None
-
-
-@BuildIndex.event_handler(luigi.Event.DEPENDENCY_PRESENT)
-def _say_index_unchanged(task: BuildIndex) -> None:
-    if task.is_asked_for:
-        _log.info("Nothing to do: %s describes exactly what is in %s.", task.layout.index, task.layout.markets_dir.name)

@@ -3,8 +3,6 @@
 import abc
 import logging
 
-import luigi
-
 from tasks.described_markets import DescribedMarketsTask
 from tasks.export_directory.metadata_json import MetadataFiles
 from tasks.postgres.database import Database
@@ -31,14 +29,18 @@ class SomeMarketsMetadata(DescribedMarketsTask):
 class BuildMetadata(MarketsTask, SomeMarketsMetadata):
     """Write markets/marketId=<id>_metadata.json for every market with ticks, wherever it differs from the database."""
 
+    writes = "markets/marketId=<id>_metadata.json of each market"
+    examples = ("",)
+
     unused_options = frozenset({"export_metadata"})
+
+    @property
+    def up_to_date(self) -> str:
+        """What is said where there is nothing to do."""
+        if self.offline:
+            return "metadata comes from the database, which --offline leaves alone"
+        return f"all metadata files in {self.layout.markets_dir} agree with the database"
 
     def market_ids(self) -> list[str]:
         """Return the markets with ticks, in the database or in a file."""
         return markets_with_ticks(self)
-
-
-@BuildMetadata.event_handler(luigi.Event.DEPENDENCY_PRESENT)
-def _say_unchanged(task: BuildMetadata) -> None:
-    if task.is_asked_for:
-        _log.info("Nothing to do: all metadata files in %s agree with the database.", task.layout.markets_dir)

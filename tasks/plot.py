@@ -29,6 +29,9 @@ _HEAD_BYTES = 200_000
 class PlotMarket(ExportTask):
     """Draw a market from its file: plots/marketId=<id>.html, which replays its ladder, and .png."""
 
+    writes = "plots/marketId=<id>.html, plots/marketId=<id>.png"
+    examples = ("--market-id 1.200806927", "--market-id 1.200806927 --offline --output-dir their_export")
+
     unused_options = frozenset({"export_metadata", "allow_other_database"})
     format_from = FormatFrom.FILES
 
@@ -42,6 +45,11 @@ class PlotMarket(ExportTask):
     def result(self) -> Path:
         """The page."""
         return self.layout.plot(self.market_id)
+
+    @property
+    def up_to_date(self) -> str:
+        """What is said where there is nothing to do."""
+        return f"{self.result} is up to date with the market file"
 
     def complete(self) -> bool:
         """Return whether the page was made from the market's file as it is now, and the picture exists."""
@@ -100,8 +108,3 @@ class PlotMarket(ExportTask):
         for path in (layout.metadata_file(self.market_id), layout.states_file(self.market_id)):
             parts.append(file_checksum(path) if path.exists() else "-")
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-@PlotMarket.event_handler(luigi.Event.DEPENDENCY_PRESENT)
-def _say_unchanged(task: PlotMarket) -> None:
-    _log.info("Nothing to do: %s is up to date with the market file.", task.result)

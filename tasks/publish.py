@@ -20,6 +20,9 @@ _log = logging.getLogger("tick_export.publish")
 class Publish(ReportedExportTask):
     """Copy the export to an object store or a folder: only what has changed, the index last, with a manifest."""
 
+    writes = "nothing; all that it copies goes to --to, and manifest.json beside it"
+    examples = ("--to s3://bucket/prefix", "--to file:///mnt/share/export --offline")
+
     to = AddressParameter(option="--to", description="s3://bucket/prefix or file:///folder")
     prune = luigi.BoolParameter(
         default=False, description="remove published objects that the export no longer has; without it they stay"

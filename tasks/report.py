@@ -23,12 +23,15 @@ from tasks.ticks.value_text import counted
 from tasks.whole_export import WholeExportTask
 from tasks.workflow import judging
 from tasks.workflow.exit_codes import determining
-from tasks.workflow.progress import Progress
+from tasks.workflow.progress import PartProgress
 from tasks.workflow.settings import tick_export
 
 
 class Report(WholeExportTask):
     """Write report.html, a page to look at, and condition.json: which markets and days are complete, and why not."""
+
+    writes = "report.html, condition.json"
+    examples = ("", "--offline --output-dir their_export")
 
     as_it_lies = luigi.BoolParameter(
         default=False,
@@ -51,6 +54,11 @@ class Report(WholeExportTask):
         """What became of the other markets if some failed."""
         return "in the report"
 
+    @property
+    def up_to_date(self) -> str:
+        """What is said where there is nothing to do."""
+        return f"{self.layout.report_page} and {self.layout.condition.name} are up to date with the market files"
+
     def complete(self) -> bool:
         """Return whether both were made from what is there now."""
         with determining():
@@ -72,8 +80,8 @@ class Report(WholeExportTask):
     def work(self) -> Mapping[str, str]:
         """Judge the export, write condition and page; return why market files could not be read."""
         layout, rows = self.layout, export_source.indexed(self.layout)
-        progress = Progress()
-        progress.expect(len(rows), sum(facts.tick_records for facts in rows.facts.values()))
+        expected = sum(facts.tick_records for facts in rows.facts.values())
+        progress = PartProgress("market", "judged", len(rows), expected)
         count = self.showing(progress, progress.count)
         unknown = None
         ticks = [moment for facts in rows.facts.values() for moment in (facts.first_tick, facts.last_tick)]

@@ -14,7 +14,7 @@ from tasks.restoring.restoration import Restored
 from tasks.ticks.value_text import counted
 from tasks.workflow import findings
 from tasks.workflow.base_task import ExportTask, FormatFrom
-from tasks.workflow.exit_codes import determining
+from tasks.workflow.exit_codes import EXIT_USAGE, determining, stop
 from tasks.workflow.parameters import SchemaParameter
 from tasks.workflow.progress import Progress
 
@@ -23,6 +23,9 @@ _log = logging.getLogger("tick_export.restore")
 
 class Restore(ExportTask):
     """Load the export into PostgreSQL, into a new or empty schema, and compare both ways before the commit."""
+
+    writes = "nothing; the tables are made in the database"
+    examples = ("--schema restored", "--schema restored --compare")
 
     unused_options = frozenset({"format", "export_metadata", "offline", "allow_other_database"})
     format_from = FormatFrom.FILES
@@ -36,6 +39,8 @@ class Restore(ExportTask):
 
     def complete(self) -> bool:
         """Return False: this always runs, and only into an empty schema."""
+        if self.offline:
+            stop("Restore loads into the database: it cannot be --offline.", EXIT_USAGE)
         with determining():
             restoration.indexed(self.layout)
             with RestoredSchema(findings.server(), self.schema) as schema:

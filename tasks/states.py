@@ -16,6 +16,9 @@ class BuildStates(MarketsTask, DescribedMarketsTask):
     """Write states/marketId=<id>.parquet, status and in-play of each market over time, wherever it differs from the
     database."""
 
+    writes = "states/marketId=<id>.parquet, states/results.parquet"
+    examples = ("",)
+
     unused_options = frozenset({"export_metadata"})
     file_kind = "states file"
 
@@ -23,6 +26,13 @@ class BuildStates(MarketsTask, DescribedMarketsTask):
     def result(self) -> Path:
         """Where the files are."""
         return self.layout.states_dir
+
+    @property
+    def up_to_date(self) -> str:
+        """What is said where there is nothing to do."""
+        if self.offline:
+            return "states come from the database, which --offline leaves alone"
+        return f"all files in {self.layout.states_dir} agree with the database"
 
     def files(self, database: Database) -> StateFiles:
         """Return the states files of the markets with ticks, in the database or in a file."""

@@ -20,7 +20,7 @@ from tasks.workflow import run_context
 from tasks.workflow.exit_codes import EXIT_USAGE, determining, stop
 from tasks.workflow.parameters import MarketIdParameter
 from tasks.workflow.plan import Plan
-from tasks.workflow.progress import RowProgress
+from tasks.workflow.progress import PartProgress
 
 _log = logging.getLogger("tick_export.streams")
 
@@ -72,16 +72,15 @@ class WriteStreams(FromMarketFiles):
         index, layout = self.index(), self.layout
         rows = [index[market_id] for market_id in market_ids if market_id in index]
         rows = [row for row in rows if row.facts.tick_records and not stream_file.is_current(layout, row)]
-        progress = RowProgress(sum(row.facts.tick_records for row in rows))
+        progress = PartProgress("stream", "written", len(rows), sum(row.facts.tick_records for row in rows))
         failed = {}
-        for number, row in enumerate(rows, 1):
+        for row in rows:
             try:
                 stream_file.write(layout, row)
             except (DamagedFile, OSError) as error:
                 failed[row.market_id] = str(error)
-            progress.count_slice(row.facts.tick_records)
-            self.say(f"{number:,} of {len(rows):,} streams. {progress.text}", progress.percent)
-        progress.count(1, 0)
+            progress.count(1, row.facts.tick_records)
+            self.say(progress.text, progress.percent)
         self.say_done(f"{len(rows) - len(failed):,} streams written")
         return failed
 
@@ -89,7 +88,18 @@ class WriteStreams(FromMarketFiles):
 class BuildStream(WriteStreams):
     """Write the stream of one market, streams/<id>.bz2 in Betfair's historic format, and its catalogue."""
 
+    writes = "streams/<id>.bz2, streams/<id>.json"
+    examples = ("--market-id 1.200806927",)
+
     market_id = MarketIdParameter(description="Betfair market id, such as 1.200806927")
+
+    @property
+    def up_to_date(self) -> str:
+        """What is said where there is nothing to do."""
+        row = self.index().get(self.market_id)
+        if row is not None and not row.facts.tick_records:
+            return f"market {self.market_id} has no ticks, so it has no stream"
+        return f"{self.layout.stream_file(self.market_id)} is up to date with the market file"
 
     def market_ids(self) -> tuple[str, ...]:
         """Return the one market."""
@@ -141,6 +151,9 @@ class WriteSomeStreams(WriteStreams):
 class BuildStreams(FromMarketFiles):
     """Write the stream of every market, streams/<id>.bz2 in Betfair's historic format, and its catalogue."""
 
+    writes = "streams/<id>.bz2, streams/<id>.json"
+    examples = ("--workers 2", "--offline --output-dir their_export")
+
     def requires(self) -> Any:
         """Return the parts."""
         return [self.clone(WriteSomeStreams, number=number) for number in range(_LARGE + _GROUPS)]
@@ -149,6 +162,11 @@ class BuildStreams(FromMarketFiles):
     def result(self) -> Path:
         """Where the streams are."""
         return self.layout.streams_dir
+
+    @property
+    def up_to_date(self) -> str:
+        """What is said where there is nothing to do."""
+        return f"all streams in {self.layout.streams_dir} are up to date with the market files"
 
     def complete(self) -> bool:
         """Return whether every stream is made of what there is now."""

@@ -11,13 +11,16 @@ from tasks.runner_summaries import summary_file
 from tasks.streams import FromMarketFiles
 from tasks.ticks.value_text import counted
 from tasks.workflow.exit_codes import determining
-from tasks.workflow.progress import RowProgress
+from tasks.workflow.progress import PartProgress
 
 _log = logging.getLogger("tick_export.summary")
 
 
 class BuildRunnerSummary(FromMarketFiles):
     """Write runner_summary.parquet and .csv, one row per market and runner: prices before the off, trades, result."""
+
+    writes = "runner_summary.parquet, runner_summary.csv"
+    examples = ("--workers 2", "--offline --output-dir their_export")
 
     def output(self) -> list[luigi.LocalTarget]:
         """Return both files."""
@@ -33,6 +36,11 @@ class BuildRunnerSummary(FromMarketFiles):
         """What became of the other markets if some failed."""
         return "in the summary"
 
+    @property
+    def up_to_date(self) -> str:
+        """What is said where there is nothing to do."""
+        return f"{self.layout.runner_summary_csv} is up to date with the market files"
+
     def complete(self) -> bool:
         """Return whether both files are made of what there is now."""
         if not self.is_ready():
@@ -44,10 +52,10 @@ class BuildRunnerSummary(FromMarketFiles):
     def work(self) -> Mapping[str, str]:
         """Write them; return the markets that are not in them."""
         index = self.index()
-        progress = RowProgress(sum(row.facts.tick_records for row in index.values()))
-        count = self.showing(progress, progress.count_slice)
+        expected = sum(row.facts.tick_records for row in index.values())
+        progress = PartProgress("market", "summarised", len(index), expected)
+        count = self.showing(progress, lambda ticks: progress.count(1, ticks))
         failed = summary_file.write(self.layout, index, int(luigi.interface.core().workers), count)
-        progress.count(1, 0)
         text = f"{self.layout.runner_summary_csv}: {counted(len(index) - len(failed), 'market')}"
         self.say_done(text, _log)
         return self.failures() | failed

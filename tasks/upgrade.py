@@ -23,6 +23,9 @@ class UpgradeExport(ExportTask):
     started again.
     """
 
+    writes = "the market files of earlier versions again, index.csv"
+    examples = ("",)
+
     unused_options = frozenset({"export_metadata", "allow_other_database"})
     format_from = FormatFrom.FILES
 
@@ -31,6 +34,11 @@ class UpgradeExport(ExportTask):
         """The index, which has the new checksums."""
         return self.layout.index
 
+    @property
+    def up_to_date(self) -> str:
+        """What is said where there is nothing to do."""
+        return f"all market files in {self.layout.markets_dir} have the current format version"
+
     def complete(self) -> bool:
         """Return whether every file is of today's version, and the index says so."""
         with determining():
@@ -38,8 +46,6 @@ class UpgradeExport(ExportTask):
             disk = self._look()
             done = not disk.not_ours(self.layout) and directory_scan.is_indexed(self.layout, disk, {})
             done = done and not file_upgrade.older_files(self.layout, disk.facts)
-        if done and self.is_asked_for:
-            _log.info("Nothing to do: all market files in %s have the current format version.", self.layout.markets_dir)
         return done
 
     def work(self) -> Mapping[str, str]:

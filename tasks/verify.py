@@ -26,6 +26,9 @@ _LOGGED = 50
 class VerifyExport(ExportTask):
     """Verify the export against its index and, unless --offline, the database; write verification_report.txt."""
 
+    writes = "verification_report.txt, every difference in a line"
+    examples = ("", "--offline --output-dir their_export")
+
     unused_options = frozenset({"allow_other_database"})
     format_from = FormatFrom.FILES
 

@@ -52,6 +52,11 @@ class IndexedExportTask(WholeExportTask):
         """Return what the files are made from, as one hash. Raises FileNotFoundError if there is no index."""
         return file_checksum(self.layout.index)
 
+    @property
+    def up_to_date(self) -> str:
+        """What is said where there is nothing to do."""
+        return f"{self.result} is up to date with {self.layout.index.name}"
+
     @final
     def complete(self) -> bool:
         """Return whether the outputs were made from what there is now, and nobody has touched them since."""
@@ -79,9 +84,3 @@ class IndexedExportTask(WholeExportTask):
         """Return what stands in the note: what the outputs are made from, and size and time of each."""
         stats = [FileStat.of_path(Path(target.path))[:2] for target in luigi.task.flatten(self.output())]
         return json.dumps([self.made_from(), stats])
-
-
-@IndexedExportTask.event_handler(luigi.Event.DEPENDENCY_PRESENT)
-def _say_unchanged(task: IndexedExportTask) -> None:
-    if task.is_asked_for:
-        _log.info("Nothing to do: %s is up to date with %s.", task.result, task.layout.index.name)

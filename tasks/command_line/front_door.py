@@ -10,8 +10,9 @@ import dotenv
 from luigi.task_register import Register
 
 import tasks
+from tasks.command_line.help_layout import fitted
 from tasks.command_line.nightly import nightly
-from tasks.command_line.task_help import task_help
+from tasks.command_line.task_help import EXIT_CODES, task_help
 from tasks.market_files import formats
 from tasks.workflow import configuration, directory_lock
 from tasks.workflow.configuration import ROOT
@@ -23,43 +24,47 @@ from tasks.workflow.run_worker import use_run_worker
 HELP = """\
 Exports every Betfair tick in PostgreSQL to Parquet or JSONL: complete, duplicate-free, byte-for-byte reproducible.
 
-usage: ./run_pipeline.sh TASK [options]      run a task; for its options: ./run_pipeline.sh TASK --help
-       ./run_pipeline.sh nightly [options]   consolidate yesterday, and missed days: ./run_pipeline.sh nightly --help
-       ./run_pipeline.sh demo                export an invented recording and look at the result: demo --help
-       ./run_pipeline.sh test [options]      run the tests; options are pytest's
-       ./run_pipeline.sh bench GROUP         compare its speed with other tools: ./run_pipeline.sh bench --help
-       ./run_pipeline.sh --help              this text
+usage: ./run_pipeline.sh TASK [options]  run a task; for its options: ./run_pipeline.sh TASK --help
+       ./run_pipeline.sh nightly [options]  consolidate yesterday, and missed days: nightly --help
+       ./run_pipeline.sh demo  export an invented recording and look at the result: demo --help
+       ./run_pipeline.sh test [options]  run the tests; options are pytest's: test --help
+       ./run_pipeline.sh bench GROUP  compare its speed with other tools: bench --help
+       ./run_pipeline.sh --help  this text
 
 tasks:
 {tasks}
 
 common options:
-  --output-dir DIR            default data_exports/tick_export
-  --format {formats}      default {default_format}
-  --workers N                 processes in parallel, default 1
-  --scheduler-url URL         use this luigid; without it, Luigi schedules locally
-  --export-metadata false     leave the metadata files out
-  --offline                   use the export as it is on disk, without a database
-  --debug                     show a traceback for every error, and log the start and end of each task
+  --output-dir DIR  default data_exports/tick_export
+  --format {formats}  default {default_format}
+  --workers N  processes in parallel, default 1
+  --scheduler-url URL  use this luigid; without it, Luigi schedules locally
+  --export-metadata false  leave the metadata files out
+  --offline  use the export as it is on disk, without a database
+  --debug  show a traceback for every error, and log the start and end of each task
 
-.env beside run_pipeline.sh gives POSTGRES_HOST, POSTGRES_PORT, POSTGRES_DB, POSTGRES_USER and
-POSTGRES_PASSWORD (see config/env.example); the environment takes precedence.
+.env beside run_pipeline.sh gives POSTGRES_HOST, POSTGRES_PORT, POSTGRES_DB, POSTGRES_USER and POSTGRES_PASSWORD (see
+config/env.example); the environment takes precedence.
 
-exit codes: 0 all done, 2 wrong usage, 10 another run works in the directory, 20 the requested data does not exist,
-            25 not run, 30 a task failed, 35 the work could not be determined (no connection, wrong password,
-            missing schema), 40 unexpected error, 130 interrupted
-"""
+{exit_codes}"""
 
 TEST_HELP = """\
 Runs the tests, against a PostgreSQL that they start themselves.
 
 usage: ./run_pipeline.sh test [options of pytest] [files]
 
-  -k WORDS                    only tests with these words in their names
-  --walk                      the long walks too: hours
-  --engines                   the recipes for ClickHouse, Spark (which needs a Java) and fastparquet too;
-                              installs them, several hundred megabytes
-  --help                      this text; pytest's own options: .venv/bin/python -m pytest --help
+  -k WORDS  only tests with these words in their names
+  --walk  the long walks too: hours
+  --engines  the recipes for ClickHouse, Spark (which needs a Java) and fastparquet too; installs them, several hundred
+             megabytes
+  --backtest PYTHON  the backtest of docs/streams.md, by an environment that has flumine
+  --help  this text; pytest's own options: .venv/bin/python -m pytest --help
+
+examples:
+  ./run_pipeline.sh test
+  ./run_pipeline.sh test tests/unit -k text
+
+exit codes: pytest's, 0 where all passed and 1 where a test failed.
 """
 
 
@@ -95,10 +100,13 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _help() -> str:
-    return HELP.format(
-        tasks="\n".join(f"  {name:<28}{_summary(name)}" for name in tasks.PUBLIC),
-        formats="|".join(formats.NAMES),
-        default_format=formats.DEFAULT,
+    return fitted(
+        HELP.format(
+            tasks="\n".join(f"  {name}  {_summary(name)}" for name in tasks.PUBLIC),
+            formats="|".join(formats.NAMES),
+            default_format=formats.DEFAULT,
+            exit_codes=EXIT_CODES,
+        )
     )
 
 
@@ -132,14 +140,8 @@ def _read_env_file(path: Path) -> None:
 
 
 def _summary(name: str) -> str:
-    return (
-        (Register.get_task_cls(name).__doc__ or "")
-        .split(". ")[0]
-        .split("\n\n")[0]
-        .replace("\n", " ")
-        .replace("    ", "")
-        .rstrip(".")
-    )
+    text = (Register.get_task_cls(name).__doc__ or "").split("\n\n")[0]
+    return " ".join(text.split()).split(". ")[0].rstrip(".")
 
 
 def _nightly(arguments: Sequence[str]) -> int:
@@ -148,8 +150,12 @@ def _nightly(arguments: Sequence[str]) -> int:
 
 
 def _demo(arguments: Sequence[str]) -> int:
+    from tasks.demo.show import HELP as DEMO_HELP
     from tasks.demo.show import demo
 
+    if {"--help", "-h"} & {*arguments}:
+        print(fitted(DEMO_HELP), end="")
+        return 0
     return demo(arguments)
 
 
@@ -157,7 +163,7 @@ def _test(arguments: Sequence[str]) -> int:
     import subprocess
 
     if {"--help", "-h"} & {*arguments}:
-        print(TEST_HELP, end="")
+        print(fitted(TEST_HELP), end="")
         return 0
     return subprocess.call([sys.executable, "-m", "pytest", *arguments], cwd=ROOT)
 

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 
 import luigi.interface
 
+from tasks.command_line.help_layout import fitted
 from tasks.condition import export_condition
 from tasks.condition.reasons import Condition
 from tasks.day_csv import consolidation_report, export_source
-from tasks.errors import ExportError
+from tasks.errors import ExportError, NewerVersion
 from tasks.market_files import formats
 from tasks.market_files.time_span import Span
 from tasks.postgres.database import Database
@@ -46,20 +47,28 @@ condition.json, for programs.
 
 usage: ./run_pipeline.sh nightly [--catch-up N] [options of {_TASK}]
 
-  --catch-up N                also write those of the last N days (at most {MOST_DAYS}) that have no file
-  --report false              leave report.html and condition.json as they are
-  --output-dir DIR            default data_exports/tick_export
-  --format {'|'.join(formats.NAMES)}      default {formats.DEFAULT}
-  --workers N                 processes in parallel, default 1
-  --scheduler-url URL         use this luigid; without it, Luigi schedules locally
-  --debug                     show a traceback for every error
+  --catch-up N  also write those of the last N days (at most {MOST_DAYS}) that have no file
+  --report false  leave report.html and condition.json as they are
+  --output-dir DIR  default data_exports/tick_export
+  --format {'|'.join(formats.NAMES)}  default {formats.DEFAULT}
+  --workers N  processes in parallel, default 1
+  --scheduler-url URL  use this luigid; without it, Luigi schedules locally
+  --debug  show a traceback for every error
+  --help  this text
+
+examples:
+  ./run_pipeline.sh nightly --catch-up 3 --workers 2
 
 One day's failure does not stop the others. The exit code is the largest of all days:
 
-  0   all done, or nothing to do      25  a day was not run
-  2   wrong usage                     30  a day failed: a market, the disk, the connection
-  10  another run works there         35  the work could not be determined: no connection, wrong password
-  20  a day has no ticks              40  unexpected error
+  0  all done, or nothing to do
+  2  wrong usage
+  10  another run works in the directory
+  20  a day has no ticks
+  25  a day was not run
+  30  a day failed: a market, the disk, the connection
+  35  the work could not be determined: no connection, wrong password
+  40  unexpected error
 
 If yesterday's recording is not good (a gap, or far fewer ticks than on the days before), the last line says so.
 [tick_export] condition_exit_code in luigi.cfg sets an exit code for it.
@@ -152,7 +161,10 @@ def _made_before(layout: Layout, yesterday: datetime.date, days: int) -> list[da
 
 
 def _is_made(layout: Layout, day: datetime.date) -> bool:
-    published = consolidation_report.read(layout.day_report(day))
+    try:
+        published = consolidation_report.read(layout.day_report(day))
+    except NewerVersion:
+        return False  # the consolidation of that day says so
     return (
         published is not None
         and not published.partial
@@ -181,7 +193,7 @@ def _parse(arguments: Sequence[str]) -> tuple[int, bool, list[str]]:
     except argparse.ArgumentError as error:
         stop(f"{error}. See ./run_pipeline.sh nightly --help.", EXIT_USAGE)
     if own.help:
-        print(HELP, end="")
+        print(fitted(HELP), end="")
         raise SystemExit(0)
     if own.date is not None:
         stop(

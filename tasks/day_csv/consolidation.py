@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tasks.day_csv import flat_csv
+from tasks.day_csv import consolidation_report, flat_csv
 from tasks.day_csv.consolidation_report import Csv, Inputs, Published, Totals, render
 from tasks.day_csv.flat_csv import Description
 from tasks.day_csv.slices import Source, slices
@@ -98,6 +98,7 @@ def consolidate(wanted: Consolidation, source: TickSource) -> Totals:
     too small.
     """
     started_s = time.monotonic()
+    consolidation_report.read(wanted.report)  # raises where a later version wrote it
     _require_room(wanted, sum(source.expected_rows))
     source.verify()
     with NewFile(wanted.csv) as csv:

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from tasks.errors import NewerVersion
+from tasks.export_directory import report_version
 from tasks.market_files.time_span import Span
 from tasks.storage.file_identity import file_checksum
 from tasks.ticks.value_text import parse_time, time_text
@@ -122,6 +124,7 @@ def render(
             if day
             else [f"Reconciliation: rows read = {read} = sum of total_tick_records in index.csv"]
         ),
+        report_version.LINE,
         "",
         f"File: {published.file}",
         *(f"Month: {part}" for part in published.parts),
@@ -136,9 +139,13 @@ def render(
 
 
 def read(path: Path) -> Published | None:
-    """Return what a report says of its CSV, None if there is none or it is not one that the pipeline writes."""
+    """Return what a report says of its CSV, None if there is none or it is not one that the pipeline writes.
+
+    Raises NewerVersion.
+    """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
+        report_version.require_known(path, lines)
         (file,) = (Csv.parse(line.removeprefix("File: ")) for line in lines if line.startswith("File: "))
         inputs = [line.split(" ") for line in lines[lines.index(_INPUTS) + 1 :]] if _INPUTS in lines else []
         return Published(
@@ -147,6 +154,8 @@ def read(path: Path) -> Published | None:
             parts=[Csv.parse(line.removeprefix("Month: ")) for line in lines if line.startswith("Month: ")],
             partial=any(line.startswith(PARTIAL) for line in lines),
         )
+    except NewerVersion:
+        raise
     except (OSError, ValueError):
         return None
 

@@ -23,22 +23,21 @@ _SHOWN_FILES = 6
 
 
 HELP = f"""\
-Makes a small PostgreSQL of its own, fills it with an invented recording, exports that to
-{OUTPUT_DIR} with two workers and shows what came out. The database is gone afterwards, the files stay.
+Makes a small PostgreSQL of its own, fills it with an invented recording, exports that to {OUTPUT_DIR} with two workers
+and shows what came out. The database is gone afterwards, the files stay.
 
 usage: ./run_pipeline.sh demo [--keep]
 
-  --keep                      leave the database running, and say how to connect to it and how to stop it
-  --debug                     show a traceback for every error, and log the start and end of each task
-  --help                      this text
+  --keep  leave the database running, and say how to connect to it and how to stop it
+  --debug  show a traceback for every error, and log the start and end of each task
+  --help  this text
+
+exit codes: those of ExportAll, 0 where all is done; 40 where the PostgreSQL cannot be found or does not start.
 """
 
 
 def demo(arguments: Sequence[str]) -> int:
     """Run the demo; return the exit code of its ExportAll."""
-    if {"--help", "-h"} & {*arguments}:
-        print(HELP, end="")
-        return 0
     if others := [argument for argument in arguments if argument != "--keep"]:
         stop(
             f"demo accepts no option but --keep, found {' '.join(others)!r}. To export with options of your own:"

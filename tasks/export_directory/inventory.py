@@ -5,19 +5,23 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from tasks.storage.file_names import is_aside, is_consolidated
+from tasks.errors import DamagedFile, NewerVersion
+from tasks.export_directory import market_states, metadata_json
+from tasks.storage.file_names import is_aside, is_consolidated, market_of
 from tasks.storage.layout import Layout
 
 
 @dataclasses.dataclass(frozen=True)
 class Inventory:
     """Names relative to the output directory, sorted. files: with their size in bytes; aside: damaged files that were
-    kept; strays: files and directories that are none of the export's, symbolic links among them.
+    kept; without_file: metadata and states of markets that have no market file, as when their export failed; strays:
+    files and directories that are none of the export's, symbolic links among them.
     """
 
     files: dict[str, int]
     aside: list[str]
     strays: list[str]
+    without_file: list[str] = dataclasses.field(default_factory=list)
 
 
 def take_inventory(layout: Layout, market_ids: Iterable[str], with_streams: bool = False) -> Inventory:
@@ -34,7 +38,7 @@ def take_inventory(layout: Layout, market_ids: Iterable[str], with_streams: bool
     # none of them is part of the export, and none a stray
     beside = {path.name for path in (layout.plots_dir, layout.verification_report, layout.metrics)}
     files: dict[str, int] = {}
-    aside, strays = [], []
+    aside, strays, without_file = [], [], []
     below = [layout.markets_dir, layout.states_dir, layout.streams_dir]
     looked_into = below if with_streams else below[:2]
     for directory, prefix in (
@@ -53,9 +57,29 @@ def take_inventory(layout: Layout, market_ids: Iterable[str], with_streams: bool
                 files[name] = entry.stat().st_size
             elif is_aside(entry.name):
                 aside.append(name)
+            elif _speaks_of_a_market(layout, layout.output_dir / name):
+                without_file.append(name)
             else:
                 strays.append(name)
-    return Inventory(dict(sorted(files.items())), aside, strays)
+    return Inventory(dict(sorted(files.items())), aside, strays, without_file)
+
+
+def _speaks_of_a_market(layout: Layout, path: Path) -> bool:
+    """Return whether a file is metadata that BuildMetadata has written, or states that BuildStates has."""
+    market_id = market_of(path.name)
+    if not market_id or path.is_symlink() or not path.is_file():
+        return False
+    try:
+        if path == layout.metadata_file(market_id):
+            known = metadata_json.parse(path.read_bytes())
+            return known is not None and str(known["marketId"]) == market_id
+        if path == layout.states_file(market_id):
+            return market_states.read_table(path).column("market_id").unique().to_pylist() in ([], [market_id])
+    except NewerVersion:
+        return True
+    except (DamagedFile, OSError):
+        pass
+    return False
 
 
 def describe(path: Path) -> str:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.errors import DamagedFile
 from tasks.market_files.decoding import decoding, require_regular
+from tasks.market_files.format_versions import require_schema
 from tasks.postgres.settlement import Settled
 from tasks.storage.file_identity import FileStat
 from tasks.storage.layout import Layout
@@ -74,8 +74,7 @@ def read_rows(path: Path) -> list[Settled]:
     try:
         require_regular(path)
         with decoding(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
-            if not file.schema_arrow.equals(SCHEMA):
-                raise DamagedFile(f"{path}: its columns are not those of results. Delete it and run BuildStates.")
+            require_schema(path, file.schema_arrow, SCHEMA, "results")
             table = file.read(use_threads=False)
     except FileNotFoundError:
         return []

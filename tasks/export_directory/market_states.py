@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.errors import DamagedFile
 from tasks.market_files.decoding import decoding, require_regular
+from tasks.market_files.format_versions import require_schema
 from tasks.storage.layout import Layout
 from tasks.ticks.schema import TIME
 from tasks.ticks.sort_keys import Ints
@@ -106,11 +106,13 @@ def render(market_id: str, states: Sequence[State]) -> bytes:
 
 
 def read_table(path: Path) -> pa.Table:
-    """Return a states file as a table. Raises DamagedFile if it is not one, FileNotFoundError if there is none."""
+    """Return a states file as a table.
+
+    Raises DamagedFile if it is not one, NewerVersion if it has further columns, FileNotFoundError if there is none.
+    """
     require_regular(path)
     with decoding(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
-        if not file.schema_arrow.equals(SCHEMA):
-            raise DamagedFile(f"{path}: its columns are not those of states. Delete it and run BuildStates.")
+        require_schema(path, file.schema_arrow, SCHEMA, "states")
         return file.read(use_threads=False)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from tasks.errors import DamagedFile
+from tasks.errors import DamagedFile, NewerVersion
 from tasks.export_directory import market_results, market_states
 from tasks.export_directory.described_files import DescribedFiles
 from tasks.export_directory.metadata_states import Described
@@ -53,6 +53,9 @@ class StateFiles(DescribedFiles[LifecycleRows]):
         market_id = stored.market_id
         try:
             before = market_states.read(self._layout, market_id)
+        except NewerVersion as error:
+            self.failed[market_id] = str(error)
+            return None
         except DamagedFile as error:
             self.failed[market_id] = f"{error} Delete the file: BuildStates rebuilds it from the database."
             return None

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 
-from tasks.export_directory import accepted_losses
+from tasks.export_directory import accepted_losses, report_version
 from tasks.export_directory.directory_scan import OnDisk
 from tasks.export_directory.index_csv import Index
 from tasks.export_directory.journal import Journal
@@ -82,6 +82,7 @@ def execution_report(
         "Period: " + ("no ticks" if first is None or last is None else f"{time_text(first)} to {time_text(last)}"),
         f"Total size of data files: {sum(fact.size_bytes for fact in facts)} bytes",
         f"Output: {layout.format} in {layout.output_dir}",
+        report_version.LINE,
         "",
         f"Markets new: {new}",
         f"Markets refreshed: {len(is_new) - new}",

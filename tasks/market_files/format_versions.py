@@ -53,6 +53,18 @@ def version_of_names(names: Collection[str], path: Path) -> int:
     raise DamagedFile(f"{path}: its columns are not those of ticks")
 
 
+def require_schema(path: Path, found: pa.Schema, wanted: pa.Schema, what: str) -> None:
+    """Check the columns of a table that says no version. what: of what they are, for the message.
+
+    Raises NewerVersion where it has further ones, DamagedFile where it has others.
+    """
+    if found.equals(wanted):
+        return
+    if further := sorted(set(found.names) - set(wanted.names)) if set(found.names) > set(wanted.names) else []:
+        raise NewerVersion(path, f"further columns ({', '.join(further)[:200]})", ", ".join(wanted.names))
+    raise DamagedFile(f"{path}: its columns are not those of {what}. Delete it and run BuildStates.")
+
+
 def as_today(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Return rows of a file of any version, which may have further columns, with the columns of today's.
 

@@ -23,6 +23,7 @@ _CHANGES = ("new", "refreshed", "unchanged", "kept though no longer in the datab
 def render(layout: Layout, rows: Mapping[str, IndexRow], judged: ExportCondition, plotted: Collection[str]) -> bytes:
     """Return the page. plotted: the markets that have a plot."""
     data = {
+        "schema_version": 1,  # raised when a program that reads the data would have to know
         "name": layout.output_dir.name,
         "format": layout.format,
         "totals": _totals(rows),

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tasks.day_csv import consolidation_report, export_source
 from tasks.day_csv.consolidation_report import Published
-from tasks.export_directory import index_csv, metadata_json
+from tasks.errors import NewerVersion
+from tasks.export_directory import index_csv, metadata_json, report_version
 from tasks.export_directory.index_csv import IndexRow
 from tasks.export_directory.inventory import describe, take_inventory
 from tasks.exporting import execution_report
@@ -91,7 +92,6 @@ def _index_row(line: list[str]) -> IndexRow | str:
 def check_names(layout: Layout, rows: Mapping[str, IndexRow]) -> tuple[list[Difference], list[str]]:
     """Return missing and stray files as differences, and files that the pipeline has kept aside as notes."""
     inventory = take_inventory(layout, rows)
-    described = [name for name in inventory.strays if _is_own_metadata(layout, name)]
     found = [
         Difference(
             market_of(name),
@@ -102,7 +102,6 @@ def check_names(layout: Layout, rows: Mapping[str, IndexRow]) -> tuple[list[Diff
             MOVE_AWAY,
         )
         for name in inventory.strays
-        if name not in described
     ]
     for market_id, row in rows.items():
         path = layout.market_file(market_id)
@@ -113,18 +112,12 @@ def check_names(layout: Layout, rows: Mapping[str, IndexRow]) -> tuple[list[Diff
                 )
             )
     notes = [f"{name}: a damaged file, kept aside" for name in inventory.aside]
-    notes += [f"{name}: metadata of a market that has no file, because its export failed" for name in described]
+    notes += [
+        f"{name}: {'metadata' if is_metadata(name) else 'states'} of a market that has no file, because its export"
+        " failed"
+        for name in inventory.without_file
+    ]
     return found, notes
-
-
-def _is_own_metadata(layout: Layout, name: str) -> bool:
-    """Return whether a file that no row of the index names is metadata that BuildMetadata has written."""
-    path = layout.output_dir / name
-    if not is_metadata(name) or path.is_symlink() or not path.is_file():
-        return False
-    known = metadata_json.parse(path.read_bytes())
-    market_id = str(known["marketId"]) if known is not None else ""
-    return is_market_id(market_id) and path == layout.metadata_file(market_id)
 
 
 def _relative(layout: Layout, path: Path) -> str:
@@ -138,8 +131,11 @@ def check_report(layout: Layout, rows: Mapping[str, IndexRow]) -> tuple[list[Dif
     name = layout.execution_report.name
     try:
         lines = layout.execution_report.read_text(encoding="utf-8", errors="replace").splitlines()
+        report_version.require_known(layout.execution_report, lines)
     except FileNotFoundError:
         return [], []
+    except NewerVersion as error:
+        return [_of_later_version(layout.execution_report, error)], []
     found, notes = [], []
     for figure in execution_report.counts([row.facts for row in rows.values()]):
         what, now = figure.split(": ")
@@ -149,6 +145,10 @@ def check_report(layout: Layout, rows: Mapping[str, IndexRow]) -> tuple[list[Dif
         elif said != now:
             notes.append(f"{name}: {what} was {said} when it was written, the index has {now} by now")
     return found, notes
+
+
+def _of_later_version(path: Path, error: NewerVersion) -> Difference:
+    return Difference("", path.name, "content", error.found, error.known, error.NEXT)
 
 
 def check_metadata(layout: Layout, row: IndexRow, required: bool) -> Iterator[Difference]:
@@ -200,7 +200,12 @@ def check_consolidated(
     notes: list[str] = []
     named = set()
     for path in layout.consolidation_reports():
-        published = consolidation_report.read(path)
+        try:
+            published = consolidation_report.read(path)
+        except NewerVersion as error:
+            found.append(_of_later_version(path, error))
+            named |= {csv.name for csv in layout.consolidated_csvs()}  # what it speaks of is not known
+            continue
         if published is None:
             found.append(
                 Difference("", path.name, "content", "not a report of this pipeline", "a consolidation report")

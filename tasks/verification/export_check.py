@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from tasks.export_directory import metadata_json
+from tasks.export_directory import metadata_json, report_version
 from tasks.export_directory.index_csv import IndexRow
 from tasks.export_directory.journal import Journal
 from tasks.exporting import execution_report
@@ -73,6 +73,7 @@ class Verdict:
                 [
                     f"Export: {layout.format} in {layout.output_dir}",
                     f"Compared with: index.csv{f' and {self.database}' if self.database else ', without a database'}",
+                    report_version.LINE,
                     f"Markets: {self.markets}",
                     f"Ticks read from files: {self.ticks}",
                     *([f"Ticks compared with the database: {self.compared_ticks}"] if self.database else []),

@@ -24,6 +24,7 @@ from tasks.workflow.plan import Plan
 from tasks.workflow.progress import Progress
 from tasks.workflow.settings import tick_export
 
+_log = logging.getLogger("tick_export.task")
 _P = ParamSpec("_P")
 
 
@@ -48,6 +49,10 @@ class ExportTask(luigi.Task):
 
     #: A task that writes market files goes by the option, one that only reads them can see which format they have.
     format_from: ClassVar[FormatFrom] = FormatFrom.OPTION
+
+    #: For the help: what is written below the output directory, and the options of some useful calls.
+    writes: ClassVar[str] = ""
+    examples: ClassVar[tuple[str, ...]] = ()
 
     output_dir = luigi.Parameter(
         default="data_exports/tick_export", description="directory of the export; created if it does not exist"
@@ -100,6 +105,11 @@ class ExportTask(luigi.Task):
     def others_are(self) -> str:
         """What became of the other markets if some failed, for the error's text."""
         return "done"
+
+    @property
+    def up_to_date(self) -> str:
+        """What is said where the task is asked for and there is nothing to do."""
+        return f"{self.result} is up to date"
 
     @abc.abstractmethod
     def work(self) -> Mapping[str, str] | None:
@@ -155,6 +165,12 @@ class ExportTask(luigi.Task):
         self.say(message, 100)
         if self.set_tracking_url is not None:
             self.set_tracking_url(link(self.layout, self.result))
+
+
+@ExportTask.event_handler(luigi.Event.DEPENDENCY_PRESENT)
+def _say_nothing_to_do(task: ExportTask) -> None:
+    if task.is_asked_for:
+        _log.info("Nothing to do: %s.", task.up_to_date)
 
 
 def link(layout: Layout, path: Path) -> str:

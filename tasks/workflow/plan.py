@@ -107,8 +107,11 @@ class Plan:
 
     def closing_line(self, failed: Collection[str]) -> str:
         """Return what the run did in one line: files, ticks, seconds, place."""
-        written = len(self.pending.keys() - failed)
+        # under luigid another run may have written some of them
+        written = min(len(self.pending.keys() - failed), self.progress.markets)
         duration_s = time.time() - self.started_s
+        if not self.pending and not failed:
+            return f"No market file had to be written. What is made from them in {self.layout.output_dir} is current."
         failures = f", {counted(len(failed), 'market')} failed" if failed else ""
         return (
             f"Wrote {counted(written, 'market file')} with {counted(self.progress.ticks, 'tick')} in"

@@ -22,6 +22,9 @@ class Progress:
     no thread.
     """
 
+    #: Whether the line stays on the terminal when all is done.
+    stays = True
+
     def __init__(self) -> None:
         self._numbers = multiprocessing.get_context("fork").Array("d", 5)  # markets, ticks, both expected, last drawn
         self._started = time.monotonic()
@@ -43,6 +46,11 @@ class Progress:
                 return
             self._numbers[4] = now
             self._show()
+
+    @property
+    def markets(self) -> int:
+        """The markets (parts) counted so far."""
+        return int(self._numbers[0])
 
     @property
     def ticks(self) -> int:
@@ -89,10 +97,40 @@ class Progress:
         return int(min(100 * share, 99))
 
     def _show(self) -> None:
-        if self._terminal:
+        if self._terminal and self.is_done and not self.stays:
+            with terminal.live_line().taken_away():
+                pass
+        elif self._terminal:
             terminal.live_line().draw(self.percent, self._parts(), last=self.is_done)
         elif not self.is_done:  # the end has a line of its own
             _log.info("%s", self.text)
+
+
+class PartProgress(Progress):
+    """Counts the parts of one step of a run, and the ticks read for them, if any are. Its line goes when it is done.
+
+    thing: what is counted, one of it; done: what happens to it.
+    """
+
+    stays = False
+
+    def __init__(self, thing: str, done: str, parts: int, ticks: float) -> None:
+        super().__init__()
+        self._thing, self._done = thing, done
+        self.expect(parts, ticks)
+
+    def _parts(self) -> list[str]:
+        parts, ticks, expected, expected_ticks, _ = self._numbers[:]
+        text = f"{parts:,.0f} of {counted(int(expected), self._thing)} {self._done}"
+        if not ticks:
+            return [text]
+        return [text, f"{counted(int(ticks), 'tick')} read", *self._pace(ticks, expected_ticks, "ticks/s", 1)]
+
+    @property
+    def percent(self) -> int:
+        """Share of the parts or of the ticks, whichever is more; 100 only at the end."""
+        parts, _, expected, _, _ = self._numbers[:]
+        return 100 if self.is_done else max(super().percent, int(min(100 * parts / max(expected, 1.0), 99)))
 
 
 class RowProgress(Progress):

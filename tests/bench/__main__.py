@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks.command_line.help_layout import fitted
 from tasks.workflow.interrupts import make_sure_of_interrupts
 from tests.bench.measure import (
     ROOT,
@@ -51,7 +52,7 @@ def _numbers(text: str) -> list[int]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="./run_pipeline.sh bench",
-        epilog=_EPILOG,
+        epilog=fitted(_EPILOG),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Measure the pipeline against its limit and against what a user would pick instead.",
     )

@@ -1,6 +1,5 @@
 """Exports of earlier versions, met in every way: they are read and kept, and written again only where a refresh is."""
 
-import dataclasses
 import hashlib
 import os
 import shutil
@@ -9,8 +8,6 @@ import tarfile
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.demo.load import create_schema, load
-from tasks.demo.recording import Recording
 from tasks.errors import NoRoom
 from tasks.export_directory import directory_scan
 from tasks.exporting import file_upgrade
@@ -18,33 +15,14 @@ from tasks.market_files import market_file
 from tasks.storage.atomic_files import NewFile
 from tasks.storage.layout import Layout
 from tasks.ticks.schema import FORMAT_VERSION
-from tests.conftest import FORMATS, ROOT, Pipeline, index_of, new_source
+from tests.conftest import Pipeline, index_of
+from tests.flow.conftest import GOLDEN_DAY as DAY
+from tests.flow.conftest import recorded_in_0_1_0
 from tests.flow.golden_exports import a_newer_program, market_files, ticks_in, versions
 
-DAY = "2026-02-04"
-AS_IN_0_1_0 = dataclasses.replace(Recording.tiny(), sums_of_sums=False)
 TICKS = 2_625 + 1_778
 
 
-@pytest.fixture(scope="module")
-def recorded(server):
-    """A database with the rows that the golden exports were made of."""
-    source = new_source(server, schema=False)
-    connection = server.connect(source.name)
-    create_schema(connection)
-    connection.close()
-    load(AS_IN_0_1_0, server.conninfo(source.name))
-    return source
-
-
-@pytest.fixture(params=FORMATS)
-def golden(request, tmp_path, recorded):
-    """A golden export, unpacked, and a pipeline on it; .format is what it is in."""
-    with tarfile.open(ROOT / "tests" / "golden" / f"0.1.0_{request.param}.tar.gz") as archive:
-        archive.extractall(tmp_path, filter="tar")
-    pipeline = Pipeline(tmp_path / request.param, recorded.environment)
-    pipeline.format = request.param
-    return pipeline
 
 
 def test_its_files_are_what_its_index_says(golden):
@@ -103,11 +81,7 @@ def test_a_refresh_keeps_its_ticks_with_and_without_the_database_having_them(gol
     assert (refreshed == before) == (golden.format == "jsonl"), "lines are written as they were"
     others = {name: content for name, content in market_files(golden).items() if market_id not in name}
     assert others.items() <= files.items(), "no other file is written again"
-    dropped = new_source(server, schema=False)
-    connection = server.connect(dropped.name)
-    create_schema(connection)
-    connection.close()
-    load(AS_IN_0_1_0, server.conninfo(dropped.name))
+    dropped = recorded_in_0_1_0(server)
     dropped.query("DELETE FROM stream_ingest.ladder_levels WHERE publish_time < %s", DAY)
     dropped.query("DELETE FROM stream_ingest.traded_volume WHERE publish_time < %s", DAY)
     (golden.output_dir / rows[market_id]["file_path"]).write_bytes(before)

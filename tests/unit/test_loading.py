@@ -67,6 +67,15 @@ def test_a_recipe_of_the_readme_works(exports, recipe):
             assert getattr(ticks["publish_time"].dtype, "kind", "M") == "M"
 
 
+def test_the_recipe_for_conditions_works(exports):
+    (recipe,) = BLOCK.findall((ROOT / "docs" / "condition.md").read_text())
+    made = [sys.executable, "-P", "-m", "tasks", "Report", "--offline", "--output-dir", str(exports / "demo")]
+    subprocess.run(made, check=True, capture_output=True)
+    names: dict[str, Any] = {}
+    exec(recipe, names)  # noqa: S102
+    assert {*names["usable"]} <= {"2026-02-03", "2026-02-04", "2026-02-05"} and len(names["gaps"]) == 11
+
+
 def test_every_engine_has_a_recipe():
     said = " ".join(RECIPES)
     for engine in ("pandas", "polars", "duckdb", "pyarrow", "chdb", "pyspark", "fastparquet"):

@@ -11,7 +11,7 @@ import pytest
 from tasks.workflow import progress as progress_module
 from tasks.workflow import terminal
 from tasks.workflow.logs import Handler, OneLineFormatter
-from tasks.workflow.progress import ByteProgress, Progress, RowProgress
+from tasks.workflow.progress import ByteProgress, PartProgress, Progress, RowProgress
 
 
 class Screen(io.StringIO):
@@ -101,6 +101,16 @@ def test_one_of_a_thing_is_no_plural(screen):
     some = ByteProgress(4_000_000)
     some.count(0, 6_000_000)
     assert some.text.startswith("2 of 4 MB read back") and some.percent == 75
+
+
+def test_the_line_of_a_step_goes_when_it_is_done_and_counts_what_it_counts(screen):
+    step = PartProgress("stream", "written", 4, 1_000)
+    step.count(1, 0)
+    assert screen.lines[-1].startswith(" 25%") and screen.lines[-1].endswith("1 of 4 streams written")
+    step.count(1, 900)
+    assert screen.lines[-1].startswith(" 90%") and "2 of 4 streams written, 900 ticks read" in screen.lines[-1]
+    step.count(2, 100)
+    assert screen.lines == [""] and step.percent == 100
 
 
 def test_a_worker_that_died_while_it_drew_stops_no_other(screen, monkeypatch):
