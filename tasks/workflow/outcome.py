@@ -77,10 +77,7 @@ def _check(name: str, arguments: list[str]) -> None:
         raise
     except ValueError as error:
         option = str(error).split("'")[-2:-1] or ["an option"]
-        stop(
-            f"--{option[0].replace('_', '-')} has an invalid value. See ./run_pipeline.sh {name} --help.",
-            EXIT_USAGE,
-        )
+        stop(f"--{option[0].replace('_', '-')} has an invalid value. See ./run_pipeline.sh {name} --help.", EXIT_USAGE)
 
 
 def _refuse_unused(name: str, arguments: list[str]) -> None:

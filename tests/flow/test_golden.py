@@ -23,8 +23,6 @@ from tests.flow.golden_exports import a_newer_program, market_files, ticks_in, v
 TICKS = 2_625 + 1_778
 
 
-
-
 def test_its_files_are_what_its_index_says(golden):
     rows = index_of(golden)
     assert len(rows) == len(market_files(golden))
