@@ -52,6 +52,8 @@ def test_report_states_streams_and_summary_are_made_of_it_as_of_an_export_of_tod
     done(golden.run("VerifyExport"))
     market_id = next(iter(index_of(golden)))
     done(golden.run("PlotMarket", "--market-id", market_id))
+    told = done(golden.run("ExportAll", "--format", golden.format))
+    assert "No market file had to be written" in told, "the page links to the plot now"
     for task in ("ExportAll", "BuildStates", "BuildStreams", "BuildRunnerSummary", "Report"):
         assert "Nothing to do" in done(golden.run(task, "--format", golden.format)), task
 
