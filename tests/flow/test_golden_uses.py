@@ -60,6 +60,7 @@ def test_report_states_streams_and_summary_are_made_of_it_as_of_an_export_of_tod
 
 def test_it_is_published_and_fetched(golden):
     before, address = data_of(golden), f"file://{golden.output_dir.parent}/shelf"
+    (golden.output_dir.parent / "shelf").mkdir()
     done(golden.run("Publish", "--offline", "--to", address))
     fetched = Pipeline(golden.output_dir.with_name("fetched"), golden.environment)
     done(fetched.run("Fetch", "--from", address))
