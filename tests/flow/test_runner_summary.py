@@ -1,4 +1,4 @@
-"""BuildRunnerSummary: each column is what its rule says, recomputed by SQL; the peculiar markets."""
+"""BuildRunnerSummary: each column is what its rule says; the peculiar markets. test_summary_by_sql.py has the rest."""
 
 import datetime
 import re
