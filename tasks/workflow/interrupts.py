@@ -25,12 +25,18 @@ def make_sure_of_interrupts() -> None:
         else:
             sys.__unraisablehook__(unraisable)
 
+    def raise_printed_again(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if isinstance(error, KeyboardInterrupt):  # it struck in what a library's C code calls, and that prints it
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+        else:
+            sys.__excepthook__(kind, error, trace)
+
     signal.signal(signal.SIGALRM, signal.default_int_handler)
     signal.signal(signal.SIGTERM, interrupt)
     # a shell has it ignored in what runs in its background
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, interrupt)
-    sys.unraisablehook = raise_again
+    sys.unraisablehook, sys.excepthook = raise_again, raise_printed_again
 
 
 class QuietWorker:

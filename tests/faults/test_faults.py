@@ -137,6 +137,20 @@ except KeyboardInterrupt:
     assert (result.stdout, result.stderr) == ("interrupted\n", "")
 
 
+def test_an_interrupt_that_a_library_prints_is_not_printed_and_not_lost():
+    program = """
+import ctypes, time, tasks.workflow.interrupts
+tasks.workflow.interrupts.make_sure_of_interrupts()
+ctypes.pythonapi.PyRun_SimpleString(b"raise KeyboardInterrupt")  # as C code that cannot raise
+try:
+    time.sleep(3600)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (result.stdout, result.stderr) == ("interrupted\n", "")
+
+
 def test_a_process_that_clears_up_after_ctrl_c_is_not_terminated_meanwhile():
     program = """
 import os, signal, sys, tasks.workflow.interrupts
