@@ -157,7 +157,7 @@ DAMAGE = [
     (
         lambda layout: (layout.output_dir / "consolidation_report_2026_02_05.txt").write_text("x"),
         DamagedFile,
-        "is not a report of this pipeline",
+        "not a report of this pipeline",
     ),
 ]
 
