@@ -42,6 +42,8 @@ prepare() {
 prepare made-from test
 # The engines that test --engines loads an export into are large too.
 if [[ ${1:-} == test && " $* " == *" --engines "* ]]; then prepare made-from-engines engines; fi
+# A driver for a browser is installed when it is first asked for.
+if [[ ${1:-} == test && " $* " == *" --browser "* ]]; then prepare made-from-browser browser; fi
 # The tools that the benchmark measures beside the pipeline are large: installed when it is first used.
 if [[ ${1:-} == bench && " $* " != *" --help "* && " $* " != *" -h "* ]]; then prepare made-from-bench bench; fi
 

@@ -51,10 +51,11 @@ TWO_TICKS = dataclasses.replace(TWO_TICKS, **{name: np.array([1, 2], ARRAY_TYPES
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add --walk, --engines, --backtest and --nautilus."""
+    """Add --walk, --engines, --browser, --backtest and --nautilus."""
     parser.addoption(
         "--backtest", metavar="PYTHON", help="run the backtest of docs/streams.md by an environment that has flumine"
     )
+    parser.addoption("--browser", action="store_true", help="open the report and a plot in Debian's Chromium")
     parser.addoption(
         "--nautilus", metavar="PYTHON", help="run the recipe for nautilus_trader by an environment that has it"
     )

@@ -57,6 +57,8 @@ usage: ./run_pipeline.sh test [options of pytest] [files]
   --walk  the long walks too: hours
   --engines  the recipes for ClickHouse, Spark (which needs a Java) and fastparquet too; installs them, several hundred
              megabytes
+  --browser  the report and a plot in Chromium too (apt-get install chromium, or name one in CHROMIUM); installs its
+             driver and axe-core
   --backtest PYTHON  the backtest of docs/streams.md, by an environment that has flumine
   --help  this text; pytest's own options: .venv/bin/python -m pytest --help
 

@@ -5,6 +5,7 @@ all of them with `pytest tests/faults/test_walk.py --walk`.
 """
 
 import random
+import re
 import shutil
 
 import pytest
@@ -92,9 +93,10 @@ def right(pipeline, format, good):
 
 
 def named(pipeline, good):
-    """Return the numbers of the markets that the report says failed."""
+    """Return the numbers of the markets that the report says failed, each with its reason."""
     report = (pipeline.output_dir / "execution_report.txt").read_text()
-    return {number for number in good if f"  '{name_of(number)}': " in report}
+    found = dict(re.findall(r"^  '([^']+)': (.*)$", report, re.MULTILINE))
+    return {number: found[name_of(number)] for number in good if name_of(number) in found}
 
 
 def clear_aside(pipeline):
@@ -145,10 +147,12 @@ def test_no_flipped_bit_is_ever_blessed(walked):
         assert "Traceback" not in result.stderr, result.stderr
         assert result.returncode in (0, 30), result.stderr
         mended = right(pipeline, format, good)
-        told = named(pipeline, good) if result.returncode == 30 else set()
+        told = named(pipeline, good) if result.returncode == 30 else {}
         print(f"{format}, index {index.__name__}: {len(mended)} mended, {len(told)} named")
-        assert mended | told == whole, sorted(whole - mended - told)[:20]
-        assert mended == whole, "the database has every row"
+        assert mended | told.keys() == whole, sorted(whole - mended - told.keys())[:20]
+        for number in whole - mended:  # a file that calls itself a later version's is left alone
+            assert "Update the pipeline" in told[number]
+            pipeline.market(name_of(number), format).write_bytes(good[number])
         clear_aside(pipeline)
         assert pipeline.run("ExportAll", *options).returncode == 0
     source.query("DROP TABLE stream_ingest.ladder_20260205")
@@ -160,7 +164,7 @@ def test_no_flipped_bit_is_ever_blessed(walked):
             assert result.returncode == 30 and "Traceback" not in result.stderr, result.stderr
             told = named(pipeline, good)
             print(f"{format}, partition dropped, index {index.__name__}, run {number + 1}: {len(told)} named")
-            assert told == whole, sorted(whole - told)[:20]
+            assert told.keys() == whole, sorted(whole - told.keys())[:20]
         clear_aside(pipeline)
         for number, content in good.items():
             pipeline.market(name_of(number), format).write_bytes(content)
