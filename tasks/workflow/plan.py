@@ -239,7 +239,7 @@ def _late(found: Findings, market_ids: Iterable[str], pending: Collection[str], 
         return []
     with determining(), Database(findings.server()) as database:
         late = markets_with_late_rows(database, found.layout, wanted, span)
-    _log.info("Late rows: %d of %s are read again.", len(late), counted(len(wanted), "market"))
+    _log.info("Late rows: reading %d of %s again.", len(late), counted(len(wanted), "market"))
     return late
 
 

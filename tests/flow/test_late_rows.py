@@ -27,7 +27,7 @@ def test_they_are_found_by_counting(pipeline, recorded, format, late):
     assert "Nothing to do" in pipeline.run("ExportAll", *options).stderr, "what the README says of the default"
     assert "Nothing to do" in pipeline.run("ExportAll", "--recheck-days", "2", *options).stderr, "today and yesterday"
     result = pipeline.run("ExportAll", "--recheck-days", "3", *options)
-    assert result.returncode == 0 and "1 of 1 market to be read again" in result.stderr, result.stderr
+    assert result.returncode == 0 and "Late rows: reading 1 of 1 market again" in result.stderr, result.stderr
     changed = {market_id for market_id, row in index_of(pipeline).items() if row != before[market_id]}
     assert changed == {"1.101"}
     assert pipeline.files() == fresh(pipeline, "fresh", *options)
