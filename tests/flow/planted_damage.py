@@ -124,7 +124,7 @@ DAMAGE = {
     "index: market id": (index_cell("market_id", "../1.101"), "index.csv: line 2"),
     "index: a row doubled": (
         content(lambda data: data + data.splitlines(keepends=True)[1], "index.csv"),
-        "index.csv: line 5: found the market a",
+        "index.csv: line 5: found a second row",
     ),
     "index: a row missing": (
         content(lambda data: b"".join(data.splitlines(keepends=True)[i] for i in (0, 2, 3)), "index.csv"),

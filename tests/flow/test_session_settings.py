@@ -49,7 +49,7 @@ def test_a_session_that_was_idle_for_too_long_is_opened_again_and_names_are_read
 
 
 @pytest.mark.parametrize(
-    "limit", ["statement_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout", "transaction_timeout"]
+    "limit", ["idle_in_transaction_session_timeout", "idle_session_timeout", "transaction_timeout"]
 )
 def test_a_limit_of_a_millisecond_ends_nothing(small, limit):
     environment = reader(small)
