@@ -22,7 +22,7 @@ def make_sure_of_interrupts() -> None:
     def raise_again(unraisable: Any) -> None:
         if isinstance(unraisable.exc_value, KeyboardInterrupt):
             signal.setitimer(signal.ITIMER_REAL, 0.05)
-        else:
+        elif not _is_too_late(unraisable.exc_value):
             sys.__unraisablehook__(unraisable)
 
     def raise_printed_again(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -37,6 +37,11 @@ def make_sure_of_interrupts() -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, interrupt)
     sys.unraisablehook, sys.excepthook = raise_again, raise_printed_again
+
+
+def _is_too_late(error: BaseException | None) -> bool:
+    """Return whether Python says that a signal came while another was handled, which had it ignored from then on."""
+    return isinstance(error, OSError) and "ignored due to race condition" in str(error)
 
 
 class QuietWorker:

@@ -151,6 +151,23 @@ except KeyboardInterrupt:
     assert (result.stdout, result.stderr) == ("interrupted\n", "")
 
 
+def test_a_kill_that_comes_while_ctrl_c_is_handled_is_not_told():
+    program = """
+import os, signal, tasks.workflow.interrupts
+tasks.workflow.interrupts.make_sure_of_interrupts()
+both = {signal.SIGINT, signal.SIGTERM}
+signal.pthread_sigmask(signal.SIG_BLOCK, both)
+for number in both:
+    os.kill(os.getpid(), number)
+try:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, both)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (result.stdout, result.stderr) == ("interrupted\n", "")
+
+
 def test_a_process_that_clears_up_after_ctrl_c_is_not_terminated_meanwhile():
     program = """
 import os, signal, sys, tasks.workflow.interrupts
