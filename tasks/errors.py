@@ -5,7 +5,8 @@ ExportError                 told to the operator in one line; exit code 30 unles
 │   ├── NotAnExport         the output directory does not hold what its index promises
 │   └── UnknownFormat       an unknown format of market files
 ├── DatabaseError           the database cannot be reached, refuses us, or lacks what is needed (35)
-│   └── TableGone           a table has been dropped since it was listed
+│   ├── TableGone           a table has been dropped since it was listed
+│   └── EndedByStandby      a hot standby has ended a query or a session; the next run is likely to get through (30)
 ├── NoScheduler             the luigid of a run does not answer, or something else does (35)
 ├── StoreError              an object store cannot be reached, refuses us, or does not hold what it should (35)
 ├── UnreadableRow           a row in the database that is not a valid tick
@@ -66,6 +67,15 @@ class DatabaseError(ExportError):
 
 class TableGone(DatabaseError):
     """A table has been dropped since it was listed: the platform drops a partition a day."""
+
+
+class EndedByStandby(DatabaseError):
+    """A hot standby has ended a query or a session, in favour of what its primary has changed.
+
+    Nothing is wrong with connection or settings, so it is a failure like one of the disk, wherever it strikes.
+    """
+
+    exit_code = EXIT_FAILED
 
 
 class NoScheduler(ExportError):

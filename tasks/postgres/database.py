@@ -12,7 +12,7 @@ import psycopg2
 import psycopg2.extensions
 from psycopg2 import sql
 
-from tasks.errors import DatabaseError, TableGone
+from tasks.errors import TableGone
 from tasks.postgres import waiting
 from tasks.postgres.market_metadata import MarketMetadata
 from tasks.postgres.question_statements import (
@@ -112,9 +112,10 @@ class Database:
                 yield WatchedCursor(cursor, self._session)
         except psycopg2.Error as error:
             waiting.raise_if_interrupted()
-            kind = TableGone if is_table_gone(error) else DatabaseError
-            advice = self._session.advice(error)
-            raise kind(f"A query on {self.server} failed: {one_line(error)}.{advice}") from None
+            what = f"A query on {self.server} failed"
+            if is_table_gone(error):
+                raise TableGone(f"{what}: {one_line(error)}.") from None
+            raise self._session.failure(what, error) from None
         finally:
             self._session.rollback()  # ends the snapshot: an idle one would hold back the server's vacuum
 

@@ -15,7 +15,7 @@ import psycopg2.errors
 import psycopg2.extensions
 from psycopg2 import sql
 
-from tasks.errors import DatabaseError
+from tasks.errors import DatabaseError, EndedByStandby
 from tasks.postgres import waiting
 from tasks.postgres.server import Server, one_line
 from tasks.postgres.session_settings import ENDING, HIDING, PINNED, USUAL
@@ -24,6 +24,9 @@ _log = logging.getLogger("tick_export.database")
 
 #: The first thing of all: with a limit of a few milliseconds nothing else would come to its end.
 _PATIENCE = "SET LOCAL statement_timeout TO 0; SET LOCAL idle_in_transaction_session_timeout TO 0"
+
+#: What a standby ends a query with: serialization_failure, deadlock_detected. A reader meets them nowhere else.
+_RECOVERY_CONFLICT = ("40001", "40P01")
 
 _READ = """
     SELECT name, pg_catalog.current_setting(name, true) FROM pg_catalog.unnest(%(names)s::pg_catalog.text[]) AS name
@@ -53,6 +56,7 @@ class Session:
 
     def _connect(self) -> None:
         self.connection = waiting.connect(self.server, self._from_the_start)
+        self.is_standby = self.connection.info.parameter_status("in_hot_standby") == "on"
         try:
             # (COPY … FREEZE is refused where a snapshot is kept)
             self.connection.set_session(
@@ -61,14 +65,14 @@ class Session:
             self._pin()
         except psycopg2.Error as error:
             was_ended = bool(self.connection.closed) or error.pgcode == "57014"  # query_canceled
+            failed = self.failure(f"No session with {self.server}", error)
             self.connection.close()
             waiting.raise_if_interrupted()
-            if not was_ended or self._from_the_start:
-                raise _no_session(self.server, error) from None
-            with contextlib.suppress(DatabaseError):  # a pooler refuses
-                self._connect_without_limits()
-                return
-            raise _no_session(self.server, error) from None
+            if was_ended and not self._from_the_start:
+                with contextlib.suppress(DatabaseError):  # a pooler refuses
+                    self._connect_without_limits()
+                    return
+            raise _refused_transactions(self.server, error) or failed from None
         except BaseException:
             self.connection.close()
             raise
@@ -111,7 +115,6 @@ class Session:
                         " or in the database or the pooler, wherever it is set."
                     )
             self.connection.rollback()
-            self.is_standby = self.connection.info.parameter_status("in_hot_standby") == "on"
             if self.connection.info.parameter_status("server_encoding") == "SQL_ASCII":
                 _take_any_bytes(self.connection)
 
@@ -151,6 +154,17 @@ class Session:
             asked.register(self.connection.fileno(), select.POLLIN)
         return bool(asked.poll(0))
 
+    def failure(self, what: str, error: psycopg2.Error) -> DatabaseError:
+        """Return what to raise for an error of the driver's. what: has failed."""
+        kind = EndedByStandby if self._was_ended_by_standby(error) else DatabaseError
+        return kind(f"{what}: {one_line(error)}.{self.advice(error)}")
+
+    def _was_ended_by_standby(self, error: psycopg2.Error) -> bool:
+        # (versions before 14 do not say that they are one, and a session that is ended may not hear why)
+        return "conflict with recovery" in str(error) or (
+            self.is_standby and (error.pgcode in _RECOVERY_CONFLICT or bool(self.connection.closed))
+        )
+
     def advice(self, error: psycopg2.Error) -> str:
         """Return what to do about an error that this session's server is the reason of, or an empty text."""
         if error.pgcode == "55P03":  # lock_not_available
@@ -158,7 +172,7 @@ class Session:
                 f" It has waited {self.server.lock_timeout_s} s for the lock, as lock_timeout_s in [tick_export] of"
                 " luigi.cfg says. End the session that holds it, and start again."
             )
-        if "conflict with recovery" in str(error) or (self.is_standby and self.connection.closed):
+        if self._was_ended_by_standby(error):
             return (
                 " It is a hot standby, which ends a query or a session that its primary's changes cannot wait for."
                 " Start again; hot_standby_feedback = on and a longer max_standby_streaming_delay there make it rare."
@@ -226,16 +240,15 @@ def _unknown_settings(found: Mapping[str, str | None], server: Server) -> Iterat
     return (name for name in server.settings() if found.get(name) is None and "." not in name)
 
 
-def _no_session(server: Server, error: psycopg2.Error) -> DatabaseError:
-    """Return what to raise where a connection was made, and its first transaction failed."""
-    advice = ""
-    if "closed the connection" in str(error) and _refuses_transactions(server):
-        advice = (
-            " A pooler in statement mode does not allow transactions, which an export needs. Set pool_mode ="
-            " transaction or session for it (PgBouncer: see docs/pgbouncer.md), or name the server itself in"
-            " POSTGRES_HOST and POSTGRES_PORT."
-        )
-    return DatabaseError(f"No session with {server}: {one_line(error)}.{advice}")
+def _refused_transactions(server: Server, error: psycopg2.Error) -> DatabaseError | None:
+    """Return what to raise where a pooler has refused the first transaction of a session."""
+    if "closed the connection" not in str(error) or not _refuses_transactions(server):
+        return None
+    return DatabaseError(
+        f"No session with {server}: {one_line(error)}. A pooler in statement mode does not allow transactions, which an"
+        " export needs. Set pool_mode = transaction or session for it (PgBouncer: see docs/pgbouncer.md), or name the"
+        " server itself in POSTGRES_HOST and POSTGRES_PORT."
+    )
 
 
 def _refuses_transactions(server: Server) -> bool:

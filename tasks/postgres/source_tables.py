@@ -12,7 +12,6 @@ import psycopg2
 from psycopg2 import sql
 
 from tasks.errors import DatabaseError
-from tasks.postgres.server import one_line
 from tasks.postgres.session import Session
 from tasks.ticks.schema import STORED
 
@@ -172,8 +171,7 @@ def look_over(session: Session, names: Collection[str] = tuple(_EXPECTED)) -> So
             chosen = {name: _decide(session, cursor, name, tables) for name, tables in chosen.items()}
             _require_readable(session, cursor, [table for tables in chosen.values() for table in tables])
     except psycopg2.Error as error:
-        advice = session.advice(error)
-        raise DatabaseError(f"A query on {session.server} failed: {one_line(error)}.{advice}") from None
+        raise session.failure(f"A query on {session.server} failed", error) from None
     finally:
         session.rollback()
     _say(chosen)

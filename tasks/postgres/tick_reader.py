@@ -175,12 +175,11 @@ class TickReader:
         except psycopg2.Error as error:
             waiting.raise_if_interrupted()
             if not self._is_alive():
-                advice = self._session.advice(error)
-                raise DatabaseError(f"The connection to {self._server} was lost: {one_line(error)}.{advice}") from None
+                raise self._session.failure(f"The connection to {self._server} was lost", error) from None
             if is_table_gone(error):
                 raise TableGone(f"A query on {self._server} failed: {one_line(error)}.") from None
-            if advice := self._session.advice(error):
-                raise UnreadableRow(f"{one_line(error)}.{advice.removesuffix('.')}") from None
+            if self._session.advice(error):  # no market is the reason, and the next one would wait as long
+                raise self._session.failure(f"A query on {self._server} failed", error) from None
             raise UnreadableRow(one_line(error)) from None
 
     def _is_alive(self) -> bool:

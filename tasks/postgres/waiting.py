@@ -162,7 +162,7 @@ class _Watch:
             elif state == "active" and event != "ClientWrite":
                 self._say(wait, "the server is still working on it")
             elif silent_s >= wait.server.silence_timeout_s:
-                wait.give_up(f"no byte came for {silent_s:.0f} salthough the server has sent its answer")
+                wait.give_up(f"no byte came for {silent_s:.0f} s although the server has sent its answer")
             else:
                 self._say(wait, "the server has answered, but the answer does not arrive")
         finally:

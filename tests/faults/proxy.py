@@ -20,6 +20,11 @@ class StallingProxy(LoopbackProxy):
         self._lock, self._resumed, self.is_kept = threading.Lock(), threading.Event(), threading.Event()
         self.asked = 0
 
+    def stall(self) -> None:
+        """Let nothing more of the server through."""
+        with self._lock:
+            self.left = 0
+
     def resume(self) -> None:
         """Let what was kept through, and all that comes."""
         self._resumed.set()

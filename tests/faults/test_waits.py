@@ -1,121 +1,23 @@
 """Waits for the database: every one ends by Ctrl-C, kill and systemd's stop, says what it waits for, and gives a silent
 server up.
 
-By default a part of it. With `pytest tests/faults/test_waits.py --walk` each task with each signal, and a stop has its
-two seconds.
+By default a part of it. With `pytest tests/faults/test_waits.py --walk` each task that asks the database, with each
+signal, and a stop has its two seconds.
 """
 
-import contextlib
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
 
-import filelock
-import psutil
 import pytest
 
-from tasks.demo.load import load
-from tasks.demo.recording import Recording
-from tests.conftest import Pipeline, new_source, works_in
+from tests.conftest import Pipeline
+from tests.faults.hindrances import OF_AN_EXPORT, STOPS, TASKS, locked, wait_until_it_waits
 from tests.faults.proxy import StallingProxy
-
-TASKS = {
-    "ExportAll": (),
-    "ExportMarket": ("--market-id", "1.101"),
-    "BuildIndex": (),
-    "BuildMetadata": (),
-    "BuildStates": (),
-    "BuildStreams": (),
-    "BuildStream": ("--market-id", "1.101"),
-    "BuildRunnerSummary": (),
-    "Report": (),
-    "ConsolidateDay": ("--date", "2026-02-05"),
-    "ConsolidateAll": (),
-    "ConsolidateDayDirect": ("--date", "2026-02-05"),
-    "Archive": (),
-    "VerifyExport": (),
-    "nightly": (),
-}
-#: Whom each signal strikes: the process, or with its workers.
-STOPS = {
-    "kill": (os.kill, signal.SIGTERM),
-    "Ctrl-C": (os.killpg, signal.SIGINT),
-    "systemctl stop": (os.killpg, signal.SIGTERM),
-}
-
-
-@pytest.fixture(scope="module")
-def recorded(server):
-    """A source with the generator's rows: more than a megabyte of them."""
-    source = new_source(server)
-    load(Recording(ticks=100_000, markets=20, days=2), server.conninfo(source.name))
-    source.market_id, source.day = source.query(
-        "SELECT market_id, date(publish_time AT TIME ZONE 'UTC')::text FROM stream_ingest.ladder_levels"
-        " GROUP BY 1, 2 ORDER BY count(*) DESC, 1, 2 LIMIT 1"
-    )[0]
-    return source
-
-
-@contextlib.contextmanager
-def locked(source, table="stream_ingest.ladder_levels"):
-    """Hold the lock on a table that an ALTER TABLE of the platform would take."""
-    with contextlib.closing(source.server.connect(source.name)) as session, session.cursor() as cursor:
-        cursor.execute("SET application_name TO 'migration'")
-        cursor.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
-        yield session
-
-
-def wait_until_it_waits(source, process):
-    """Return when a session of the run waits for a lock."""
-    while not source.query(
-        "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'tick_export'"
-        " AND datname = current_database()"
-    ):
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.05)
-
-
-@pytest.fixture
-def is_walk(request):
-    """Whether all is tried."""
-    return request.config.getoption("--walk")
-
-
-@pytest.fixture(scope="module")
-def start_s():
-    """How long Python takes here and now to start with what the pipeline imports: what a second is on this machine."""
-    started_s = time.monotonic()
-    subprocess.run([sys.executable, "-P", "-m", "tasks", "--help"], check=True, capture_output=True)
-    return time.monotonic() - started_s
-
-
-@pytest.fixture
-def assert_stops(is_walk, start_s):
-    """What stops a run and sees that it ends by itself, leaves no process and no lock, and says so in a line."""
-
-    def assert_stops(pipeline, process, stop):
-        send, number = STOPS[stop]
-        struck_s = time.monotonic()
-        send(process.pid, number)
-        said = process.communicate(timeout=60)[1]
-        took_s = time.monotonic() - struck_s
-        assert process.returncode == 130 and "Interrupted" in said and "Traceback" not in said, said
-        assert not [other for other in psutil.process_iter() if works_in(other, process.pid)]
-        if pipeline.output_dir.exists():
-            with filelock.FileLock(pipeline.output_dir / ".lock", timeout=0):
-                pass
-        print(f"ended {took_s:.2f} s after the signal; a start takes {start_s:.2f} s")
-        assert not is_walk or took_s < 2 + start_s
-
-    return assert_stops
-
 
 #: What is tried by default.
 PARENT = {("ExportAll", "kill"), ("ConsolidateDayDirect", "Ctrl-C"), ("VerifyExport", "systemctl stop")}
-WORKERS = {("1", "Ctrl-C"), ("2", "kill")}
 SILENT = {("ExportAll", 100, "Ctrl-C"), ("ExportAll", 1_000_000, "systemctl stop")}
 LIMITS = [0, 1, 100, 10_000, 1_000_000]
 
@@ -125,7 +27,7 @@ LIMITS = [0, 1, 100, 10_000, 1_000_000]
 def test_a_lock_in_the_parent(pipeline, small, is_walk, assert_stops, task, stop):
     if not is_walk and (task, stop) not in PARENT:
         pytest.skip("part of the walk")
-    if task == "VerifyExport":
+    if task in OF_AN_EXPORT:
         assert pipeline.run("ExportAll").returncode == 0
     with locked(small):
         process = pipeline.start(task, *TASKS[task], "--workers", "2")
@@ -133,21 +35,6 @@ def test_a_lock_in_the_parent(pipeline, small, is_walk, assert_stops, task, stop
         assert_stops(pipeline, process, stop)
     done = pipeline.run(task, *TASKS[task])
     assert done.returncode == (20 if task == "nightly" else 0), done.stderr
-
-
-@pytest.mark.parametrize("stop", STOPS)
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_lock_in_the_workers(recorded, tmp_path, is_walk, assert_stops, stop, workers):
-    if not is_walk and (workers, stop) not in WORKERS:
-        pytest.skip("part of the walk")
-    pipeline = Pipeline(tmp_path / "out", recorded.environment)
-    process = pipeline.start("ExportAll", "--workers", workers)
-    for line in process.stderr:
-        if "to export" in line:
-            break
-    with locked(recorded):
-        wait_until_it_waits(recorded, process)
-        assert_stops(pipeline, process, stop)
 
 
 def test_the_log_says_who_blocks_and_the_wait_has_an_end(pipeline, small, tmp_path):
@@ -190,15 +77,16 @@ def exported(recorded, tmp_path_factory):
 @pytest.mark.parametrize("limit", LIMITS)
 @pytest.mark.parametrize("task", TASKS)
 def test_a_silent_server_holds_up_no_stop(request, recorded, tmp_path, is_walk, assert_stops, task, limit, stop):
-    number = list(TASKS).index(task) + LIMITS.index(limit) + list(STOPS).index(stop)
-    if (task, limit, stop) not in SILENT and (not is_walk or task != "ExportAll" and number % len(STOPS)):
-        pytest.skip("part of the walk: ExportAll with each signal, the others with one")
+    if not is_walk and (task, limit, stop) not in SILENT:
+        pytest.skip("part of the walk")
     pipeline = Pipeline(tmp_path / "out", recorded.environment)
-    if task == "VerifyExport":
+    if task in OF_AN_EXPORT:
         shutil.copytree(request.getfixturevalue("exported"), pipeline.output_dir)
     options = [recorded.market_id if option == "1.101" else option for option in TASKS[task]]
     if "--date" in options:
         options = ["--date", recorded.day]
+    if task == "Restore":
+        options = ["--schema", f"restored_{limit}_{list(STOPS).index(stop)}", "--compare"]
     with StallingProxy(int(recorded.environment["POSTGRES_PORT"]), limit) as proxy:
         process = pipeline.start(task, *options, "--workers", "2", POSTGRES_PORT=str(proxy.port))
         while proxy.left or not proxy.asked:
