@@ -119,10 +119,13 @@ runpy.run_module("tasks", run_name="__main__")
     assert (result.returncode, result.stdout, result.stderr) == (-signal.SIGINT, "", "")
 
 
-def test_an_interrupt_that_strikes_while_python_forks_is_not_lost():
-    program = """
-import os, time, tasks.workflow.interrupts
+INTERRUPTIBLE = """
+import ctypes, os, signal, time, tasks.workflow.interrupts
 tasks.workflow.interrupts.make_sure_of_interrupts()
+"""
+INTERRUPTED = {
+    "that strikes while Python forks is not lost": (
+        """
 def interrupted():
     raise KeyboardInterrupt
 os.register_at_fork(after_in_parent=interrupted)
@@ -131,30 +134,20 @@ if os.fork() == 0:
 try:
     time.sleep(3600)
 except KeyboardInterrupt:
-    print("interrupted")
+    print("cleared up")
 """
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert (result.stdout, result.stderr) == ("interrupted\n", "")
-
-
-def test_an_interrupt_that_a_library_prints_is_not_printed_and_not_lost():
-    program = """
-import ctypes, time, tasks.workflow.interrupts
-tasks.workflow.interrupts.make_sure_of_interrupts()
+    ),
+    "that a library prints is not printed and not lost": (
+        """
 ctypes.pythonapi.PyRun_SimpleString(b"raise KeyboardInterrupt")  # as C code that cannot raise
 try:
     time.sleep(3600)
 except KeyboardInterrupt:
-    print("interrupted")
+    print("cleared up")
 """
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert (result.stdout, result.stderr) == ("interrupted\n", "")
-
-
-def test_a_kill_that_comes_while_ctrl_c_is_handled_is_not_told():
-    program = """
-import os, signal, tasks.workflow.interrupts
-tasks.workflow.interrupts.make_sure_of_interrupts()
+    ),
+    "during which a kill comes prints no traceback": (
+        """
 both = {signal.SIGINT, signal.SIGTERM}
 signal.pthread_sigmask(signal.SIG_BLOCK, both)
 for number in both:
@@ -162,23 +155,24 @@ for number in both:
 try:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, both)
 except KeyboardInterrupt:
-    print("interrupted")
+    print("cleared up")
 """
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert (result.stdout, result.stderr) == ("interrupted\n", "")
-
-
-def test_a_process_that_clears_up_after_ctrl_c_is_not_terminated_meanwhile():
-    program = """
-import os, signal, sys, tasks.workflow.interrupts
-tasks.workflow.interrupts.make_sure_of_interrupts()
+    ),
+    "after which the process clears up is not cut short by a kill": (
+        """
 try:
     os.kill(os.getpid(), signal.SIGINT)
 except KeyboardInterrupt:
     os.kill(os.getpid(), signal.SIGTERM)
     print("cleared up")
 """
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    ),
+}
+
+
+@pytest.mark.parametrize("program", INTERRUPTED.values(), ids=INTERRUPTED)
+def test_an_interrupt(program):
+    result = subprocess.run([sys.executable, "-c", INTERRUPTIBLE + program], capture_output=True, text=True)
     assert (result.stdout, result.stderr) == ("cleared up\n", "")
 
 

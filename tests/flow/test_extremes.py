@@ -144,15 +144,24 @@ def extreme(server):
     source.connection.close()
 
 
+def everyone():
+    """Return the ids of the markets of all cases."""
+    return {f"1.2{number:04}" for number in range(len(cases()))}
+
+
+def fails_in_order(pipeline, *arguments):
+    """Run a task that ends with 30 because of some markets, and without a traceback."""
+    run = pipeline.run(*arguments)
+    assert run.returncode == 30 and "Traceback" not in run.stderr, run.stderr[-3000:]
+
+
 def test_each_market_is_exported_or_named_and_no_other_suffers(extreme, tmp_path):
     source, failing = extreme
     pipeline = Pipeline(tmp_path / "out", source.environment)
-    run = pipeline.run("ExportAll", "--workers", "2")
-    assert run.returncode == 30 and "Traceback" not in run.stderr, run.stderr[-3000:]
-    everyone = {f"1.2{number:04}" for number in range(len(cases()))}
+    fails_in_order(pipeline, "ExportAll", "--workers", "2")
     exported = set(index_of(pipeline))
-    assert everyone - exported == failing, {
-        cases()[int(market_id[3:])] for market_id in (everyone - exported) ^ failing
+    assert everyone() - exported == failing, {
+        cases()[int(market_id[3:])] for market_id in (everyone() - exported) ^ failing
     }
     report = (pipeline.output_dir / "execution_report.txt").read_text()
     assert not [market_id for market_id in failing if market_id not in report]
@@ -166,8 +175,7 @@ def test_each_market_is_exported_or_named_and_no_other_suffers(extreme, tmp_path
             market_id,
         )[0][0]
         assert int(index_of(pipeline)[market_id]["total_tick_records"]) == number
-    verified = pipeline.run("VerifyExport")
-    assert verified.returncode == 30 and "Traceback" not in verified.stderr, verified.stderr[-3000:]
+    fails_in_order(pipeline, "VerifyExport")
     differs = set(
         re.findall(
             r"^DIFFERENCE: market (1\.2\d{4})\b", (pipeline.output_dir / "verification_report.txt").read_text(), re.M
@@ -175,21 +183,18 @@ def test_each_market_is_exported_or_named_and_no_other_suffers(extreme, tmp_path
     )
     assert differs <= failing
     for task in ("ConsolidateDay", "ConsolidateDayDirect"):
-        day = pipeline.run(task, "--date", "2026-02-05")
-        assert day.returncode == 30 and "Traceback" not in day.stderr, day.stderr[-3000:]
+        fails_in_order(pipeline, task, "--date", "2026-02-05")
         content = (pipeline.output_dir / "consolidated_ticks_2026_02_05.csv").read_text()
-        for market_id in exported & everyone:
+        for market_id in exported & everyone():
             assert f",{market_id}," in content, (task, market_id)
 
 
 def test_states_and_summary_are_of_all_that_is_exported(extreme, tmp_path):
     source, failing = extreme
     pipeline = Pipeline(tmp_path / "out", source.environment)
-    run = pipeline.run("BuildRunnerSummary", "--workers", "2")
-    assert run.returncode == 30 and "Traceback" not in run.stderr, run.stderr[-3000:]
-    everyone = {f"1.2{number:04}" for number in range(len(cases()))}
+    fails_in_order(pipeline, "BuildRunnerSummary", "--workers", "2")
     summary = (pipeline.output_dir / "runner_summary.csv").read_text()
-    assert set(re.findall(r'^"(1\.2\d{4})",', summary, re.M)) == everyone - failing
+    assert set(re.findall(r'^"(1\.2\d{4})",', summary, re.M)) == everyone() - failing
     settled = {f"1.2{number:04}" for number, case in enumerate(cases()) if "settlement" in case[0]}
     results = pq.read_table(pipeline.output_dir / "states" / "results.parquet")
     assert set(results.column("market_id").to_pylist()) == settled

@@ -232,33 +232,40 @@ def test_a_damaged_market_file_is_named_and_the_others_are_done(pipeline):
 RECIPES = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "streams.md").read_text(), re.M | re.S)
 
 
-def test_the_backtest_of_the_page_places_orders(streams, tmp_path, request):
+@pytest.fixture
+def at_the_demo(streams, tmp_path):
+    """A folder in which the recipes find the demo's streams at data_exports/demo."""
+    (tmp_path / "data_exports").mkdir()
+    (tmp_path / "data_exports" / "demo").symlink_to(streams.output_dir)
+    return tmp_path
+
+
+def printed(folder, *command):
+    """Run a command in a folder and return what it prints."""
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_the_backtest_of_the_page_places_orders(at_the_demo, request):
     python = request.config.getoption("--backtest")
     if not python:
         pytest.skip("--backtest PYTHON names an environment that has flumine")
-    (tmp_path / "data_exports").mkdir()
-    (tmp_path / "data_exports" / "demo").symlink_to(streams.output_dir)
-    result = subprocess.run([python, "-c", RECIPES[0]], cwd=tmp_path, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    orders = re.search(r"^(\d+) orders, profit -?\d+\.\d\d$", result.stdout, re.M)
-    assert orders and int(orders[1]) > 3, result.stdout
+    said = printed(at_the_demo, python, "-c", RECIPES[0])
+    orders = re.search(r"^(\d+) orders, profit -?\d+\.\d\d$", said, re.M)
+    assert orders and int(orders[1]) > 3, said
 
 
-def test_nautilus_trader_has_the_databases_books_too(demo, streams, tmp_path, request):
+def test_nautilus_trader_has_the_databases_books_too(demo, at_the_demo, request):
     python = request.config.getoption("--nautilus")
     if not python:
         pytest.skip("--nautilus PYTHON names an environment that has nautilus_trader with its Betfair adapter")
-    (tmp_path / "data_exports").mkdir()
-    (tmp_path / "data_exports" / "demo").symlink_to(streams.output_dir)
-    result = subprocess.run([python, "-c", RECIPES[1]], cwd=tmp_path, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    counts = re.search(r"^(\d+) instruments, (\d+) changes, (\d+) trades$", result.stdout, re.M)
-    assert counts and all(int(count) > 20 for count in counts.groups()), result.stdout
-    script, folder = (str(path) for path in (ROOT / "tests" / "nautilus_books.py", streams.output_dir / "streams"))
-    result = subprocess.run([python, script, folder], cwd=tmp_path, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
+    said = printed(at_the_demo, python, "-c", RECIPES[1])
+    counts = re.search(r"^(\d+) instruments, (\d+) changes, (\d+) trades$", said, re.M)
+    assert counts and all(int(count) > 20 for count in counts.groups()), said
+    books = printed(at_the_demo, python, ROOT / "tests" / "nautilus_books.py", "data_exports/demo/streams")
     expected, compared = {}, 0
-    for market_id, moment, sides in map(json.loads, result.stdout.splitlines()):
+    for market_id, moment, sides in map(json.loads, books.splitlines()):
         if market_id not in expected:
             expected[market_id] = stored(demo, market_id)
         if moment in expected[market_id]:
@@ -268,11 +275,9 @@ def test_nautilus_trader_has_the_databases_books_too(demo, streams, tmp_path, re
     assert compared > 60 and not any(expected.values())
 
 
-def test_the_recipe_of_the_page_works(streams, tmp_path, monkeypatch):
+def test_the_recipe_of_the_page_works(at_the_demo, monkeypatch):
     _, _, recipe = RECIPES
-    (tmp_path / "data_exports").mkdir()
-    (tmp_path / "data_exports" / "demo").symlink_to(streams.output_dir)
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(at_the_demo)
     names: dict[str, object] = {}
     exec(recipe, names)  # noqa: S102
     assert names["book"] and names["best"] is not None

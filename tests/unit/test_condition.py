@@ -9,7 +9,7 @@ import pytest
 
 from tasks.condition import export_condition, market_condition
 from tasks.condition.reasons import REASONS, Condition
-from tasks.statistics import statistics_store
+from tasks.statistics import statistics_store, tick_statistics
 from tasks.statistics.betfair_ladder import HUNDREDTHS, is_on_ladder
 from tasks.statistics.tick_statistics import StatisticsCounter, latency_bin, latency_of_bin
 from tasks.ticks.tick_arrays import TRADED, Ticks
@@ -116,18 +116,7 @@ def planted(reason):
     return messages, count
 
 
-@pytest.mark.parametrize(
-    "reason",
-    [
-        "crossed_book",
-        "levels_out_of_order",
-        "off_ladder_price",
-        "repeated_publish_time",
-        "negative_latency",
-        "high_latency",
-        "volume_fell",
-    ],
-)
+@pytest.mark.parametrize("reason", tick_statistics.REASONS)
 @pytest.mark.parametrize("piece", [1, 7, 400])
 def test_a_planted_fault_is_found_with_count_and_interval_however_the_ticks_come(reason, piece):
     messages, count = planted(reason)
