@@ -1,4 +1,4 @@
-"""The small questions to PostgreSQL. Only reads."""
+"""The small queries: which markets there are, how new and how large they are. Only reads."""
 
 import contextlib
 import dataclasses
@@ -43,9 +43,9 @@ _METADATA_TABLES = {"markets": MARKETS, "lifecycle": LIFECYCLE, "runners": RUNNE
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table that really holds rows: traded_volume, or a partition of ladder_levels.
+    """A table that itself holds rows: traded_volume, or a partition of ladder_levels.
 
-    pages: of its file; is_ordinary: it is in this database, with the indexes of the platform.
+    pages: the size of its file; is_ordinary: whether it is a plain table in this database, with the platform's indexes.
     """
 
     schema: str
@@ -60,9 +60,9 @@ class Table:
 
 
 class Database:
-    """Small questions to the database: what markets there are, how new, how large. Ticks come through TickReader.
+    """Small queries to the database. TickReader reads the ticks.
 
-    tables: where its tables are, if that is known already.
+    tables: where the recorder's tables are, if that is known already.
     """
 
     def __init__(self, server: Server, tables: SourceTables | None = None) -> None:
@@ -95,7 +95,7 @@ class Database:
     def stream(
         self, statement: LiteralString | sql.Composable, parameters: Mapping[str, Any] | None = None
     ) -> Iterator[tuple[Any, ...]]:
-        """Yield the very many rows of a SELECT, in a transaction of its own. Raises DatabaseError."""
+        """Yield the rows of a large SELECT, in a transaction of its own. Raises DatabaseError."""
         with self._transaction("stream") as cursor:
             cursor.execute(statement, parameters)
             while rows := self._next_rows(cursor):
@@ -120,16 +120,15 @@ class Database:
             self._session.rollback()  # ends the snapshot: an idle one would hold back the server's vacuum
 
     def tables(self, name: str) -> list[Table]:
-        """Return the tables that hold the rows of one of the recorder's: its leaf partitions, or itself.
+        """Return the tables that hold the rows of one of the recorder's tables: its leaf partitions, or the table.
 
-        Itself, too, where the user may read it and not all of its partitions: a GRANT on a table does not reach
-        them by name. That is slower where there are very many markets, since each probe then visits every
-        partition.
+        It is the table itself, too, if the user may read it but not all of its partitions: a GRANT on a table does not
+        cover queries that name them. With very many markets that is slower, because each probe visits every partition.
         """
         return [table for relation in self.source_tables.relations[name] for table in self._leaves(relation)]
 
     def quoted_names(self, name: str) -> list[str]:
-        """Return the names, as SQL text, of what one of the recorder's tables is read from."""
+        """Return the tables that one of the recorder's tables is read from, as SQL text."""
         return [self._session.quoted(relation.identifier) for relation in self.source_tables.relations[name]]
 
     def _leaves(self, relation: Relation) -> list[Table]:
@@ -142,7 +141,7 @@ class Database:
     def _of_leaf(
         self, table: Table, statement: str, scanned: str, parameters: Mapping[str, Any]
     ) -> list[tuple[Any, ...]]:
-        """Return the rows of a statement on one table; none where the platform has dropped it in the meantime."""
+        """Return the rows of a statement on one table; none if the platform has dropped it in the meantime."""
         text = statement if table.is_ordinary else scanned
         try:
             return self.query(sql.SQL(text).format(table=table.identifier), parameters)
@@ -173,8 +172,9 @@ class Database:
     def sample(
         self, table: Table, pages: int, step_s: int, market_ids: Sequence[str] | None
     ) -> Iterator[tuple[str, int, float]]:
-        """Estimate rows of each market (all if None) and step of time from about so many pages: (market id, start of
-        the step in s, rows).
+        """Estimate, from about so many pages, the rows per market (all if None) and step of time.
+
+        Yields market id, start of the step in seconds since 1970, and rows.
         """
         if not table.is_ordinary:
             return
@@ -189,7 +189,7 @@ class Database:
             self._require_dropped(table, error)
 
     def tables_between(self, name: str, lower_us: int, upper_us: int) -> list[Table]:
-        """Return those of the tables of one of the recorder's that can hold rows of [lower_us, upper_us)."""
+        """Return the leaf tables of one of the recorder's tables that can hold rows of [lower_us, upper_us)."""
         return [
             table
             for relation in self.source_tables.relations[name]
@@ -206,15 +206,13 @@ class Database:
             nodes += node.get("Plans", [])
         tables = self._leaves(relation)
         if [(table.schema, table.name) for table in tables] == [(relation.schema, relation.name)]:
-            return tables if planned else []  # the plan names its partitions
+            return tables if planned else []  # the plan names the partitions instead
         return [table for table in tables if (table.schema, table.name) in planned]
 
     def runners_between(
         self, table: Table, market_ids: Sequence[str], lower_us: int, upper_us: int
     ) -> list[tuple[str, int]]:
-        """Return market and selection id of the runners of those markets that have rows of [lower_us, upper_us) in a
-        table.
-        """
+        """Return market id and selection id of the runners of these markets with rows in [lower_us, upper_us)."""
         return [
             (market_id, selection_id)
             for market_id, selection_id in self._of_leaf(
@@ -242,7 +240,7 @@ class Database:
         return {sys.intern(market_id): sys.intern(event_id or "") for market_id, event_id in self.stream(statement)}
 
     def metadata(self, market_ids: Sequence[str]) -> list[MarketMetadata]:
-        """Return what there is to know of each market beside its ticks."""
+        """Return the metadata of each market."""
         statement = sql.SQL(METADATA).format(
             **{name: self.source_tables.rows(table) for name, table in _METADATA_TABLES.items()}
         )
@@ -271,7 +269,7 @@ def _say_once(text: str) -> None:
 
 
 def is_table_gone(error: psycopg2.Error) -> bool:
-    """Return whether an error says that a table is there no more."""
+    """Return whether an error says that a table no longer exists."""
     return error.pgcode == "42P01" or "could not open relation with OID" in str(error)
 
 

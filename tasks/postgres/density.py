@@ -1,4 +1,4 @@
-"""How many rows each market has, and when: an estimate from a sample, to cut the work into pieces of equal size.
+"""Estimate from a sample how many rows each market has, and when, to cut the work into pieces of equal size.
 
 Only speed depends on it: a piece that turns out too large is cut again.
 """
@@ -20,19 +20,19 @@ Item = TypeVar("Item")
 
 _STEP_S = 5
 _STEP = np.dtype([("market", np.int64), ("start_s", np.int64), ("rows", np.float64)])
-#: One page in so many is sampled, within the bounds (few, many) of a table: a slice is made of 15 sampled pages or
-#: so, and a table of billions of rows does not take minutes.
+#: One page in so many is sampled, within the bounds (few, many) of a table: enough for about 15 sampled pages per
+#: slice, and few enough that a table of billions of rows does not take minutes.
 _ONE_IN = 50
 _PARTITION_PAGES = (200, 1_000)
 _TRADED_PAGES = (1_000, 10_000)
-_FEW = 1_000  # markets whose ids the server is told
+_FEW = 1_000  # up to so many market ids are sent to the server
 
 
 class Density:
     """Estimated rows of each market, in steps of five seconds.
 
-    numbers: of the markets; steps: a market's number, start of a step in seconds since 1970, rows; a step can come
-    several times.
+    numbers: the number of each market; steps: a market's number, start of a step in seconds since 1970, rows; a step
+    can occur several times.
     """
 
     def __init__(
@@ -44,14 +44,12 @@ class Density:
 
     @staticmethod
     def sampled(database: Database, market_ids: Collection[str]) -> "Density":
-        """Estimate the rows of markets from a sample of every table's pages. market_ids: a set, or a dictionary of
-        them.
-        """
+        """Estimate the rows of markets from a sample of every table's pages. market_ids: a set, or a dictionary."""
         told = sorted(market_ids) if len(market_ids) <= _FEW else None
         tables = [(table, _TRADED_PAGES) for table in database.tables(TRADED)]
         tables += [(table, _PARTITION_PAGES) for table in database.tables(LADDER)]
         sizes = [(table, min(max(table.pages // _ONE_IN, few), many)) for table, (few, many) in tables]
-        # in one step: both threads that ask share it
+        # a new number in one atomic step, because two threads share it
         numbers = collections.defaultdict[str, int](itertools.count().__next__)
 
         def sample(connection: Database, part: tuple[Table, int]) -> npt.NDArray[np.void]:
@@ -73,7 +71,9 @@ class Density:
         return float(self._rows.sum())
 
     def bounds_us(self, market_id: str, slice_rows: int) -> list[int]:
-        """Return publish times, microseconds since 1970, that cut the market into slices of about so many rows."""
+        """Return the publish times, microseconds since 1970, at which to cut the market into slices of about so many
+        rows.
+        """
         if market_id not in self._numbers:
             return []
         own = slice(*np.searchsorted(self._steps["market"], self._numbers[market_id] + np.arange(2)))
@@ -95,8 +95,8 @@ class Density:
 def batches(
     items: Iterable[Item], rows: Callable[[Item], float], most_rows: float, most_items: int
 ) -> Iterator[list[Item]]:
-    """Cut items, in their order, into batches of about so many rows and at most so many items; one that has more rows
-    comes alone.
+    """Cut items, in order, into batches of about so many rows and at most so many items. An item with more rows is a
+    batch of its own.
     """
     batch: list[Item] = []
     waiting = 0.0

@@ -1,4 +1,4 @@
-"""Markets that the database knows, and whether it has ticks of them."""
+"""The markets that the database lists, and whether it has ticks for them."""
 
 from collections.abc import Collection
 
@@ -16,8 +16,8 @@ _DAY_US = 86_400_000_000
 def without_ticks(
     database: Database, lower_us: int, upper_us: int, with_ticks: Collection[str]
 ) -> dict[int, list[str]]:
-    """Return the markets that start in [lower_us, upper_us) and have no ticks, by the UTC day of their start, days
-    since 1970. with_ticks: markets that are known to have some.
+    """Return the markets that start in [lower_us, upper_us) and have no ticks, by the UTC day of their start (days
+    since 1970). with_ticks: markets that are known to have ticks.
     """
     statement = sql.SQL(MARKETS_STARTING).format(markets=database.source_tables.rows(MARKETS))
     rows = database.query(statement, {"lower": time_text(lower_us), "upper": time_text(upper_us)})

@@ -1,4 +1,4 @@
-"""What market_lifecycle_events says of markets, and the settlement tables where an installation has them."""
+"""Read market_lifecycle_events: status and in-play of markets over time."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -26,13 +26,13 @@ _ROWS = (
 """
 )
 
-#: Of rows with one publish_time the one received last comes last; ties by what they say.
+#: Of rows with the same publish_time, the one received last comes last; ties are broken by the values.
 _ORDER = "publish_time, received_time, status NULLS FIRST, in_play NULLS FIRST"
 
 
 class LifecycleRows(NamedTuple):
-    """The lifecycle rows of a market: times in microseconds since 1970, ascending; of one time in the order in which
-    they count, the last one most.
+    """The lifecycle rows of a market, ordered by time (microseconds since 1970). Of rows with the same time, the last
+    one counts.
     """
 
     market_id: str
@@ -42,7 +42,7 @@ class LifecycleRows(NamedTuple):
 
 
 def lifecycle_rows(database: Database, market_ids: Sequence[str]) -> list[LifecycleRows]:
-    """Return the lifecycle rows of those of the markets that have any."""
+    """Return the lifecycle rows of each of these markets that has any."""
     statement = sql.SQL(_ROWS).format(lifecycle=database.source_tables.rows(LIFECYCLE), order=sql.SQL(_ORDER))
     rows: list[tuple[Any, ...]] = database.query(statement, {"ids": list(market_ids)})
     return [LifecycleRows(*row) for row in rows]

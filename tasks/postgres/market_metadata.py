@@ -1,11 +1,11 @@
-"""What the database says of a market beside its ticks."""
+"""The metadata of a market as the database has it."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 
 class MarketMetadata(NamedTuple):
-    """A market as public.markets, public.runners and the lifecycle events have it; None for what they lack.
+    """A market as in public.markets, public.runners and the lifecycle events; None for missing values.
 
     start_us: the start, microseconds since 1970; runner_names: in the order of selection_ids, which ascend.
     """

@@ -1,4 +1,4 @@
-"""A question of many parts, asked over two connections at once."""
+"""A query in many parts, sent over two connections at once."""
 
 import collections
 import concurrent.futures
@@ -15,8 +15,8 @@ _ANSWERS_AHEAD = 3
 
 
 def ask_each(database: Database, ask: Callable[[Database, Item], Answer], items: Iterable[Item]) -> Iterator[Answer]:
-    """Yield ask(connection, item) of each item, in order, two at a time over a connection each, and not many before
-    they are wanted.
+    """Yield ask(connection, item) for each item, in order. Two run at a time, each over its own connection, and only a
+    few ahead of the caller.
     """
     free: queue.SimpleQueue[Database] = queue.SimpleQueue()
     free.put(database)

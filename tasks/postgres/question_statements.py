@@ -1,6 +1,7 @@
-"""The SQL of the small questions: what markets there are, how new, how large, and what is known of them."""
+"""The SQL of the small queries: which markets there are, how new and how large they are, and their metadata."""
 
-#: What no tick's time can be: infinity, before the year 1 or after 9999, where Betfair and Python know no time.
+#: Whether a file can hold a time: infinity and the years before 1 and after 9999 exist neither at Betfair nor in
+#: Python.
 WRITABLE = "({0} >= '0001-01-01Z'::timestamptz AND {0} < '10000-01-01Z'::timestamptz)"
 
 #: Microseconds since 1970; a time after the year 9999 becomes the largest integer, so that only its own market fails.
@@ -32,7 +33,7 @@ MARKET_IDS = """
     SELECT market_id FROM walk WHERE market_id IS NOT NULL
 """
 
-#: The same of a table that has no index to walk on.
+#: The same for a table without the platform's indexes.
 MARKET_IDS_SCANNED = "SELECT DISTINCT market_id FROM {table} WHERE market_id IS NOT NULL ORDER BY 1"
 
 #: The runners of each market with their newest publish_time, in one index probe each.
@@ -136,13 +137,9 @@ BETWEEN = """
 EVENT_IDS = "SELECT market_id, event_id FROM {markets} AS market"
 
 #: The markets that start in [lower, upper), with that moment.
-MARKETS_STARTING = (
-    "SELECT market_id, "
-    + MICROSECONDS.format("market_start_time")
-    + """ FROM {markets} AS market
+MARKETS_STARTING = "SELECT market_id, " + MICROSECONDS.format("market_start_time") + """ FROM {markets} AS market
      WHERE market_start_time >= %(lower)s::timestamptz AND market_start_time < %(upper)s::timestamptz
 """
-)
 
 METADATA = (
     """

@@ -1,7 +1,7 @@
-"""The statements that make the recorder's tables in a schema of their own, and fill and compare them."""
+"""The statements that create the recorder's tables in a schema of their own, fill them and compare them."""
 
-#: The tables as the platform has them, without what an export does not know to be so: that each market has an event and
-#: a type, and a row at all. Keys come when the rows are in, which takes half the time, and if there are no others.
+#: The tables as the platform has them, without constraints that an export may not meet: that each market has a row, an
+#: event and a type. Keys are added after the rows, which takes half the time, and only if no rows share one.
 TABLES = """
     CREATE TABLE {schema}.events (
         event_id varchar(32) PRIMARY KEY, event_name text, home_team varchar(255), away_team varchar(255),
@@ -45,7 +45,7 @@ LIFECYCLE = """
            AS known(id, status, in_play, moment)
 """
 
-#: What tells rows apart, by table. A source without its primary key can hold several of one.
+#: The primary key of each table. A source without it can hold several rows with the same key.
 KEYS = {
     "ladder_levels": "ALTER TABLE {table} ADD PRIMARY KEY (market_id, selection_id, side, level, publish_time)",
     "traded_volume": "ALTER TABLE {table} ADD PRIMARY KEY (market_id, selection_id, price, publish_time)",
@@ -60,7 +60,7 @@ INDEXES = """
             {schema}.market_lifecycle_events
 """
 
-#: What a schema holds, and what we may do with it; no row if there is none.
+#: Whether we may create in a schema, and what it contains; no row if there is no such schema.
 SCHEMA = """
     SELECT pg_catalog.has_schema_privilege(n.oid, 'CREATE'),
            ARRAY(SELECT relname::text FROM pg_catalog.pg_class WHERE relnamespace = n.oid
@@ -71,7 +71,7 @@ SCHEMA = """
 """
 MAY_CREATE = "SELECT pg_catalog.has_database_privilege(current_database(), 'CREATE')"
 
-#: The rows of markets, up to a time each, that the first of two tables has and the second has not.
+#: The number of rows of markets, each up to a time, that are in the first of two tables but not in the second.
 ONLY_IN_FIRST = """
     SELECT count(*) FROM (
         SELECT {columns} FROM {first} AS tick

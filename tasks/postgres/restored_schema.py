@@ -1,6 +1,6 @@
-"""A schema that an export is loaded into: the one place where the pipeline writes to a database.
+"""A schema that an export is loaded into: the only place where the pipeline writes to a database.
 
-All of it is one transaction: the schema is there whole, or as it was before.
+It is one transaction: the schema appears whole, or stays as it was.
 """
 
 import contextlib
@@ -21,10 +21,10 @@ from tasks.postgres.source_tables import LADDER, LIFECYCLE, MARKETS, RUNNERS, TR
 from tasks.ticks.day_sums import DAY_US
 from tasks.ticks.value_text import time_text
 
-#: For who loads: indexes are sorted in memory, as far as they fit.
+#: Settings for loading: indexes are sorted in memory, as far as they fit.
 _SETTINGS = {"maintenance_work_mem": "256MB", "work_mem": "64MB"}
 _UNIQUE = "23505"
-#: What a transaction that makes very many partitions runs out of.
+#: A transaction that creates very many partitions runs out of locks.
 _OUT_OF_LOCKS = "53200"
 
 
@@ -43,7 +43,7 @@ class RestoredSchema:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._session.close()  # what has not been committed is gone
+        self._session.close()  # discards whatever has not been committed
 
     def query(
         self, statement: LiteralString | sql.Composable, parameters: Mapping[str, Any] | None = None
@@ -54,13 +54,13 @@ class RestoredSchema:
             return list(cursor.fetchall()) if cursor.description else []
 
     def require_empty(self) -> None:
-        """Raise UsageError if there is something in the schema, DatabaseError where we may make nothing in it."""
+        """Raise UsageError if the schema is not empty, DatabaseError if we may not create anything in it."""
         user, name = (self._session.quoted(sql.Identifier(text)) for text in (self.server.user, self.name))
         found = self.query(restore_statements.SCHEMA, {"name": self.name})
         if not found:
             if not self.query(restore_statements.MAY_CREATE)[0][0]:
                 raise DatabaseError(
-                    f"User {self.server.user} may not make schema {self.name} in {self.server}. Have the database's"
+                    f"User {self.server.user} may not create schema {self.name} in {self.server}. Have the database's"
                     f" owner run: CREATE SCHEMA {name} AUTHORIZATION {user};"
                 )
             return
@@ -72,18 +72,18 @@ class RestoredSchema:
             )
         if not may_create:
             raise DatabaseError(
-                f"User {self.server.user} may not make tables in schema {self.name} of {self.server}. Have its owner"
+                f"User {self.server.user} may not create tables in schema {self.name} of {self.server}. Have its owner"
                 f" run: GRANT CREATE, USAGE ON SCHEMA {name} TO {user};"
             )
 
     def make_tables(self) -> None:
-        """Make the schema, if there is none, and its tables."""
+        """Create the schema, if it does not exist, and its tables."""
         if not self.query(restore_statements.SCHEMA, {"name": self.name}):
             self.query(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(self.name)))
         self._run(restore_statements.TABLES)
 
     def copy_ladder(self, day: int, records: Sequence[bytes]) -> None:
-        """Load ladder rows of a UTC day (since 1970), as tick_encoder has them, into its partition."""
+        """Load ladder rows, encoded by tick_encoder, into the partition of their UTC day (days since 1970)."""
         partition = Relation(self.name, f"{LADDER}_{time_text(day * DAY_US)[:10].replace('-', '')}")
         if day not in self._days:
             self._run(
@@ -117,7 +117,7 @@ class RestoredSchema:
         self._run(restore_statements.LIFECYCLE, columns)
 
     def finish(self) -> list[str]:
-        """Make keys and indexes; return the tables that get no key, because rows have it in common."""
+        """Create keys and indexes; return the tables that get no key, because rows share one."""
         without_key = []
         for table, statement in restore_statements.KEYS.items():
             self._run("SAVEPOINT key")
@@ -133,7 +133,7 @@ class RestoredSchema:
         return without_key
 
     def only_in_first(self, table: str, others: SourceTables, until_us: Mapping[str, int]) -> tuple[int, int]:
-        """Return how many rows of markets, of each up to a publish_time, are in others alone and here alone."""
+        """Return how many rows of markets, each up to a publish_time, are only in others, and only here."""
         both = others.rows(table), self.source_tables.rows(table)
         columns = sql.SQL(", ").join(map(sql.Identifier, tick_encoder.columns(table)))
         values = {"ids": list(until_us), "until": [timestamp_text(moment) for moment in until_us.values()]}
@@ -145,7 +145,7 @@ class RestoredSchema:
         return theirs, ours
 
     def commit(self) -> None:
-        """Let others see the schema."""
+        """Commit: other sessions see the schema from now on."""
         try:
             with self._session.waited("the end of the transaction"):
                 self._session.connection.commit()
@@ -188,7 +188,7 @@ class RestoredSchema:
 
 
 def recorders_tables(server: Server) -> SourceTables:
-    """Return where the recorder has its ticks in a database. Raises DatabaseError if it has none there."""
+    """Return where a database has the recorder's tables of ticks. Raises DatabaseError if it has none."""
     session = Session(server)
     try:
         return look_over(session, (LADDER, TRADED))

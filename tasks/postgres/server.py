@@ -1,4 +1,4 @@
-"""Where the database is, and what every session with it has in common."""
+"""The address of the database, and how to connect to it."""
 
 import dataclasses
 import os
@@ -9,7 +9,7 @@ import psycopg2.extensions
 
 from tasks.errors import DatabaseError
 
-#: A peer that says nothing at all, not even that it is there, is given up after 35 s (libpq 12 knows the last).
+#: A peer that does not even acknowledge packets is abandoned after 35 s (tcp_user_timeout needs libpq 12).
 _KEEPALIVES = {
     "keepalives": 1,
     "keepalives_idle": 15,
@@ -21,12 +21,12 @@ _KEEPALIVES = {
 
 @dataclasses.dataclass(frozen=True)
 class Server:
-    """Where the database is. The password stays out of every text made of this.
+    """Where the database is. Its texts never contain the password.
 
-    options: as PGOPTIONS has them; lock_timeout_s: how long a statement waits for a lock; answer_timeout_s: how long
-    for the next byte, if the server says that it works on it; silence_timeout_s: how long, if it says nothing;
-    tables_in_two_schemas: which of two tables of one name counts, if both have rows: a schema, or "merge" for both, or
-    empty for none.
+    options: as in PGOPTIONS; lock_timeout_s: how long a statement waits for a lock; answer_timeout_s: how long it waits
+    for the next byte while the server says that it is working; silence_timeout_s: how long if the server says nothing;
+    tables_in_two_schemas: which of two tables with the same name counts if both have rows: a schema, "merge" for both,
+    or empty for an error.
     """
 
     host: str = "localhost"
@@ -44,7 +44,7 @@ class Server:
     def from_environment(environment: Mapping[str, str] = os.environ) -> "Server":
         """Return the server that POSTGRES_HOST, _PORT, _DB, _USER, _PASSWORD and PGOPTIONS name.
 
-        libpq itself reads its own variables (PGSSLMODE, PGPASSFILE …). Raises DatabaseError on a port that is no
+        libpq itself reads its own variables (PGSSLMODE, PGPASSFILE …). Raises DatabaseError if the port is not a
         number.
         """
         port = environment.get("POSTGRES_PORT") or "5432"
@@ -65,9 +65,9 @@ class Server:
         return f"{self.user}@{self.host}:{self.port}/{self.database}"
 
     def conninfo(self, options: str = "") -> str:
-        """Return libpq's connection string. It holds the password: hand it to a driver, never to a log.
+        """Return libpq's connection string. It contains the password: pass it to a driver, never to a log.
 
-        Without need it has no options, which poolers refuse: tasks.postgres.session sets them, PGOPTIONS too.
+        It has no options by default, because poolers refuse them: tasks.postgres.session applies PGOPTIONS later.
         """
         secret = {"password": self.password} if self.password else {}
         return str(
@@ -86,7 +86,7 @@ class Server:
         )
 
     def settings(self) -> dict[str, str]:
-        """Return the settings that PGOPTIONS asks for. Raises DatabaseError if it has anything else."""
+        """Return the settings in PGOPTIONS. Raises DatabaseError if it contains anything else."""
         words = [re.sub(r"\\(.)", r"\1", word) for word in re.findall(r"(?:\\.|[^\s\\])+", self.options)]
         settings = {}
         while words:
@@ -102,7 +102,7 @@ class Server:
         return settings
 
 
-#: What PostgreSQL says where a setting is the reason, without naming it, and the setting.
+#: Texts of errors that PostgreSQL raises because of a setting, without naming it; and the setting.
 _REASONS = {
     "canceling statement due to statement timeout": "statement_timeout",
     "due to idle-in-transaction timeout": "idle_in_transaction_session_timeout",
@@ -114,8 +114,8 @@ _REASONS = {
 
 
 def one_line(error: BaseException) -> str:
-    """Return a driver's error as one line without its class, SQL, position or full stop, with the setting that is the
-    reason.
+    """Return a driver's error as one line, without its class, SQL, position or full stop. If a setting is the cause,
+    the line names it.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = " ".join(line for line in lines if not line.startswith(("LINE ", "^", "QUERY:", "CONTEXT:")))

@@ -1,6 +1,6 @@
-"""A session with the database: connected, its settings pinned in every transaction, its waits watched.
+"""A session with the database: it is connected, pins its settings in every transaction, and watches its waits.
 
-Only reads, but for the one that restores an export.
+All sessions are read-only, except the one that restores an export.
 """
 
 import contextlib
@@ -22,10 +22,10 @@ from tasks.postgres.session_settings import ENDING, HIDING, PINNED, USUAL
 
 _log = logging.getLogger("tick_export.database")
 
-#: The first thing of all: with a limit of a few milliseconds nothing else would come to its end.
+#: Comes first of all: with a limit of a few milliseconds, no other statement would complete.
 _PATIENCE = "SET LOCAL statement_timeout TO 0; SET LOCAL idle_in_transaction_session_timeout TO 0"
 
-#: What a standby ends a query with: serialization_failure, deadlock_detected. A reader meets them nowhere else.
+#: With these a standby ends a query: serialization_failure, deadlock_detected. A reader gets them nowhere else.
 _RECOVERY_CONFLICT = ("40001", "40P01")
 
 _READ = """
@@ -39,8 +39,8 @@ _WHERE_SET = """
 class Session:
     """One connection. Each of its transactions reads one snapshot, with the same settings.
 
-    settings: over the usual ones, for who asks; may_write: for who restores, and sees its own rows. Not for use by two
-    threads at once.
+    settings: override the usual ones; may_write: for a restore, which sees its own rows. Not for use by two threads at
+    once.
     """
 
     def __init__(self, server: Server, settings: Mapping[str, str] | None = None, may_write: bool = False) -> None:
@@ -48,7 +48,7 @@ class Session:
         self._wanted = (
             USUAL | {"lock_timeout": f"{server.lock_timeout_s}s"} | dict(settings or {}) | server.settings() | PINNED
         )
-        #: PGOPTIONS' search_path, along which tables are looked for.
+        #: The search_path in PGOPTIONS, along which tables are looked up.
         self.path = server.settings().get("search_path", '"$user", public')
         self._begin: sql.Composable = sql.SQL("")
         self._from_the_start = ""
@@ -78,7 +78,7 @@ class Session:
             raise
 
     def _connect_without_limits(self) -> None:
-        """Connect anew, with none of the limits that may have ended the session."""
+        """Connect again, without the limits that may have ended the session."""
         version = self.connection.server_version
         self._from_the_start = " ".join(
             f"-c {name}=" + re.sub(r"([\\\s])", r"\\\1", self._wanted[name])
@@ -88,7 +88,7 @@ class Session:
         self._connect()
 
     def _pin(self) -> None:
-        """Set what this server knows of the settings, and see that it took them."""
+        """Set those of the settings that this server knows, and check that they took effect."""
         with self._waited("settings"), self.connection.cursor() as cursor:
             cursor.execute(_PATIENCE)
             cursor.execute(_READ, {"names": [*self._wanted, *HIDING]})
@@ -100,7 +100,7 @@ class Session:
                 sql.SQL("SET LOCAL {} TO {}").format(
                     sql.Identifier(name), sql.Literal(value) if name != "search_path" else sql.SQL(value)
                 )
-                # what others are read back as depends on the first
+                # quote_all_identifiers first, because the others are read back according to it
                 for name, value in sorted(known.items(), key=lambda item: item[0] != "quote_all_identifiers")
             )
             cursor.execute(self._begin)
@@ -120,19 +120,21 @@ class Session:
 
     @contextlib.contextmanager
     def cursor(self, name: str | None = None) -> Iterator[psycopg2.extensions.cursor]:
-        """Yield a cursor in the transaction, begun if there is none. One with a name stays in the server."""
+        """Yield a cursor in the transaction, which is begun if there is none. With a name it is a server-side
+        cursor.
+        """
         self.begin()
         cursor = self.connection.cursor(name)
         try:
             yield cursor
         finally:
-            if name is None:  # the end of the transaction closes the other
+            if name is None:  # the end of the transaction closes a server-side cursor
                 cursor.close()
 
     def begin(self) -> None:
         """Begin a transaction if there is none: with its settings, but without a snapshot yet."""
         if self.connection.status == psycopg2.extensions.STATUS_READY:
-            if self._has_ended():  # nothing was under way: another connection does as well
+            if self._has_ended():  # nothing was in progress, so another connection will do
                 self.connection.close()
                 self._connect()
             try:
@@ -148,14 +150,16 @@ class Session:
             cursor.execute(self._begin)
 
     def _has_ended(self) -> bool:
-        """Return whether the server has said something unasked: that it ends an idle session (idle_session_timeout)."""
+        """Return whether the server has ended the idle session (idle_session_timeout): it then sends a message
+        unasked.
+        """
         asked = select.poll()
         if not self.connection.closed:
             asked.register(self.connection.fileno(), select.POLLIN)
         return bool(asked.poll(0))
 
     def failure(self, what: str, error: psycopg2.Error) -> DatabaseError:
-        """Return what to raise for an error of the driver's. what: has failed."""
+        """Return the error to raise for one of the driver. what: the text before its reason."""
         kind = EndedByStandby if self._was_ended_by_standby(error) else DatabaseError
         return kind(f"{what}: {one_line(error)}.{self.advice(error)}")
 
@@ -166,7 +170,7 @@ class Session:
         )
 
     def advice(self, error: psycopg2.Error) -> str:
-        """Return what to do about an error that this session's server is the reason of, or an empty text."""
+        """Return what to do about an error that this session's server has caused, or an empty text."""
         if error.pgcode == "55P03":  # lock_not_available
             return (
                 f" It has waited {self.server.lock_timeout_s} s for the lock, as lock_timeout_s in [tick_export] of"
@@ -180,7 +184,7 @@ class Session:
         return ""
 
     def waited(self, what: str) -> contextlib.AbstractContextManager[None]:
-        """Watch what happens within: it ends with an interrupt, and where the server falls silent."""
+        """Watch a wait within the block: an interrupt ends it, and so does a server that falls silent."""
         return self._waited(what)
 
     @contextlib.contextmanager
@@ -189,12 +193,12 @@ class Session:
             yield
 
     def rollback(self) -> None:
-        """End the transaction, if there is one and the connection still is."""
+        """End the transaction, if there is one and the connection still exists."""
         with contextlib.suppress(psycopg2.Error, DatabaseError), self._waited("the end of a transaction"):
             self.connection.rollback()
 
     def is_alive(self, again: str | None = None) -> bool:
-        """Return whether the server still answers: in a new transaction, or to a statement that repairs this one."""
+        """Return whether the server still answers, in a new transaction or to a statement that repairs this one."""
         try:
             with self._waited("an answer"):
                 if again is None:
@@ -236,12 +240,12 @@ class WatchedCursor:
 
 
 def _unknown_settings(found: Mapping[str, str | None], server: Server) -> Iterator[str]:
-    """Yield the settings that PGOPTIONS names and the server does not know. Those with a dot it takes all."""
+    """Yield the settings in PGOPTIONS that the server does not know. It accepts any name with a dot."""
     return (name for name in server.settings() if found.get(name) is None and "." not in name)
 
 
 def _refused_transactions(server: Server, error: psycopg2.Error) -> DatabaseError | None:
-    """Return what to raise where a pooler has refused the first transaction of a session."""
+    """Return the error if a pooler has refused the first transaction of a session, None otherwise."""
     if "closed the connection" not in str(error) or not _refuses_transactions(server):
         return None
     return DatabaseError(
@@ -252,9 +256,9 @@ def _refused_transactions(server: Server, error: psycopg2.Error) -> DatabaseErro
 
 
 def _refuses_transactions(server: Server) -> bool:
-    """Return whether single statements are answered, and the connection ends at BEGIN.
+    """Return whether single statements are answered, but the connection ends at BEGIN.
 
-    The driver loses the pooler's own words on it.
+    The driver loses the pooler's own message about it.
     """
     connection = waiting.connect(server)
     with contextlib.closing(connection), waiting.watched(
@@ -273,7 +277,7 @@ def _refuses_transactions(server: Server) -> bool:
 
 
 def _take_any_bytes(connection: psycopg2.extensions.connection) -> None:
-    """Have text of a database without an encoding come as it is, and what is no UTF-8 in it replaced."""
+    """Read text from a database without an encoding, and replace bytes that are not UTF-8."""
     for name in ("SQL_ASCII", "SQLASCII"):  # each byte comes as one character, to be decoded here
         psycopg2.extensions.encodings[name] = "latin_1"
     connection.set_client_encoding("SQL_ASCII")

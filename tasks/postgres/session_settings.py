@@ -1,7 +1,7 @@
-"""The settings of every session, whatever database, role or pooler carry."""
+"""The settings of every session, whatever the database, role or pooler sets."""
 
-#: All that can change an answer, whatever database, role or pooler carry. PGOPTIONS cannot change these either. Names
-#: are written with their schema, so nothing is looked for along the path but PostgreSQL's own.
+#: Settings that can change an answer. Not even PGOPTIONS overrides them. All tables are named with their schema, so
+#: only PostgreSQL's own objects are looked up along the path.
 PINNED = {
     "search_path": "pg_catalog",
     "row_security": "off",  # a policy that hides rows becomes an error
@@ -17,11 +17,12 @@ PINNED = {
     "quote_all_identifiers": "off",
     "exit_on_error": "off",
     "restrict_nonsystem_relation_kind": "",
-    "gin_fuzzy_search_limit": "0",  # otherwise an index of that kind answers with a random part
+    "gin_fuzzy_search_limit": "0",  # otherwise a GIN index returns a random part of the rows
     "default_transaction_deferrable": "off",
 }
 
-#: What only speed and patience depend on: PGOPTIONS wins. A limit on a reader's statements is meant for people.
+#: Settings that change only speed and time limits; PGOPTIONS overrides them. A role's statement limits are meant for
+#: people, not for an export.
 USUAL = {
     "jit": "off",
     "max_parallel_workers_per_gather": "0",
@@ -33,11 +34,12 @@ USUAL = {
     "client_min_messages": "warning",
 }
 
-#: What a session cannot set by itself and that hides rows; and what connecting has set, which a pooler may forget.
+#: Settings that are only checked: two that hide rows, which a session cannot change, and one that was set on
+#: connecting, which a pooler may lose.
 HIDING = {"zero_damaged_pages": "off", "ignore_checksum_failure": "off", "client_encoding": "UTF8"}
 
-#: The limits that may end a session before it has said anything, and the version that knows each. Only where one has
-#: ended that soon are they set from the start: poolers refuse that.
+#: The limits that may end a session before its first statement, and the server version since which each exists. They
+#: are sent on connecting only if a session has ended that early, because poolers refuse them.
 ENDING = {
     "statement_timeout": 0,
     "idle_in_transaction_session_timeout": 90_600,

@@ -1,4 +1,4 @@
-"""What the settlement tables say, of installations that have them."""
+"""Read the settlement tables, in installations that have them."""
 
 from typing import NamedTuple
 
@@ -31,7 +31,7 @@ _ROWS = (
 
 class Settled(NamedTuple):
     """The result of a runner of a settled market. settled_us: microseconds since 1970; selection_id, result: None if
-    nothing is said of runners.
+    the tables have no runners for the market.
     """
 
     market_id: str
@@ -42,7 +42,7 @@ class Settled(NamedTuple):
 
 
 def settlements(database: Database) -> list[Settled]:
-    """Return the results of all settled markets, by market and runner; none if there are no such tables."""
+    """Return the results of all settled markets, sorted by market and runner; none if there are no such tables."""
     found = database.query(_SCHEMA, {"names": list(_TABLES)})
     if not found:
         return []

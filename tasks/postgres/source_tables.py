@@ -1,6 +1,6 @@
-"""The recorder's tables as a database has them: looked over once, when a connection is made.
+"""Find the recorder's tables in a database, and check them, once, when a connection is made.
 
-Whatever would hide rows is an error here: a policy, a grant that is missing, a table that is in two schemas.
+Whatever could hide rows is an error here: a policy, a missing grant, a table that is in two schemas.
 """
 
 import dataclasses
@@ -24,8 +24,8 @@ MERGE = "merge"
 
 @dataclasses.dataclass(frozen=True)
 class _Expected:
-    """A table: its schema by the platform's documents, its columns that are read, what tells its rows apart (nothing
-    does, where that is empty), and what there is without it (None: it must be there).
+    """A table we expect: its schema in the platform's documentation, the columns that are read, its key (empty: none),
+    and what is left empty without the table (None: the table is required).
     """
 
     schema: str
@@ -35,7 +35,7 @@ class _Expected:
 
 
 def _tick_columns(table: int) -> dict[str, str]:
-    """Return the columns that ticks come from, of ladder_levels (0) or traded_volume (1)."""
+    """Return the columns of ladder_levels (0) or traded_volume (1) that ticks are read from."""
     sources = [column.source[table] for column in STORED if column.source is not None]
     return dict.fromkeys(("market_id", *filter(str.isidentifier, sources)), "any")
 
@@ -122,8 +122,8 @@ class SourceTables:
     relations: Mapping[str, tuple[Relation, ...]]
 
     def rows(self, name: str) -> sql.Composable:
-        """Return what stands after FROM for all rows of a table. Where it is in two schemas, the first has the word
-        for a key that both have.
+        """Return the text after FROM that selects all rows of a table. If it is in two schemas, the first one wins for
+        a key that both have.
         """
         expected, relations = _EXPECTED[name], self.relations[name]
         if len(relations) == 1:
@@ -153,7 +153,7 @@ class SourceTables:
 
 
 def look_over(session: Session, names: Collection[str] = tuple(_EXPECTED)) -> SourceTables:
-    """Find tables of the recorder. Raises DatabaseError for all that is missing, hidden or in two places at once."""
+    """Find the recorder's tables. Raises DatabaseError if any is missing, hidden or in two schemas."""
     try:
         with session.waited("the list of tables"), session.cursor() as cursor:
             cursor.execute("SET LOCAL search_path TO pg_catalog")
@@ -195,7 +195,7 @@ class _Found:
 
 
 def _candidates(found: Sequence[_Found], name: str) -> list[_Found]:
-    """Return the tables of a name: first the one in the schema of the platform's documents, then along the path."""
+    """Return the tables with a name: first the one in the documented schema, then those along the path."""
     schema = _EXPECTED[name].schema
     return sorted(
         (table for table in found if table.name == name), key=lambda table: (table.schema != schema, table.place)
@@ -242,7 +242,7 @@ def _require_grants(session: Session, found: Sequence[_Found]) -> None:
 
 
 def _decide(session: Session, cursor: Any, name: str, tables: list[_Found]) -> list[_Found]:
-    """Return the tables of a name that count: one, or two where the operator wants them merged."""
+    """Return the tables with a name that are used: one, or two if the operator wants them merged."""
     if len(tables) < 2:
         return tables
     with_rows = []
@@ -265,14 +265,14 @@ def _decide(session: Session, cursor: Any, name: str, tables: list[_Found]) -> l
 
 
 def _require_readable(session: Session, cursor: Any, tables: Sequence[_Found]) -> None:
-    """Refuse what is below the tables and would hide rows, or can hold none that we know of."""
+    """Refuse partitions that would hide rows, or that cannot be read as tables."""
     cursor.execute(_BELOW, {"oids": [table.oid for table in tables]})
     below = [(f"{schema}.{name}", kind, hidden) for _, schema, name, kind, hidden in cursor]
     if hidden := sorted(name for name, _, is_hidden in below if is_hidden):
         raise DatabaseError(
             f"In {session.server} row-level security hides rows of {', '.join(hidden)} from user {session.server.user}:"
-            " an export would lack them without a word. ALTER ROLE … BYPASSRLS, or drop the policy, or disable it for"
-            " these tables."
+            " an export would silently lack them. ALTER ROLE … BYPASSRLS, or drop the policy, or disable it for these"
+            " tables."
         )
     if other := sorted(name for name, kind, _ in below if kind not in "rpf"):
         raise DatabaseError(f"In {session.server} {', '.join(other)} cannot be read as a table.")
@@ -282,7 +282,7 @@ _said: set[str] = set()
 
 
 def _say(chosen: Mapping[str, Sequence[_Found]]) -> None:
-    """Say once where tables are that the platform's documents have elsewhere, or that there are none."""
+    """Log once which tables are not in their documented schema, and which are missing."""
     for name, tables in chosen.items():
         expected = _EXPECTED[name]
         if not tables:

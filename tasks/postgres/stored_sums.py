@@ -1,4 +1,4 @@
-"""What the database's ticks add up to, by SQL: the other side of ticks/day_sums.py."""
+"""Add up the database's ticks by SQL: the counterpart of ticks/day_sums.py."""
 
 import datetime
 import decimal
@@ -19,12 +19,13 @@ _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MICROSECOND = datetime.timedelta(microseconds=1)
 _FINITE = "({0} > '-Infinity' AND {0} < 'Infinity')"
 _BITS = "CASE {0} WHEN 'NaN' THEN 0 ELSE ('x' || encode(float8send({0}), 'hex'))::bit(64)::int8 END"
-#: Of a row whose times no file can hold nothing is added up that could fail: it counts, on the first day of all, and
-#: its mix is none that a row of a file with the same sums has.
+#: A row whose times no file can hold must not make the statement fail: it counts on the first day of all, and its mix
+#: differs from that of every row that a file can hold.
 _DELAY = "CASE WHEN " + WRITABLE.format("received_time") + " THEN received_time - published END"
 _MICROSECONDS = "coalesce((extract(epoch FROM {0}) * 1000000)::int8, -1)"
 
-#: What the rows of markets up to a time each add up to, by UTC day: exact, so doubles by their shortest decimals.
+#: Sums of the rows of markets, each up to a time, by UTC day. They are exact: doubles are added as their shortest
+#: decimals.
 _SUMS = """
     SELECT market_id, (extract(epoch FROM day) / 86400)::int8, count(*), sum(published - day), sum({delay}),
            sum(selection_id),
@@ -42,7 +43,7 @@ _SUMS = """
      GROUP BY market_id, day
 """
 
-#: The bounds of the partitions of ladder_levels as PostgreSQL writes them; one null where it is not partitioned.
+#: The bounds of the partitions of ladder_levels as PostgreSQL writes them; a single null if it is not partitioned.
 _RANGES = """
     SELECT pg_get_expr(c.relpartbound, c.oid)
       FROM (SELECT relid FROM pg_partition_tree(to_regclass(%(table)s)) WHERE isleaf
@@ -53,7 +54,7 @@ _RANGE = re.compile(r"FOR VALUES FROM \('([^']+)'\) TO \('([^']+)'\)")
 
 
 class Asked(Protocol):
-    """What is asked: the database, or a schema that is being restored."""
+    """What the sums are of: the database, or a schema that is being restored."""
 
     source_tables: SourceTables
 
@@ -93,15 +94,15 @@ def _statement(database: Asked, name: str, version: int) -> sql.Composed:
 
 
 def _number(column: Column, value: str) -> str:
-    """Return the SQL of what is mixed of a column, as day_sums.py has it."""
+    """Return the SQL of what a column contributes to the mix, as in day_sums.py."""
     return _BITS.format(value) if pa.types.is_floating(column.type) else value
 
 
 def sums(
     database: Asked, name: str, until_us: Mapping[str, int], version: int = FORMAT_VERSION
 ) -> Iterator[tuple[str, int, Sums]]:
-    """Yield market id, day since 1970 and sums of the rows of stream_ingest.<name>, of each market up to a
-    publish_time. version: of the market files that they are compared with.
+    """Yield market id, day since 1970, and sums of the rows of stream_ingest.<name>, of each market up to a
+    publish_time. version: of the market files to compare with.
     """
     until = [timestamp_text(moment) for moment in until_us.values()]
     for (
@@ -137,8 +138,8 @@ def sums(
 
 
 def ladder_ranges(database: Database) -> list[tuple[int, int]] | None:
-    """Return the times that partitions of ladder_levels are for, [from, to) in microseconds since 1970, without
-    catch-alls.
+    """Return the ranges of the partitions of ladder_levels, [from, to) in microseconds since 1970, without default
+    partitions.
 
     None if the table is not partitioned.
     """

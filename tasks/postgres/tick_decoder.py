@@ -1,4 +1,4 @@
-"""What COPY sends in its binary format, as arrays of ticks: the inverse of tick_statements.py."""
+"""Decode what COPY sends in its binary format into arrays of ticks: the inverse of tick_statements.py."""
 
 import struct
 from collections.abc import Iterator, Sequence
@@ -16,8 +16,7 @@ from tasks.ticks.tick_arrays import BACK, LAY, TRADED, Ticks
 
 #: 2000-01-01 UTC, from which PostgreSQL counts, in microseconds since 1970.
 _YEAR_2000_US = 946_684_800_000_000
-#: Its "Binary Format", in PostgreSQL's documentation of COPY: the header, a record's number of fields, a field's
-#: length.
+#: See "Binary Format" in PostgreSQL's documentation of COPY: the header, a record's number of fields, a field's length.
 _HEADER_BYTES = 19
 _FIELDS, _LENGTH = struct.Struct(">h"), struct.Struct(">i")
 
@@ -37,7 +36,7 @@ def _records(answer: memoryview, columns: Sequence[str]) -> Iterator[dict[str, m
 
 
 class TickRows:
-    """n rows of a table as arrays of length n, out of the answer to one of database.tick_queries."""
+    """n rows of a table as arrays of length n, decoded from the answer to one of tick_statements.tick_queries."""
 
     def __init__(self, answer: memoryview, columns: Sequence[str], market_ids: Sequence[str]) -> None:
         self.columns = columns
@@ -49,7 +48,7 @@ class TickRows:
         self.market = np.repeat(np.array(position, np.int64), counts)
 
     def integers(self, name: str, what: str | None = None) -> Ints:
-        """Return a column of type bigint; what: it holds, for the error."""
+        """Return a column of type bigint. what: its name in errors."""
         values = b"".join(record[name] for record in self._records)
         if len(values) != 8 * self.count:
             raise UnreadableRow(f"{self.count - len(values) // 8} rows have no valid {what or name}")
@@ -69,7 +68,7 @@ class TickRows:
         return times + _YEAR_2000_US
 
     def plain(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the columns that travel each by itself, by the array of Ticks that they are."""
+        """Return the columns that are sent one by one, by the name of their array in Ticks."""
         arrays: dict[str, npt.NDArray[Any]] = {}
         for column in PLAIN:
             assert column.array is not None and column.source is not None
@@ -93,7 +92,7 @@ def ladder_ticks(rows: TickRows) -> Ticks:
     letter, level = place & 255, (place >> 8).astype(np.int16)
     is_lay = letter == ord("L")
     if not np.all(is_lay | (letter == ord("B"))):
-        raise UnreadableRow("a ladder row has another side than B and L")
+        raise UnreadableRow("a ladder row has a side other than B and L")
     if len(level) and not 0 <= int(level.min()) <= int(level.max()) <= MAX_LEVEL:
         raise UnreadableRow(
             f"a ladder row has level {level[(level < 0) | (level > MAX_LEVEL)][0]}, expected 0 to {MAX_LEVEL}"

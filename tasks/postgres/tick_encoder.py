@@ -1,4 +1,4 @@
-"""Ticks as COPY takes them in its binary format: the inverse of tick_decoder.py for the tables themselves."""
+"""Encode ticks for the binary format of COPY, as rows of the recorder's tables."""
 
 import struct
 from collections.abc import Mapping, Sequence
@@ -12,12 +12,12 @@ from tasks.ticks.tick_arrays import BACK, Ticks
 
 #: Between 1970-01-01 and 2000-01-01 UTC, from which PostgreSQL counts, in microseconds.
 _YEAR_2000_US = 946_684_800_000_000
-#: Its "Binary Format", in PostgreSQL's documentation of COPY: signature, flags, no extension; and what ends it.
+#: See "Binary Format" in PostgreSQL's documentation of COPY: signature, flags, no extension; and the trailer.
 HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
 TRAILER = struct.pack(">h", -1)
 
-#: The columns of each table in the order in which encoded() has them, with the type of each on the wire; the market's
-#: id, which comes first, is as long as it is.
+#: The columns of each table in the order of encoded(), with the type of each on the wire. The market id comes before
+#: them; its length varies.
 _FIELDS: Mapping[str, Mapping[str, str]] = {
     LADDER: {
         "selection_id": ">i8",
@@ -39,12 +39,12 @@ _FIELDS: Mapping[str, Mapping[str, str]] = {
 
 
 def columns(table: str) -> Sequence[str]:
-    """Return the columns of a table that encoded() has the values of, in its order."""
+    """Return the columns of a table for which encoded() has values, in its order."""
     return ("market_id", *_FIELDS[table])
 
 
 def encoded(table: str, market_id: str, ticks: Ticks) -> bytes:
-    """Return ticks of one market, all of which belong into a table, as records of a binary COPY."""
+    """Return ticks of one market, all for the same table, as records of a binary COPY."""
     fields = {"market_id": f"S{len(market_id)}", **_FIELDS[table]}
     kinds: list[tuple[str, str]] = [("fields", ">i2")]
     for name, kind in fields.items():

@@ -1,4 +1,6 @@
-"""Read ticks from PostgreSQL: whole columns in its binary COPY format, bytes to arrays, no Python object per row."""
+"""Read ticks from PostgreSQL: whole columns in the binary COPY format, from bytes to arrays, no Python object
+per row.
+"""
 
 import collections
 import concurrent.futures
@@ -48,7 +50,7 @@ class Rows:
 
 
 class TooManyRows(Exception):
-    """More rows than asked for; times are those of the rows that came."""
+    """There are more rows than the limit; times: of the rows that were read."""
 
     def __init__(self, times: Ints) -> None:
         self.times = times
@@ -57,7 +59,8 @@ class TooManyRows(Exception):
 class TickReader:
     """Reads ticks within one snapshot at a time. Not for use by two threads at once.
 
-    tables: where they are, if that is known already; settings: of the session, over the usual ones.
+    tables: where the recorder's tables are, if that is known already; settings: of the session, overriding the usual
+    ones.
     """
 
     def __init__(
@@ -90,7 +93,7 @@ class TickReader:
         return int(moment)
 
     def of_same_snapshot(self) -> Self:
-        """Return another reader, over a connection of its own, of the snapshot that this one reads."""
+        """Return another reader of the same snapshot, with a connection of its own."""
         ((snapshot,),) = self._fetch(EXPORT_SNAPSHOT)
         other = type(self)(self._server, self._tables, self._settings)
         try:
@@ -114,8 +117,8 @@ class TickReader:
     def read(self, rows: Rows, selection_ids: Sequence[int] | None, limit: int) -> Ticks:
         """Return the ticks as the server sent them; Ticks.market is the position in rows.market_ids.
 
-        Raises TooManyRows when a table has more than limit rows, UnreadableRow for a row that is no tick, DatabaseError
-        when the connection is lost.
+        Raises TooManyRows if a table has more than limit rows, UnreadableRow for a row that is not a tick, and
+        DatabaseError if the connection is lost.
         """
         with self._reading():
             ladder, traded = tick_queries(
@@ -136,12 +139,12 @@ class TickReader:
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
-        """Keep the snapshot, whatever fails within: what is read next must be of the same moment."""
+        """Keep the snapshot even if a read fails: the next one must see the same moment."""
         self._fetch(BEFORE_READ)
         self._is_reading = True
         try:
             yield
-        except DatabaseError:  # the connection is gone, or given up: that is what there is to say
+        except DatabaseError:  # the connection is gone or abandoned: there is no snapshot to keep
             self._is_reading = False
             raise
         finally:
@@ -163,12 +166,12 @@ class TickReader:
             with self._asking() as cursor:
                 cursor.execute(statement, parameters)
                 return list(cursor) if cursor.description else []
-        except UnreadableRow as error:  # these questions are not about a tick's values
+        except UnreadableRow as error:  # these queries do not read the values of ticks
             raise DatabaseError(f"A query on {self._server} failed: {error}.") from None
 
     @contextlib.contextmanager
     def _asking(self) -> Iterator[psycopg2.extensions.cursor]:
-        """Yield a cursor; tell an error that is the connection's from one that is a row's."""
+        """Yield a cursor; tell errors of the connection from errors of a row."""
         try:
             with self._session.cursor() as cursor, self._session.waited("ticks"):
                 yield cursor
@@ -183,7 +186,7 @@ class TickReader:
             raise UnreadableRow(one_line(error)) from None
 
     def _is_alive(self) -> bool:
-        """Return whether the connection works, and make it ready for the next question."""
+        """Return whether the connection works, and make it ready for the next query."""
         was_reading, self._is_reading = self._is_reading, False
         return self._session.is_alive(AFTER_FAILED_READ if was_reading else None)
 
@@ -220,7 +223,7 @@ def read_market(
 
     with concurrent.futures.ThreadPoolExecutor(
         len(readers), "read"
-    ) as pool:  # left early, it waits for what is being read
+    ) as pool:  # if the caller stops early, it waits for the reads in progress
         while slices:
             for ahead in itertools.islice(slices, len(readers)):
                 ahead.answer = ahead.answer or pool.submit(read, ahead)
@@ -234,7 +237,7 @@ def read_market(
 
 @dataclasses.dataclass
 class _Slice:
-    """Rows to be read, of each table at most limit; answer: once somebody reads them."""
+    """Rows to be read, at most limit of each table. answer: set when a reader begins to read them."""
 
     rows: Rows
     limit: int
@@ -242,9 +245,9 @@ class _Slice:
 
 
 def _halves(rows: Rows, limit: int, times: Ints) -> list[_Slice]:
-    """Cut what has more than limit rows of a table. times: of those that came."""
+    """Cut a range that has more than limit rows of a table. times: of the rows that were read."""
     first, last = int(times.min()), int(times.max())
-    if first == last:  # one message alone is larger: it cannot be cut
+    if first == last:  # a single message is larger than limit: it cannot be cut
         cut, most = first + 1, 1 << 62
     else:
         cut, most = max(int(np.median(times)), first + 1), limit

@@ -1,4 +1,4 @@
-"""The statements that read ticks, and what a session of a reader is set to."""
+"""The statements that read ticks, and the settings of a reader's session."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,65 +12,65 @@ from tasks.postgres.question_statements import RUNNERS_OF
 from tasks.postgres.source_tables import LADDER, TRADED, SourceTables
 from tasks.ticks.schema import STORED, TIME
 
-#: What a ladder row is, as few columns as possible: one integer holds selection, level and the side's letter.
-#: Multiplication, unlike a shift, fails where it does not fit: then there are two. The letter's code, for comparing
-#: char(1) by a collation is a tenth of the question.
+#: A ladder row in as few columns as possible: one integer holds selection, level and the side's letter. Multiplication,
+#: unlike a shift, fails if the result does not fit; then two columns are used. The side is read as its letter's code,
+#: because comparing char(1) by a collation takes a tenth of the query's time.
 _LADDER_TICKS = """
     SELECT {runner} AS runner, {ladder_columns}{place}{market}
       FROM {ladder} AS stored WHERE {rows} LIMIT {limit}
 """
 _PLACE = '(level * 256 + side::"char"::int)'
-#: What leaves room for level and side beside it.
+#: Selection ids below this leave room for level and side.
 _ROOM = 1 << 39
 _TRADED_TICKS = """
     SELECT {runner} AS runner, {traded_columns}{place}{market}
       FROM {traded} AS stored WHERE {rows} LIMIT {limit}
 """
 
-#: What travels together in runner (and place).
+#: The columns that are packed into runner (and place).
 _PACKED = ("selection_id", "side", "level")
-#: The columns that travel each by itself, under the name of their array.
+#: The columns that are sent one by one, under the name of their array.
 PLAIN = tuple(column for column in STORED if column.name not in _PACKED)
 
-#: Those rows as one row, or as one per market: of each column all values one after the other, as PostgreSQL would send
-#: each. It costs the server as much as a row per tick, and the client a tenth. string_agg leaves nulls out: rows says
+#: All rows as a single row, or as one per market: the values of each column concatenated, as PostgreSQL would send
+#: each. It costs the server as much as one row per tick, and the client a tenth. string_agg leaves nulls out: rows says
 #: how many values there must be.
 _TOGETHER = """
     SELECT count(*), string_agg(int8send(runner), NULL), {sent}{places}{market}
       FROM ({ticks}) AS tick {groups}
 """
-#: How PostgreSQL sends a value; other columns than these as int8.
+#: How PostgreSQL sends a value; columns of other types are sent as int8.
 _SEND = {TIME: "timestamptz_send", pa.float64(): "float8send"}
-#: Its columns; place (level and side) comes with selection ids that leave no room for it in runner, market_id with
+#: Its columns. place (level and side) is added if selection ids leave no room for it in runner, market_id if there are
 #: several markets.
 TOGETHER = ("rows", "runner", *(str(column.array) for column in PLAIN))
 
-#: For tick readers: the rows of a read are grouped in memory (not for others: with so much the planner takes another
-#: way to the newest ticks, which is a third slower), and the server reads its pages itself: from PostgreSQL 18 on
-#: others read them ahead for it, which costs a seventh of its time where the system has them in memory, and gains
-#: nothing where it has not.
+#: Only for tick readers. work_mem: the rows of a read are grouped in memory; with so much of it, the planner chooses a
+#: plan for the newest ticks that is a third slower. effective_io_concurrency: the server reads its pages itself. From
+#: PostgreSQL 18 on, I/O workers read ahead for it. That costs a seventh of its time if the pages are in memory, and
+#: gains nothing if they are not.
 TOGETHER_SETTINGS = {"work_mem": "64MB", "effective_io_concurrency": "0"}
 
-#: Before ticks are read: a place to come back to where that fails, without losing the snapshot. And each page is looked
-#: at once, by a bitmap of those that have any, and not for every runner anew. The planner often expects that to be as
-#: good; it is a tenth slower. For the runners themselves it is the way.
+#: Before ticks are read: a savepoint, so that a read that fails does not lose the snapshot. And no plain index scans: a
+#: bitmap scan reads each page once, an index scan reads it again for every runner. The planner often takes both for
+#: equally good, but index scans are a tenth slower. For the list of runners they are right.
 BEFORE_READ = "SAVEPOINT before_read; SELECT set_config('enable_indexscan', 'off', true)"
 AFTER_READ = "RELEASE SAVEPOINT before_read"
 AFTER_FAILED_READ = "ROLLBACK TO SAVEPOINT before_read; RELEASE SAVEPOINT before_read"
 
-#: What one session sees, and how another comes to see the same, as the first statement of its transaction.
+#: Export a session's snapshot, and import it in another session, as the first statement of its transaction.
 EXPORT_SNAPSHOT = "SELECT pg_export_snapshot()"
 IMPORT_SNAPSHOT = "SET TRANSACTION SNAPSHOT %(snapshot)s"
 
-#: What tasks.workflow.process_memory does here, done to the server: its C library gives the memory of such an answer
-#: back to the system and takes it again for the next one, page by page, until it has freed a piece as large as this
-#: once. Takes 2 ms, and saves a tenth of the server's time.
+#: The same for the server as tasks.workflow.process_memory for this process. The server's C library returns the memory
+#: of such an answer to the system, and takes it again, page by page, for the next one, until it has freed a block as
+#: large as this one. It takes 2 ms, and saves a tenth of the server's time.
 KEEP_FREED_MEMORY = "SELECT octet_length(repeat(repeat(' ', 4096), pages)) FROM generate_series(2048, 2048) AS pages"
 
 
 @dataclasses.dataclass(frozen=True)
 class TickQuery:
-    """A statement that reads ticks: one row with whole columns, with several markets one row for each that has any
+    """A statement that reads ticks as one row of whole columns; for several markets, one row for each that has
     ticks.
     """
 
@@ -87,12 +87,10 @@ def tick_queries(
     upper_us: int | None,
     limit: int,
 ) -> tuple[TickQuery, TickQuery]:
-    """Return what reads the ladder and the traded rows of markets in [lower_us, upper_us).
+    """Return the statements that read the ladder and the traded rows of markets in [lower_us, upper_us).
 
-    context: a connection, which knows how names are quoted.
-
-    selection_ids, all of the market's, let the server go through the index (market_id, selection_id, publish_time)
-    straight to the times asked for.
+    context: a connection, which knows how to quote names. selection_ids: all of the market's, so that the server can
+    use the index (market_id, selection_id, publish_time) to find the range.
     """
     conditions: list[sql.Composable] = [
         (
@@ -138,7 +136,7 @@ def tick_queries(
 
 
 def _columns(table: int) -> sql.SQL:
-    """Return the columns that travel by themselves as they are selected, of the first or the second table."""
+    """Return the select list of the columns that are sent one by one, of the first or the second table."""
     return sql.SQL(", ".join(f"{column.source[table]} AS {column.array}" for column in PLAIN if column.source))
 
 
@@ -156,5 +154,5 @@ def runner_query(context: psycopg2.extensions.connection, tables: SourceTables, 
 
 
 def _literal(value: object) -> sql.SQL:
-    """Return a value quoted for SQL. The tick statements hold numbers, times and checked market ids, nothing else."""
+    """Return a value quoted for SQL. The tick statements contain only numbers, times and checked market ids."""
     return sql.SQL(psycopg2.extensions.adapt(value).getquoted().decode())

@@ -1,8 +1,8 @@
-"""Waits for the database: each hears Ctrl-C and kill, says after ten seconds what it waits for, and gives up a
-silent server.
+"""Waits for the database: Ctrl-C and kill end each of them, after ten seconds it logs what it waits for, and a silent
+server is abandoned.
 
-libpq waits in poll() without a timeout, where Python cannot raise anything. So a thread of each process watches: it is
-woken by the signal itself (signal.set_wakeup_fd) and ends the wait by shutting the connection's socket down.
+libpq waits in poll() without a timeout, where Python cannot raise anything. So each process has a thread that watches:
+the signal itself wakes it (signal.set_wakeup_fd), and it ends the wait by shutting down the connection's socket.
 """
 
 import contextlib
@@ -26,8 +26,7 @@ from tasks.postgres.server import Server, one_line
 
 _log = logging.getLogger("tick_export.database")
 
-#: After so long without a byte it is asked what the wait is for, again and again; the log hears of one that goes on so
-#: often.
+#: After so long without a byte, and again and again, we ask what the wait is for; how often a long one is logged.
 _ASK_EVERY_S, _SAY_EVERY_S = 10.0, 60.0
 _SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGALRM}
 #: Milliseconds since the last data came, in Linux' struct tcp_info.
@@ -50,7 +49,7 @@ _BLOCKERS = """
 
 @dataclasses.dataclass(eq=False)
 class _Wait:
-    """A wait under way. reason: why it was ended, once it was."""
+    """A wait in progress. reason: why we ended it, None until then."""
 
     connection: psycopg2.extensions.connection
     server: Server
@@ -63,11 +62,11 @@ class _Wait:
 
     @property
     def ask_every_s(self) -> float:
-        """How long it may be silent before it is asked what it waits for."""
+        """How long the server may be silent before we ask what the wait is for."""
         return min(_ASK_EVERY_S, self.server.silence_timeout_s / 3)
 
     def silent_s(self) -> float:
-        """Return how long no byte has come."""
+        """Return for how long no byte has arrived."""
         waited_s = time.monotonic() - self.started_s
         with contextlib.suppress(OSError, psycopg2.Error, ValueError), _socket_of(self.connection) as own:
             if own.family != socket.AF_UNIX:
@@ -76,7 +75,7 @@ class _Wait:
         return waited_s
 
     def give_up(self, reason: str) -> None:
-        """End the wait: the driver's call comes back with an error at once."""
+        """End the wait: the driver's call returns with an error at once."""
         self.reason = self.reason or reason
         with contextlib.suppress(OSError, psycopg2.Error), _socket_of(self.connection) as own:
             own.shutdown(socket.SHUT_RDWR)
@@ -87,7 +86,7 @@ def _socket_of(connection: psycopg2.extensions.connection) -> socket.socket:
 
 
 class _Watch:
-    """What watches the waits of this process."""
+    """Watches the waits of this process."""
 
     def __init__(self) -> None:
         self.interrupted = threading.Event()
@@ -97,7 +96,7 @@ class _Watch:
         self._wake, self._woken = -1, -1
 
     def start(self) -> None:
-        """Start to watch, once; to hear signals, from the main thread."""
+        """Start to watch, once. Signals are noticed only if the main thread calls this."""
         with self._lock:
             if self._thread is None:
                 self._wake, self._woken = os.pipe()
@@ -144,7 +143,7 @@ class _Watch:
             threading.Thread(target=self._ask, args=(wait,), name="who blocks", daemon=True).start()
 
     def _ask(self, wait: _Wait) -> None:
-        """Ask over a second connection what the first waits for."""
+        """Ask over a second connection what the first one is waiting for."""
         try:
             found = _activity(wait)
             silent_s = wait.silent_s()
@@ -162,7 +161,7 @@ class _Watch:
             elif state == "active" and event != "ClientWrite":
                 self._say(wait, "the server is still working on it")
             elif silent_s >= wait.server.silence_timeout_s:
-                wait.give_up(f"no byte came for {silent_s:.0f} s although the server has sent its answer")
+                wait.give_up(f"no byte came for {silent_s:.0f} s, although the server has sent its answer")
             else:
                 self._say(wait, "the server has answered, but the answer does not arrive")
         finally:
@@ -176,7 +175,7 @@ class _Watch:
 
 
 def _activity(wait: _Wait) -> tuple[str, str, str | None, str | None] | str:
-    """Return state, wait event, lock and who holds it of the session that waits, or what went wrong."""
+    """Return the waiting session's state, wait event, lock and who holds it; or what went wrong."""
     try:
         pid = wait.connection.get_backend_pid()
         asking = psycopg2.connect(wait.server.conninfo())
@@ -193,7 +192,7 @@ def _activity(wait: _Wait) -> tuple[str, str, str | None, str | None] | str:
         return one_line(error)
     finally:
         timer.cancel()
-    # a pooler's sessions have other numbers: nobody can say more
+    # a pooler reports other process ids: then nothing more can be found out
     return rows[0] if rows else ("active", "", None, None)
 
 
@@ -201,7 +200,7 @@ _watch = _Watch()
 
 
 def _begin_anew() -> None:
-    """In a worker process: its own watch; the connections of its parent are not its to end."""
+    """Give a worker process a watch of its own: it must not end the connections of its parent."""
     global _watch
     was_watching = _watch._thread is not None
     _watch = _Watch()
@@ -213,7 +212,9 @@ os.register_at_fork(after_in_child=_begin_anew)
 
 
 def connect(server: Server, options: str = "") -> psycopg2.extensions.connection:
-    """Connect; an interrupt ends the wait at once. options: at the start, as PGOPTIONS. Raises DatabaseError."""
+    """Connect; an interrupt ends the wait at once. options: for the session's start, as PGOPTIONS. Raises
+    DatabaseError.
+    """
     _watch.start()
     answer: queue.SimpleQueue[psycopg2.extensions.connection | BaseException] = queue.SimpleQueue()
 
@@ -223,7 +224,7 @@ def connect(server: Server, options: str = "") -> psycopg2.extensions.connection
         except BaseException as error:
             answer.put(error)
 
-    # whom an interrupt leaves behind ends with the process
+    # after an interrupt this thread may go on until the process ends
     threading.Thread(target=ask, name="connect", daemon=True).start()
     while True:
         with contextlib.suppress(queue.Empty):
@@ -246,17 +247,17 @@ def _no_connection(server: Server, error: psycopg2.Error) -> DatabaseError:
             " POSTGRES_PORT."
         )
     if "the setting " in text or 'in parameter "' in text:
-        return DatabaseError(f"No connection to {server}: {text}. ALTER ROLE or ALTER DATABASE with RESET mends it.")
+        return DatabaseError(f"No connection to {server}: {text}. Reset it with ALTER ROLE or ALTER DATABASE … RESET.")
     return DatabaseError(
         f"No connection to {server}: {text}. Check POSTGRES_HOST, POSTGRES_PORT, POSTGRES_DB, POSTGRES_USER and"
-        " POSTGRES_PASSWORD, and that the server runs."
+        " POSTGRES_PASSWORD, and that the server is running."
     )
 
 
 @contextlib.contextmanager
 def watched(connection: psycopg2.extensions.connection, server: Server, what: str) -> Iterator[None]:
-    """Watch a call of the driver. Raises KeyboardInterrupt (in the main thread) or DatabaseError where the wait was
-    ended from here.
+    """Watch a call of the driver. Raises KeyboardInterrupt (in the main thread) or DatabaseError if the watch ended the
+    wait.
     """
     wait = _Wait(connection, server, what, time.monotonic())
     _watch.add(wait)
@@ -274,7 +275,7 @@ def watched(connection: psycopg2.extensions.connection, server: Server, what: st
 
 
 def raise_if_interrupted() -> None:
-    """Raise what an interrupt earns: KeyboardInterrupt in the main thread, DatabaseError elsewhere."""
+    """Raise KeyboardInterrupt in the main thread, DatabaseError in others, if there was an interrupt."""
     if _watch.interrupted.is_set():
         if threading.current_thread() is threading.main_thread():
             raise KeyboardInterrupt

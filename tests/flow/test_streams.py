@@ -33,7 +33,7 @@ def demo(server):
 @pytest.fixture(scope="module", params=FORMATS)
 def streams(request, demo, tmp_path_factory):
     """Its export with streams, of each format."""
-    pipeline = Pipeline(tmp_path_factory.mktemp("streams") / "export", demo.environment)
+    pipeline = Pipeline(tmp_path_factory.mktemp("streams") / "demo", demo.environment)
     result = pipeline.run("BuildStreams", "--workers", "2", "--format", request.param)
     assert result.returncode == 0, result.stderr
     return pipeline
@@ -235,8 +235,7 @@ RECIPES = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "streams.md").r
 @pytest.fixture
 def at_the_demo(streams, tmp_path):
     """A folder in which the recipes find the demo's streams at data_exports/demo."""
-    (tmp_path / "data_exports").mkdir()
-    (tmp_path / "data_exports" / "demo").symlink_to(streams.output_dir)
+    (tmp_path / "data_exports").symlink_to(streams.output_dir.parent)
     return tmp_path
 
 
@@ -276,10 +275,8 @@ def test_nautilus_trader_has_the_databases_books_too(demo, at_the_demo, request)
 
 
 def test_the_recipe_of_the_page_works(at_the_demo, monkeypatch):
-    _, _, recipe = RECIPES
     monkeypatch.chdir(at_the_demo)
-    names: dict[str, object] = {}
-    exec(recipe, names)  # noqa: S102
+    exec(RECIPES[2], names := {})  # noqa: S102
     assert names["book"] and names["best"] is not None
 
 

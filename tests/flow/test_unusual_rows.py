@@ -88,7 +88,7 @@ def test_a_row_without_constraints_is_refused_not_bent(server, tmp_path):
     report = (pipeline.output_dir / "execution_report.txt").read_text()
     assert "Markets failed: 8" in report and "level 9" in report and "level -1" in report
     for market_id in ("1.2", "1.9"):
-        assert re.search(f"'{market_id}'.* another side than B and L", report)
+        assert re.search(f"'{market_id}'.* a side other than B and L", report)
     assert re.search(r"'1.8'.* no valid selection_id, level or side", report) and re.search(
         r"'1.4'.* 1 rows have no valid price", report
     )
