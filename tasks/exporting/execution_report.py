@@ -13,7 +13,7 @@ from tasks.ticks.value_text import counted, time_text
 
 
 def refused(market_ids: Iterable[str]) -> dict[str, str]:
-    """Return what is wrong with invalid market ids."""
+    """Return, for invalid market ids, why they are refused."""
     return {
         market_id: (
             "not a Betfair market id (digits, a dot, digits), so it cannot name a file. Correct or delete its rows."
@@ -23,7 +23,7 @@ def refused(market_ids: Iterable[str]) -> dict[str, str]:
 
 
 def known_failures(stored: Stored, disk: OnDisk) -> dict[str, str]:
-    """Return what is wrong with markets before any is exported."""
+    """Return the failures that are known before any market is exported."""
     unreadable = {
         market_id: f"{reason}. Nothing was changed. Fix the cause (permissions, limits, the disk) and run again."
         for market_id, reason in disk.unreadable.items()
@@ -32,7 +32,7 @@ def known_failures(stored: Stored, disk: OnDisk) -> dict[str, str]:
 
 
 def about_trades(market_ids: Collection[str]) -> str:
-    """Return what is to be said of markets with traded rows and no ladder rows, which are not exported by default."""
+    """Return the sentence about markets with traded rows but no ladder rows, which are not exported by default."""
     named = ", ".join(repr(market_id) for market_id in market_ids)
     return (
         f"{counted(len(market_ids), 'market')} with traded rows and no ladder rows (the platform drops those after 30"
@@ -41,7 +41,7 @@ def about_trades(market_ids: Collection[str]) -> str:
 
 
 def unsaved(stored: Stored, rows: Index) -> list[str]:
-    """Return the markets with ticks in partitions soon to be dropped that no file holds yet."""
+    """Return the markets with ticks in partitions that will soon be dropped, and in no file yet."""
     return sorted(
         market_id
         for market_id, newest in stored.old.items()
@@ -50,7 +50,7 @@ def unsaved(stored: Stored, rows: Index) -> list[str]:
 
 
 def counts(facts: Collection[FileFacts]) -> list[str]:
-    """Return the lines with what an export holds; these numbers only ever grow."""
+    """Return the lines with the contents of an export; these numbers never decrease."""
     return [
         f"Markets: {len(facts)}",
         f"Total tick records: {sum(fact.tick_records for fact in facts)}",
@@ -61,7 +61,7 @@ def counts(facts: Collection[FileFacts]) -> list[str]:
 def execution_report(
     layout: Layout, rows: Index, stored: Stored, disk: OnDisk, failed: Mapping[str, str], duration_s: float
 ) -> str:
-    """Return the report of a run that leaves these rows in the index. failed: why markets could not be exported."""
+    """Return the report of a run after which the index has these rows. failed: why markets could not be exported."""
     facts = rows.facts.values()
     is_new = {
         record.market_id: record.change == "new"

@@ -1,4 +1,4 @@
-"""Market files of earlier format versions, written again as those of today's: the same ticks, by themselves."""
+"""Rewrite market files of earlier format versions in the current one: the same ticks, without a database."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -15,12 +15,12 @@ from tasks.storage.disk_space import require_room
 from tasks.storage.layout import Layout
 from tasks.ticks.schema import FORMAT_VERSION
 
-#: What a file of today's version may take at most, by the size of the older one: both are there for a moment.
+#: The largest size of a file in the current version, relative to the older one: for a moment both exist.
 _GROWTH, _LEAST_BYTES = 1.2, 1 << 16
 
 
 def older_files(layout: Layout, market_ids: Collection[str]) -> list[str]:
-    """Return those of some markets whose file is of an earlier version, sorted. Raises as market_file.version()."""
+    """Return, sorted, the markets whose file has an earlier version. Raises the errors of market_file.version()."""
     return [
         market_id
         for market_id in sorted(market_ids)
@@ -29,10 +29,10 @@ def older_files(layout: Layout, market_ids: Collection[str]) -> list[str]:
 
 
 def upgrade(layout: Layout, market_id: str, disk: OnDisk) -> FileFacts:
-    """Write the file of a market again, with the same ticks and the same time of modification; return its facts.
+    """Rewrite the file of a market with the same ticks and the same modification time; return its facts.
 
-    Raises DamagedFile if its ticks are not those that were written, NoRoom where the disk is too full for both
-    files. The old one stays then, and until the new one is whole.
+    Raises DamagedFile if its ticks are not those that were written, NoRoom if the disk is too full for both files. The
+    old file stays until the new one is complete.
     """
     path, before = layout.market_file(market_id), disk.facts[market_id]
     require_room(path, before.size_bytes * _GROWTH + _LEAST_BYTES)
@@ -41,8 +41,8 @@ def upgrade(layout: Layout, market_id: str, disk: OnDisk) -> FileFacts:
         facts, stat = writer.finish(disk.files[market_id].st_mtime_ns // 1000)
         if facts[:4] != before[:4]:
             raise DamagedFile(
-                f"{path}: holds {facts.tick_records} ticks in {facts.messages} messages, {before.tick_records} in"
-                f" {before.messages} were written. It is left as it is: run VerifyExport."
+                f"{path}: has {facts.tick_records} ticks in {facts.messages} messages, expected {before.tick_records}"
+                f" in {before.messages}. It is left as it is: run VerifyExport."
             )
         writer.file.flush_to_disk()
         Journal(layout.journal_dir).written(Written(market_id, "refreshed", stat, facts))
@@ -61,11 +61,11 @@ def _copy(path: Path, writer: MarketWriter) -> None:
 
 
 def checksum_as_today(path: Path, market_id: str) -> str:
-    """Return the SHA-256 that a file's ticks have in a file of today's version: the same ticks make the same file.
+    """Return the SHA-256 that a file would have in the current version: the same ticks give the same bytes.
 
-    Raises as market_file.read().
+    Raises the errors of market_file.read().
     """
-    with MarketWriter(path, market_id) as writer:  # which goes nowhere
+    with MarketWriter(path, market_id) as writer:  # never published
         _copy(path, writer)
         facts, _ = writer.finish(0)
         return facts.checksum

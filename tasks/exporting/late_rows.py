@@ -1,4 +1,4 @@
-"""Late rows: older than the newest tick of a complete market file, so that nothing else would notice them."""
+"""Find late rows: older than the newest tick of a complete market file, so that nothing else would notice them."""
 
 import collections
 import concurrent.futures
@@ -24,10 +24,11 @@ Counts = collections.Counter[tuple[int, bool]]
 
 
 def markets_with_late_rows(database: Database, layout: Layout, market_ids: Collection[str], span: Span) -> list[str]:
-    """Return those of these markets, sorted, of which the database has more rows on a day of the span than the file.
+    """Return, sorted, the markets with more rows in the database than in their file on a day of the span.
 
-    Rows are counted in the index, those of ladder and trades apart; what the file has more, since the database has
-    dropped it, is no difference. A file that cannot be read counts as different: its refresh says what is wrong.
+    Rows are counted in the database's index, separately for ladder and traded. A file with more rows than the database
+    is not late: the database has dropped them. A file that cannot be read counts as late: its refresh says what is
+    wrong.
     """
     stored = _stored(database, set(market_ids), span)
     with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0)), "count") as pool:
@@ -52,7 +53,7 @@ def _stored(database: Database, market_ids: set[str], span: Span) -> dict[str, C
 
 
 def _parts(database: Database, name: str, market_ids: set[str], span: Span) -> Iterator[tuple[Table, Sequence[str]]]:
-    """Yield tables and markets to ask about at once."""
+    """Yield a table and the markets to ask about in one query."""
     for table in database.tables_between(name, span.lower_us, span.upper_us):
         wanted = sorted(market_ids.intersection(database.market_ids(table)))
         for start in range(0, len(wanted), _PART_MARKETS):
@@ -60,7 +61,7 @@ def _parts(database: Database, name: str, market_ids: set[str], span: Span) -> I
 
 
 def _held(layout: Layout, market_id: str, span: Span) -> Counts | None:
-    """Return what a market file has of a span; None if it cannot be read."""
+    """Return the number of ticks of a market file in a span; None if it cannot be read."""
     counts = Counts()
     try:
         for ticks in market_file.read_span(layout.market_file(market_id), 0, span, _READ_ROWS):

@@ -1,4 +1,4 @@
-"""Markets out of the database into their files: small ones many at a time, large ones slice by slice."""
+"""Export markets from the database into their files: several small ones at once, large ones in slices."""
 
 import contextlib
 import dataclasses
@@ -33,10 +33,10 @@ _log = logging.getLogger("tick_export.export")
 
 
 def export(job: Job, markets: Iterable[Pending]) -> list[Failed]:
-    """Make or refresh market files; return the markets that failed, which are in the journal too.
+    """Create or refresh market files; return the markets that failed, which are in the journal too.
 
-    Raises DatabaseError when the connection is lost and OSError when the disk refuses: then the markets that are
-    finished stay, and the others are as they were.
+    Raises DatabaseError if the connection is lost, and OSError if the disk fails. Markets that are finished stay, and
+    the others are unchanged.
     """
     failures: list[Failed] = []
     job.layout.markets_dir.mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,7 @@ def export(job: Job, markets: Iterable[Pending]) -> list[Failed]:
             again: list[Pending] = []
             with contextlib.closing(
                 prefetched(read_markets(job, reader, todo))
-            ) as reads:  # none is under way when the reader closes
+            ) as reads:  # so that no read is in progress when the reader closes
                 for read in reads:
                     if read.error is not None:
                         failures.append(Failed(read.markets[0].market_id, str(read.error)))
@@ -65,7 +65,7 @@ def export(job: Job, markets: Iterable[Pending]) -> list[Failed]:
 
 
 def _write_markets(job: Job, read: MarketRead) -> list[Failed]:
-    """Write the files of a batch, merged over those that exist, and publish them together."""
+    """Write the files of a batch, merged with those that exist, and publish them together."""
     failures: list[Failed] = []
     older, markets = [], []
     for position, market in enumerate(read.markets):
@@ -99,9 +99,9 @@ def _write_markets(job: Job, read: MarketRead) -> list[Failed]:
 
 
 def _write_market(job: Job, read: MarketRead, reads: Iterator[MarketRead]) -> list[Failed]:
-    """Write one market's file from this read and those that follow it, merged over the file that exists.
+    """Write one market's file from this read and the following ones, merged with the file that exists.
 
-    Raises DamagedFile where that file turns out to be damaged, after the last read of the market.
+    Raises DamagedFile, after the market's last read, if that file turns out to be damaged.
     """
     market, damage = read.markets[0], None
     failed: ExportError | None = read.error
@@ -135,8 +135,8 @@ def _write_market(job: Job, read: MarketRead, reads: Iterator[MarketRead]) -> li
 
 
 def _older_ticks(job: Job, market: Pending) -> tuple[Pending, Ticks]:
-    """Return the ticks of the file that a small market has, none where there is none to build on; and the market, with
-    what is wrong with that file. Raises UnreadableFile."""
+    """Return the ticks of a small market's file (none if there is no sound file), and the market, with what is wrong
+    with its file. Raises UnreadableFile."""
     path = _sound_file(job, market)
     try:
         return market, Ticks.concatenate(list(market_file.read(path))) if path is not None else Ticks.empty()
@@ -147,15 +147,15 @@ def _older_ticks(job: Job, market: Pending) -> tuple[Pending, Ticks]:
 
 
 def _sound_file(job: Job, market: Pending) -> Path | None:
-    """Return the file that the market has, if it is one to build on: nothing is merged into a file that is damaged, or
-    not as we wrote it."""
+    """Return the market's file if a refresh may merge into it: one that is damaged, or not as we wrote it, does not
+    count."""
     if market.stat is None or market.damaged is not None or market.unvouched is not None and not market.accepted:
         return None
     return job.layout.market_file(market.market_id)
 
 
 def _set_aside(path: Path) -> Path:
-    """Rename a damaged file to <name>.damaged, or .damaged.2 and so on where that exists; return its new path."""
+    """Rename a damaged file to <name>.damaged, or .damaged.2 and so on if that exists; return its new path."""
     asides = (Layout.aside(path, number) for number in itertools.count(1))
     aside = next(aside for aside in asides if not os.path.lexists(aside))
     with contextlib.suppress(FileNotFoundError):  # another worker was faster
@@ -164,10 +164,10 @@ def _set_aside(path: Path) -> Path:
 
 
 def _publish(job: Job, market: Pending, writer: MarketWriter, facts: FileFacts, stat: FileStat) -> list[Failed]:
-    """Give a finished file its name, unless it would hide that ticks are gone."""
+    """Give a finished file its name, unless that would hide that ticks are lost."""
     promised = job.promise(market.market_id)
     if market.unvouched is not None and facts.checksum == market.unvouched.checksum:
-        return _vouch(job, market, facts)  # nobody had vouched for the file; the database does, to the last byte
+        return _vouch(job, market, facts)  # nothing confirmed the file; now the database does, byte for byte
     if market.unvouched is not None and promised is None and _is_of_earlier_version(job, market, facts):
         return _vouch(job, market, market.unvouched)
     if not market.accepted and (problem := _not_replaceable(job, market, promised, facts)):
@@ -199,14 +199,14 @@ def _publish(job: Job, market: Pending, writer: MarketWriter, facts: FileFacts, 
         return [
             Failed(
                 market.market_id,
-                f"it has had {promised.tick_records} ticks, file and database together have {facts.tick_records}"
+                f"it has had {promised.tick_records} ticks, but file and database together have {facts.tick_records}"
                 + _WAY_OUT,
             )
         ]
     return []
 
 
-#: What to do about ticks that nobody can give back.
+#: What to do about ticks that are lost.
 _WAY_OUT = (
     ". Restore its file from a backup or an archive, and run again. If there is none, ExportMarket --accept-loss"
     " accepts what is left."
@@ -214,11 +214,11 @@ _WAY_OUT = (
 
 
 def _not_replaceable(job: Job, market: Pending, promised: FileFacts | None, fresh: FileFacts) -> str | None:
-    """Return why a damaged or changed file must stay where it is: the database gives less than it may hold; None where
-    it gives all.
+    """Return why a damaged or changed file must stay: the database has fewer ticks than the file may hold. None if it
+    has them all.
 
-    Nobody may know how many ticks a damaged file had. Then a fresh one must have as many as can still be read, and as
-    many bytes: the same ticks make the same file.
+    If nothing says how many ticks a damaged file had, a new file must have at least as many as can still be read, and
+    as many bytes: the same ticks give the same bytes.
     """
     name, again = job.layout.file_path(market.market_id), f"the database gives {fresh.tick_records}"
     if market.unvouched is not None:
@@ -237,7 +237,7 @@ def _not_replaceable(job: Job, market: Pending, promised: FileFacts | None, fres
 
 
 def _is_of_earlier_version(job: Job, market: Pending, fresh: FileFacts) -> bool:
-    """Return whether the file that lies there has the ticks of the fresh one, as an earlier format version has them."""
+    """Return whether the existing file has the same ticks as the new one, in an earlier format version."""
     path = job.layout.market_file(market.market_id)
     if market_file.version(path) == FORMAT_VERSION:
         return False
@@ -245,7 +245,7 @@ def _is_of_earlier_version(job: Job, market: Pending, fresh: FileFacts) -> bool:
 
 
 def _vouch(job: Job, market: Pending, facts: FileFacts) -> list[Failed]:
-    """Record that the file that lies there is as the database makes it."""
+    """Record that the existing file is exactly what the database gives."""
     stat = FileStat.of(os.stat(job.layout.market_file(market.market_id)))
     Journal(job.layout.journal_dir).written(Written(market.market_id, "refreshed", stat, facts))
     job.progress(1, 0)

@@ -1,4 +1,4 @@
-"""Ticks of markets as an export reads them: small markets many at a time, large ones slice by slice."""
+"""Read the ticks of markets for an export: several small ones at once, large ones in slices."""
 
 import contextlib
 import dataclasses
@@ -16,7 +16,7 @@ from tasks.storage.file_identity import FileStat
 from tasks.storage.layout import Layout
 from tasks.ticks.tick_arrays import Ticks
 
-#: Rows that a read aims at, and the most it takes of either table before it is cut. They bound the memory.
+#: The number of rows that a read aims at, and the most it takes from either table before it is cut. They limit memory.
 SLICE_ROWS = 50_000
 LIMIT_ROWS = 75_000
 BATCH_MARKETS = 200
@@ -26,8 +26,8 @@ BATCH_MARKETS = 200
 class Job:
     """All that an export needs to know.
 
-    promise: what the fullest file of a market had, None where nobody knows of any; workers: how many processes export
-    at once; tables: where the database has them; gathers_statistics: whether a report is to follow.
+    promise: the facts of the fullest file that a market has had, None if none is known; workers: how many processes
+    export at once; tables: where the recorder's tables are; gathers_statistics: whether a report follows.
     """
 
     server: Server
@@ -42,7 +42,7 @@ class Job:
 
 @dataclasses.dataclass(frozen=True)
 class MarketRead:
-    """Ticks that have come: of some whole markets, or of one market up to upper_us (None: to its end)."""
+    """Ticks that were read: of some whole markets, or of one market up to upper_us (None: to its end)."""
 
     markets: Sequence[Pending]
     snapshot_us: int
@@ -52,7 +52,7 @@ class MarketRead:
 
 
 def read_markets(job: Job, reader: TickReader, markets: Sequence[Pending]) -> Iterator[MarketRead]:
-    """Yield the ticks of markets as they come, read together where they are small and slice by slice where large."""
+    """Yield the ticks of markets as they are read: small markets together, large ones in slices."""
     for batch in _batches(job, markets):
         batch = [market for market in batch if not _changed(job, market)]
         if batch:
@@ -63,13 +63,13 @@ def _changed(job: Job, market: Pending) -> bool:
     """Return whether the market's file was written since the survey, by another worker of the same luigid."""
     try:
         now = FileStat.of_path(job.layout.market_file(market.market_id))
-    except OSError:  # or a link that leads nowhere
+    except OSError:  # or a dangling link
         return False
     return market.stat is None or not now.is_same_file(market.stat)
 
 
 def _batches(job: Job, markets: Sequence[Pending]) -> Iterator[list[Pending]]:
-    """Cut markets into batches that are read together; a market that fills one alone comes alone."""
+    """Cut markets into batches that are read together; a market that fills a batch by itself comes alone."""
 
     def rows(market: Pending) -> float:
         held = job.promise(market.market_id)
@@ -79,7 +79,7 @@ def _batches(job: Job, markets: Sequence[Pending]) -> Iterator[list[Pending]]:
 
 
 def _read_batch(job: Job, reader: TickReader, batch: list[Pending]) -> Iterator[MarketRead]:
-    # A file dated by a clock that is ahead would count as settled too early: the earlier of the two clocks counts.
+    # A file dated by a clock that is ahead would count as settled too early, so the earlier clock is used.
     snapshot_us = min(reader.begin_snapshot(), time.time_ns() // 1000)
     wanted = [market for market in batch if not market.empty]
     try:
@@ -111,9 +111,8 @@ def _read_batch(job: Job, reader: TickReader, batch: list[Pending]) -> Iterator[
 def more_readers(
     job: Job, reader: TickReader, market_id: str, connections: contextlib.ExitStack
 ) -> Iterator[TickReader]:
-    """Yield further readers for a market that has more than its share of the ticks: at the end it is exported alone,
-    and each connection keeps a processor of the server busy. As many as there are workers, or as the server has
-    connections to give.
+    """Yield further readers for a very large market: in the end it is exported alone, and each connection keeps one
+    processor of the server busy. There is one reader per worker, or fewer if the server has no connections to spare.
     """
     if job.density.rows(market_id) * job.workers <= job.density.total_rows():
         return

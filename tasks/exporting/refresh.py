@@ -1,4 +1,4 @@
-"""Refresh a market file: merge its ticks with those that the database has now, slice by slice."""
+"""Refresh a market file: merge its ticks with those in the database, slice by slice."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,10 +21,9 @@ class OlderTicks:
         self._ended = False
 
     def take(self, before_us: int | None) -> tuple[Ticks, int | None]:
-        """Return the next ticks with publish_time below before_us (all if None), and the bound they reach up to.
+        """Return the next ticks with publish_time below before_us (all if None), and the bound up to which they reach.
 
-        At most about 500,000 rows at once, whole messages only: the bound returned is below before_us where more
-        ticks are to be taken before it.
+        Returns whole messages, at most about 500,000 rows: if there are more before before_us, the bound is below it.
         """
         parts, rows = [self._waiting], len(self._waiting)
         while not self._ended and rows < _PIECE_ROWS and not self._reaches(parts[-1], before_us):
@@ -37,7 +36,7 @@ class OlderTicks:
         ticks = Ticks.concatenate(parts)
         bound = before_us
         if not self._ended and not self._reaches(ticks, before_us):
-            bound = int(ticks.publish_time[-1])  # the last message may go on in the next batch
+            bound = int(ticks.publish_time[-1])  # the last message may continue in the next batch
             if bound == int(ticks.publish_time[0]):  # one message larger than a piece: take all of it
                 self._waiting = ticks
                 return self._take_message(bound, before_us)
@@ -69,7 +68,7 @@ class OlderTicks:
 
 
 def merged(slice_: Ticks, older: OlderTicks, upper_us: int | None) -> Iterator[Ticks]:
-    """Yield the ticks of a slice of the database merged over those of the file up to upper_us, in file order."""
+    """Yield a slice of the database's ticks, merged with those of the file up to upper_us, in file order."""
     reached = False
     while not reached:
         old, bound = older.take(upper_us)

@@ -1,4 +1,4 @@
-"""Find what the database has and the disk lacks, for all markets at once."""
+"""Find what the database has and the export lacks, for all markets at once."""
 
 import dataclasses
 import itertools
@@ -24,8 +24,8 @@ class Stored:
 
     newest: the newest publish_time of each market with rows, in either table, µs since 1970; without_ladder: the
     markets with a file, or with traded rows, that have no ladder rows; old: the newest ladder tick of each market in
-    partitions that will be dropped soon; events: the event id of each market in public.markets; refused: market
-    ids that are invalid; traded_only: all ids, refused ones too, with traded rows and no ladder rows.
+    partitions that will soon be dropped; events: the event id of each market in public.markets; refused: invalid market
+    ids; traded_only: all ids with traded rows but no ladder rows, including refused ones.
     """
 
     newest: dict[str, int]
@@ -44,7 +44,7 @@ class Stored:
         return sorted({*self.refused, *itertools.filterfalse(is_market_id, market_ids)})
 
     def trades_not_exported(self, facts: Mapping[str, FileFacts]) -> list[str]:
-        """Return the markets with traded rows only that no file has ticks of. facts: of the market files there are."""
+        """Return the markets with traded rows only whose ticks are in no file. facts: of the existing market files."""
         return sorted(
             market_id for market_id in self.traded_only if market_id not in facts or not facts[market_id].tick_records
         )
@@ -56,11 +56,11 @@ class Stored:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Pending:
-    """A market file to be made or refreshed.
+    """A market file to be created or refreshed.
 
-    empty: the market has no ladder rows, so its file has no ticks; stat: of the file that is there, None if there is
-    none; damaged: what is wrong with that file, None if it is sound; unvouched: the facts of a file that can be read
-    but is not as we wrote it, None for any other; accepted: the operator accepts that ticks are lost.
+    empty: the market has no ladder rows, so its file has no ticks; stat: of the existing file, None if there is none;
+    damaged: what is wrong with that file, None if it is sound; unvouched: the facts of a file that can be read but is
+    not as we wrote it, None for any other; accepted: the operator accepts that ticks are lost.
     """
 
     market_id: str
@@ -79,7 +79,7 @@ def ask_database(
     old: dict[str, int] = {}
     no_ids: set[str] = set()
     asked: set[tuple[str, str]] = set()
-    # again, until no partition has come, by another name perhaps, while others were asked
+    # repeat until no partition was added, perhaps under another name, while others were queried
     while tables := [table for table in database.tables(LADDER) if (table.schema, table.name) not in asked]:
         asked.update((table.schema, table.name) for table in tables)
         wanted = (
@@ -117,8 +117,8 @@ def ask_database(
 
 
 def _newest(database: Database, wanted: Iterable[tuple[Table, Sequence[str]]]) -> Iterator[tuple[str, int]]:
-    """Yield each market's newest tick in each table, so many markets a question that two connections have work and
-    answers are small.
+    """Yield each market's newest tick in each table. A query covers so many markets that two connections are busy and
+    answers stay small.
     """
     parts = (
         (table, market_ids[start : start + _PART_MARKETS])
@@ -132,10 +132,11 @@ def _newest(database: Database, wanted: Iterable[tuple[Table, Sequence[str]]]) -
 def pending(
     stored: Stored, disk: OnDisk, settle_us: int, market_ids: Iterable[str], without_ladder: bool = False
 ) -> Iterator[tuple[str, bool]]:
-    """Yield those markets whose file is missing, damaged, below what it once had, dated in the future, or does not
-    hold the newest tick, settled; and whether its file is empty. A file that could not be read is left alone.
+    """Yield the markets to export, and whether their file will be empty.
 
-    without_ladder: an empty file of a market that has traded rows is not what is wanted.
+    A market is exported if its file is missing, damaged, has fewer ticks than it once had, is dated in the future, or
+    does not hold the newest settled tick. A file that could not be read is left alone. without_ladder: an empty file is
+    not enough for a market that has traded rows.
     """
     now_ns = time.time_ns()
     for market_id in market_ids:
@@ -155,9 +156,9 @@ def pending(
 
 
 def universe(stored: Stored, disk: OnDisk, without_ticks: bool, without_ladder: bool) -> list[str]:
-    """Return every market that a file is wanted of: in the database, on disk, or promised by the index.
+    """Return every market that should have a file: those in the database, on disk, or in the index.
 
-    without_ticks: those too that have none; without_ladder: those too that have traded rows only. They never get an
+    without_ticks: also markets without ticks; without_ladder: also markets with traded rows only, which never get an
     empty file.
     """
     known = list(stored.with_ladder())
@@ -177,11 +178,11 @@ def refuse_other_database(database: Database, stored: Stored, disk: OnDisk, layo
     promised = [market_id for market_id, facts in disk.index.facts.items() if facts.tick_records]
     if not promised or any(stored.has_ladder(market_id) or market_id in stored.events for market_id in promised):
         return
-    # stored may speak of other markets alone
+    # stored may cover other markets only
     if any(database.newest(table, promised) for table in database.tables(LADDER)):
         return
     raise UsageError(
         f"{layout.output_dir} holds an export of {len(promised)} markets, and {database.server} knows none of them: it"
-        " looks like another database. Use another --output-dir, or --allow-other-database if the old ones are really"
-        " gone."
+        " looks like another database. Use another --output-dir, or --allow-other-database if the database has"
+        " really dropped them all."
     )

@@ -1,1 +1,1 @@
-"""What all tasks stand on: the base task, the plan of a run, parameters, settings, logging, interrupts."""
+"""What all tasks are built on: the base task, the plan of a run, parameters, settings, logging, interrupts."""

@@ -1,4 +1,4 @@
-"""What every task is made of, and what tasks can be on: all markets, one UTC day."""
+"""The base classes of all tasks: on an export, on all markets, on one UTC day."""
 
 import abc
 import enum
@@ -29,7 +29,7 @@ _P = ParamSpec("_P")
 
 
 class FormatFrom(enum.Enum):
-    """Where a task has the format of the market files from: what --format says, or what the files are."""
+    """How a task knows the format of the market files: from --format, or from the files."""
 
     OPTION = enum.auto()
     FILES_IF_OFFLINE = enum.auto()
@@ -39,15 +39,15 @@ class FormatFrom(enum.Enum):
 class ExportTask(luigi.Task):
     """A task on one output directory: the template of all others.
 
-    A task says what it needs (requires), what it makes (output, result), whether that is as it should be (complete) and
-    how to make it (work). These only look, except work(): run() claims the directory for it and reports its failures.
+    A task defines what it needs (requires), what it writes (output, result), whether that is complete (complete) and
+    how to do it (work). Only work() changes anything: run() locks the directory for it and reports its failures.
     """
 
-    #: Parameters that this task has from its base class, or for a task that it needs, and makes no use of: asked for
-    #: on the command line they are refused.
+    #: Parameters that this task inherits, or has for a task that it requires, but does not use itself: on the command
+    #: line they are refused.
     unused_options: ClassVar[frozenset[str]] = frozenset()
 
-    #: A task that writes market files goes by the option, one that only reads them can see which format they have.
+    #: A task that writes market files uses the option; one that only reads them can see which format they have.
     format_from: ClassVar[FormatFrom] = FormatFrom.OPTION
 
     #: For the help: what is written below the output directory, and the options of some useful calls.
@@ -78,7 +78,7 @@ class ExportTask(luigi.Task):
 
     @property
     def layout(self) -> Layout:
-        """The paths of the export, in the format that format_from says."""
+        """The paths of the export, in the format according to format_from."""
         layout = Layout(self._directory, self.format)
         if self.format_from is FormatFrom.FILES or self.format_from is FormatFrom.FILES_IF_OFFLINE and self.offline:
             return export_source.as_it_lies(layout)
@@ -93,34 +93,34 @@ class ExportTask(luigi.Task):
 
     @property
     def result(self) -> Path:
-        """What luigid links to when the task is done: its report, or else what it writes."""
+        """What luigid links to when the task is done: its report, or what it writes."""
         return self.layout.output_dir
 
     @property
     def is_asked_for(self) -> bool:
-        """Whether the run is for this task, and not for one that needs it."""
+        """Whether the user asked for this task, rather than for one that requires it."""
         return self.task_id in run_context.current().asked_for
 
     @property
     def others_are(self) -> str:
-        """What became of the other markets if some failed, for the error's text."""
+        """What happened to the other markets if some failed, for the error message."""
         return "done"
 
     @property
     def up_to_date(self) -> str:
-        """What is said where the task is asked for and there is nothing to do."""
+        """The message if the user asked for the task and there is nothing to do."""
         return f"{self.result} is up to date"
 
     @abc.abstractmethod
     def work(self) -> Mapping[str, str] | None:
-        """Make what the task is for; return why markets could not be part of it, if some could not."""
+        """Do the task; return the markets that could not be included, with the reasons."""
 
     def remember(self) -> None:
-        """Note what complete() will check, once the work is done."""
+        """Record what complete() will check, once the work is done."""
 
     @final
     def run(self) -> None:
-        """Claim the directory, do the work and, last of all, fail if markets failed."""
+        """Lock the directory, do the work and, at the very end, fail if markets failed."""
         self.claim()
         failed = self.work()
         self.remember()
@@ -137,7 +137,7 @@ class ExportTask(luigi.Task):
         directory_lock.claim(Layout(self._directory), make)
 
     def on_failure(self, exception: BaseException) -> str:
-        """Return what luigid and e-mails say of a failure: one line if it was expected, a traceback for a bug."""
+        """Return the text of a failure for luigid and e-mails: one line if it was expected, a traceback for a bug."""
         if (isinstance(exception, (ExportError, OSError)) or is_no_thread(exception)) and not is_debug():
             return told(exception)
         return str(super().on_failure(exception))
@@ -150,7 +150,7 @@ class ExportTask(luigi.Task):
             self.set_progress_percentage(percent)
 
     def showing(self, progress: Progress, count: Callable[_P, None]) -> Callable[_P, None]:
-        """Return a function that counts, and shows in luigid how far the task is. count: a method of progress."""
+        """Return a function that counts, and shows the progress in luigid. count: a method of progress."""
 
         def count_and_show(*args: _P.args, **kwargs: _P.kwargs) -> None:
             count(*args, **kwargs)
@@ -159,7 +159,7 @@ class ExportTask(luigi.Task):
         return count_and_show
 
     def say_done(self, message: str, log: logging.Logger | None = None) -> None:
-        """Show in luigid that this task has come to its end, with a link to its result; log it, too, if asked to."""
+        """Show in luigid that this task is done, with a link to its result; log the message too if log is given."""
         if log is not None:
             log.info("%s.", message)
         self.say(message, 100)
@@ -182,7 +182,7 @@ def link(layout: Layout, path: Path) -> str:
 
 
 class MarketsTask(ExportTask):
-    """A task on markets, with or without those that have traded rows only."""
+    """A task on markets, optionally including those with traded rows only."""
 
     include_markets_without_ladder = luigi.BoolParameter(
         default=False,
@@ -205,7 +205,7 @@ class AllMarketsTask(MarketsTask):
     )
 
     def plan(self) -> Plan:
-        """Return what has to be exported, determined once per run."""
+        """Return the plan of what to export, determined once per run."""
         run = run_context.current()
         if self.offline:
             return run.once(plan.plan_offline, self.layout)
@@ -241,15 +241,15 @@ class DayMarketsTask(DayTask):
     )
 
     def plan(self) -> Plan:
-        """Return what of the day's markets is to be exported, determined once per run."""
+        """Return the plan of which of the day's markets to export, determined once per run."""
         return run_context.current().once(
             plan.plan_day, self.layout, self.date, self.recheck, self.allow_other_database
         )
 
     def day_market_ids(self) -> list[str]:
-        """Return the markets that the database has ticks of on that day."""
+        """Return the markets with ticks on that day in the database."""
         return sorted(self.plan().stored.newest)
 
     def kept_market_ids(self) -> list[str]:
-        """Return the markets whose files reach over that day."""
+        """Return the markets whose files overlap that day."""
         return sorted(market_id for market_id, facts in self.plan().disk.facts.items() if self.span.share(facts))

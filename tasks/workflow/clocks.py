@@ -1,6 +1,6 @@
 """The clocks of this machine and of the database server: compared once per run, and the earlier of the two counts.
 
-A file that is dated too late, or a day that is taken for over too early, would hide ticks that come afterwards.
+A file that is dated too late, or a day that counts as over too early, would hide ticks that come afterwards.
 """
 
 import logging
@@ -12,7 +12,7 @@ from tasks.workflow.exit_codes import determining
 
 _log = logging.getLogger("tick_export.run")
 
-#: A difference that is told, in seconds.
+#: The difference, in seconds, above which it is logged.
 _TELL_S = 60
 
 

@@ -1,4 +1,4 @@
-"""luigi.cfg: found from any folder, checked, and completed where Luigi's own default would surprise."""
+"""luigi.cfg: found from any folder, checked, and completed where Luigi's own default would be a surprise."""
 
 import configparser
 import importlib
@@ -25,12 +25,14 @@ _SCHEDULER_KEYS = tuple(
     for separator in "-_"
 )
 
-#: Keys that Luigi asks for where it needs them, and declares nowhere.
+#: Keys that Luigi reads but does not declare.
 _UNDECLARED = {"core": ("rpc_connect_timeout", "rpc_retry_attempts", "rpc_retry_wait", "rpc_log_retries")}
 
 
 def load_configuration() -> None:
-    """Read the project's luigi.cfg below the operator's own, and stop with one line if a key means nothing."""
+    """Read the project's luigi.cfg, then the operator's own, which overrides it. Stop with one line at an
+    unknown key.
+    """
     own = os.environ.get("LUIGI_CONFIG_PATH")
     if own and not Path(own).is_file():
         stop(f"LUIGI_CONFIG_PATH is {own}, but there is no such file. Correct it or leave it out.", EXIT_USAGE)
@@ -47,14 +49,14 @@ def load_configuration() -> None:
         )
     named = any(argument.split("=")[0] in _SCHEDULER_OPTIONS for argument in sys.argv)
     if not named and not any(config.has_option("core", key) for key in _SCHEDULER_KEYS):
-        # Luigi's default waits half a minute a try for a luigid that is not there
+        # by default Luigi waits half a minute per try for a luigid that is not there
         config.set("core", "local_scheduler", "true")
     if not config.has_option("core", "logging_conf_file"):
         config.set("core", "logging_conf_file", str(ROOT / "config" / "logging.cfg"))
 
 
 def _check(config: LuigiConfigParser) -> None:
-    """Refuse sections and keys that nothing reads: Luigi itself would only warn, or not even that."""
+    """Refuse sections and keys that nothing reads: Luigi itself would at most warn."""
     if config is not get_config():  # a luigi.toml: Luigi has its own checks there
         return
     for section in config.sections():
@@ -63,7 +65,7 @@ def _check(config: LuigiConfigParser) -> None:
             sections = ", ".join(sorted(name for name in Register.task_names() if name[0].islower()))
             stop(f"luigi.cfg has a section [{section}] that nothing reads. Known are {sections}.", EXIT_USAGE)
         unknown = [key for key in config.options(section) if key.replace("-", "_") not in known]
-        if unknown and section != "resources":  # [resources] names what the operator likes
+        if unknown and section != "resources":  # the operator chooses the keys of [resources]
             stop(
                 f"luigi.cfg has a key {unknown[0]} in section [{section}] that nothing reads. Known are"
                 f" {', '.join(sorted(known))}.",
@@ -89,7 +91,7 @@ def _check_value(section: str, key: str, value: str, parameter: luigi.Parameter[
 
 
 def _known_keys(section: str) -> Mapping[str, luigi.Parameter[Any] | None] | None:
-    """Return the keys that a section can have with what reads each; None for a section that nothing reads."""
+    """Return the keys that a section can have, with the parameter that reads each; None for an unknown section."""
     if section == "resources":
         return {}
     if section in tasks.PUBLIC:

@@ -1,4 +1,4 @@
-"""One run at a time in an output directory, and what killed or interrupted processes leave there."""
+"""Allow one run at a time in an output directory, and remove what killed or interrupted processes left there."""
 
 import atexit
 import contextlib
@@ -24,17 +24,17 @@ from tasks.workflow.exit_codes import EXIT_FAILED, stop
 
 _log = logging.getLogger("tick_export.run")
 
-#: The directories that this process, or the one that it was forked from, has claimed. Locks are held until it ends.
+#: The directories that this process, or the one that it was forked from, has locked. Locks are held until it ends.
 _claimed: dict[Path, tuple[Layout, filelock.BaseFileLock | None]] = {}
-#: The directories that this process made for its lock: they go again if nothing else gets into them.
+#: The directories that this process created for its lock: they are removed if nothing else is written there.
 _made: dict[Path, list[Path]] = {}
 _TRIES = 5
 
 
 def claim(layout: Layout, make: bool = True) -> None:
-    """Make the output directory, and keep other runs out of it until this process ends; exit 10 if one is in.
+    """Create the output directory, and keep other runs out of it until this process ends; exit 10 if one is there.
 
-    Workers of one luigid share a directory without a lock: it hands no task out twice. make: make one for them, too.
+    Workers of one luigid share a directory without a lock: luigid assigns no task twice. make: create it for them, too.
     """
     if layout.output_dir in _claimed:
         return
@@ -68,8 +68,8 @@ def claim(layout: Layout, make: bool = True) -> None:
 
 
 def _is_taken(layout: Layout, lock: filelock.BaseFileLock | None, is_last: bool) -> bool:
-    """Make the directory and take its lock; tell whether that is to be tried again, since another run has just removed
-    the directory that it had made for nothing.
+    """Create the directory and take its lock. Return whether to try again, because another run has just removed the
+    directory, which it had created and not used.
     """
     new = [path for path in (layout.output_dir, *layout.output_dir.parents) if not os.path.lexists(path)]
     try:
@@ -87,7 +87,7 @@ def _is_taken(layout: Layout, lock: filelock.BaseFileLock | None, is_last: bool)
 
 
 def is_for_lock_alone(layout: Layout) -> bool:
-    """Return whether the directory was made by this run, for its lock, and the run has not begun to fill it."""
+    """Return whether this run created the directory for its lock, and has not written anything else there."""
     try:
         return layout.output_dir in _made and set(os.listdir(layout.output_dir)) <= {layout.lock.name}
     except OSError:
@@ -95,7 +95,7 @@ def is_for_lock_alone(layout: Layout) -> bool:
 
 
 def _remove_unused(layout: Layout, pid: int) -> None:
-    """Remove what was made for the lock alone: a run that did nothing leaves nothing. Until then the lock is held."""
+    """Remove a directory that was created only for the lock, so that a run that did nothing leaves nothing behind."""
     if pid != os.getpid() or not is_for_lock_alone(layout):
         return
     with contextlib.suppress(OSError):
@@ -105,7 +105,7 @@ def _remove_unused(layout: Layout, pid: int) -> None:
 
 
 def _holder(layout: Layout) -> str:
-    """Return which process of this host holds the lock, and since when; nothing where the system does not tell."""
+    """Return which process of this host holds the lock, and since when; an empty text if the system does not say."""
     try:
         inode = os.stat(layout.lock).st_ino
         for line in Path("/proc/locks").read_text().splitlines():
@@ -121,7 +121,7 @@ def _holder(layout: Layout) -> str:
 
 
 def _require_place(layout: Layout) -> None:
-    """Stop with one line if the output directory, which is not there, could not be made."""
+    """Stop with one line if the output directory does not exist and could not be created."""
     place = next(parent for parent in layout.output_dir.parents if os.path.lexists(parent))
     if not place.is_dir():
         _refuse(layout, errno.ENOTDIR)
@@ -143,7 +143,7 @@ def _refuse(layout: Layout, number: int) -> NoReturn:
 
 
 def clear_up() -> None:
-    """Remove what this process, interrupted, and its workers leave unfinished."""
+    """Remove what this interrupted process and its workers leave unfinished."""
     for worker in multiprocessing.active_children():
         worker.join()
     for layout, _ in _claimed.values():

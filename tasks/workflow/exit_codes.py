@@ -1,4 +1,4 @@
-"""How a process of the pipeline ends: its exit codes, and the one line before a wrong end."""
+"""How a process of the pipeline ends: its exit codes, and the one-line error message."""
 
 import contextlib
 import os
@@ -26,7 +26,7 @@ EXIT_MISSING_DATA = 20
 EXIT_NOT_RUN = 25
 EXIT_INTERRUPTED = 130
 
-#: Set by --debug: every error with its traceback, and all that Luigi says.
+#: Set by --debug: every error with its traceback, and all of Luigi's log.
 DEBUG_VARIABLE = "TICK_EXPORT_DEBUG"
 
 
@@ -46,7 +46,7 @@ def stop(message: str, code: int) -> NoReturn:
 
 @contextlib.contextmanager
 def determining() -> Iterator[None]:
-    """Turn what goes wrong before the first task starts into one line and the exit code for it."""
+    """Turn an error before the first task starts into one line and its exit code."""
     try:
         yield
     except ExportError as error:

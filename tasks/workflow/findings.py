@@ -1,4 +1,4 @@
-"""What database and disk hold at the start of a run: of all markets, of one, of one day's, or of the disk alone."""
+"""What the database and the disk hold at the start of a run: for all markets, one, those of a day, or the disk only."""
 
 import concurrent.futures
 import dataclasses
@@ -23,8 +23,8 @@ from tasks.workflow.settings import tick_export
 
 @dataclasses.dataclass(frozen=True)
 class Findings:
-    """What was found. market_ids: the markets that were asked for, None for all; started_s: when the look began;
-    tables: where the database has its tables.
+    """What was found. market_ids: the requested markets, None for all; started_s: when the search began, seconds since
+    1970; tables: where the recorder's tables are.
     """
 
     layout: Layout
@@ -59,7 +59,7 @@ def look_at_market(layout: Layout, market_id: str, allow_other_database: bool) -
 
 
 def look_at_day(layout: Layout, date: datetime.date, allow_other_database: bool) -> Findings:
-    """Look at the markets with ticks on a UTC day. stored speaks of these alone, disk of all files."""
+    """Look at the markets with ticks on a UTC day. stored covers only these, disk all files."""
     started_s = time.time()
     with determining(), Database(server()) as database:
         stats = directory_scan.list_files(layout)
@@ -72,7 +72,7 @@ def look_at_day(layout: Layout, date: datetime.date, allow_other_database: bool)
 
 
 def look_offline(layout: Layout) -> Findings:
-    """Look at the disk alone. Stops with one line if there is no export."""
+    """Look only at the disk. Stops with one line if there is no export."""
     started_s = time.time()
     with determining():
         export_source.require_export(layout)
@@ -93,7 +93,7 @@ def _look(layout: Layout, market_ids: tuple[str, ...] | None, allow_other_databa
 
 
 def _both(database: Database, market_ids: Sequence[str] | None, layout: Layout, stats: Stats) -> tuple[Stored, OnDisk]:
-    """Ask the database and, while it works, look at the disk."""
+    """Query the database and, while it works, scan the disk."""
     drop_before_us = time.time_ns() // 1000 - tick_export().warn_partition_us
     with concurrent.futures.ThreadPoolExecutor(1, "disk") as pool:
         disk = pool.submit(directory_scan.look_at_disk, layout, stats)

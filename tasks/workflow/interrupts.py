@@ -1,4 +1,4 @@
-"""Ctrl-C and kill: they strike a process once, wherever it is, and a worker process says nothing of it."""
+"""Ctrl-C and kill: they interrupt a process once, wherever it is, and a worker process prints nothing about it."""
 
 import multiprocessing
 import signal
@@ -10,12 +10,12 @@ from tasks.workflow.exit_codes import EXIT_INTERRUPTED
 
 
 def make_sure_of_interrupts() -> None:
-    """Take kill as Ctrl-C, in worker processes too; one that struck where Python cannot raise it, as in the hooks
-    around a fork, is raised again.
+    """Treat kill like Ctrl-C, in worker processes too. An interrupt that comes where Python cannot raise it, as in the
+    hooks around a fork, is raised again.
     """
 
     def interrupt(*_: Any) -> None:
-        # Luigi sends it to workers that are clearing up after Ctrl-C already
+        # Luigi also sends it to workers that are already clearing up after Ctrl-C
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise KeyboardInterrupt
 
@@ -26,27 +26,27 @@ def make_sure_of_interrupts() -> None:
             sys.__unraisablehook__(unraisable)
 
     def raise_printed_again(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if isinstance(error, KeyboardInterrupt):  # it struck in what a library's C code calls, and that prints it
+        if isinstance(error, KeyboardInterrupt):  # it came in a callback from a library's C code, which prints it
             signal.setitimer(signal.ITIMER_REAL, 0.05)
         else:
             sys.__excepthook__(kind, error, trace)
 
     signal.signal(signal.SIGALRM, signal.default_int_handler)
     signal.signal(signal.SIGTERM, interrupt)
-    # a shell has it ignored in what runs in its background
+    # a shell has background processes ignore it
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, interrupt)
     sys.unraisablehook, sys.excepthook = raise_again, raise_printed_again
 
 
 def _is_too_late(error: BaseException | None) -> bool:
-    """Return whether Python says that a signal came while another was handled, which had it ignored from then on."""
+    """Return whether Python reports that a signal came while another one was handled, which had set it to ignored."""
     return isinstance(error, OSError) and "ignored due to race condition" in str(error)
 
 
 class QuietWorker:
-    """What Luigi wraps around a task's process (task_process_context in luigi.cfg): an interrupt ends it without a
-    traceback, which the main process has a line for.
+    """What Luigi wraps around a task's process (task_process_context in luigi.cfg): an interrupt ends the process
+    without a traceback, because the main process prints one line.
     """
 
     def __init__(self, task_process: object) -> None:
@@ -60,7 +60,7 @@ class QuietWorker:
     ) -> None:
         if multiprocessing.parent_process() is None:
             return
-        # The task is over. A signal that strikes while the process ends, in multiprocessing's own code, just ends it.
+        # The task is over. A signal during the process's end, in multiprocessing's own code, just ends it.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL if error is None else signal.SIG_IGN)
         if isinstance(error, KeyboardInterrupt):

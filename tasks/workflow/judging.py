@@ -1,4 +1,4 @@
-"""The condition of an export as the tasks ask for it: with the settings, the clock and the database of the run."""
+"""Judge the condition of an export with the settings, the clock and the database of the run."""
 
 import contextlib
 import datetime
@@ -20,10 +20,10 @@ from tasks.workflow.settings import tick_export
 
 _log = logging.getLogger("tick_export.condition")
 
-#: Days before a day that have to be known to judge it.
+#: The number of days before a day that are needed to judge it.
 _BEFORE_US = 7 * DAY_US
 
-#: Of each day, since 1970, the markets that the database knows and has no ticks of.
+#: By day since 1970, the markets that the database lists but has no ticks for.
 WithoutTicks = Mapping[int, Sequence[str]]
 
 
@@ -33,7 +33,7 @@ def judge_export(
     without_ticks: WithoutTicks | None,
     progress: Callable[[int, int], None] = lambda markets, ticks: None,
 ) -> tuple[ExportCondition, dict[str, str]]:
-    """Judge all that an index lists; return it with why market files could not be read."""
+    """Judge everything that an index lists; return the condition, and why market files could not be read."""
     found, failed = statistics_store.load(layout, rows, progress)
     return export_condition.judge(layout, found, tick_export().day_below_percent, today(), without_ticks), failed
 
@@ -52,7 +52,7 @@ def judge_day(
 def day_lines(
     layout: Layout, rows: Mapping[str, IndexRow], date: datetime.date, without_ticks: WithoutTicks | None
 ) -> list[str]:
-    """Return what a report says of the condition of a day; a line that says so where that cannot be found out."""
+    """Return a report's lines about the condition of a day; a line with the reason if it is unknown."""
     try:
         judged = judge_day(layout, rows, date, without_ticks)
     except (ExportError, OSError) as error:  # the day itself is as it should be
@@ -67,8 +67,8 @@ def day_lines(
 
 
 def without_ticks(first_us: int, end_us: int, rows: Mapping[str, IndexRow]) -> WithoutTicks | None:
-    """Return the markets that the database knows of [first_us, end_us) and has no ticks of; None if it cannot be
-    asked.
+    """Return the markets that the database lists for [first_us, end_us) but has no ticks for; None if it cannot be
+    queried.
     """
     ticks = {market_id for market_id, row in rows.items() if row.facts.tick_records}
     with contextlib.suppress(ExportError), Database(findings.server()) as database:
@@ -82,6 +82,6 @@ def today() -> datetime.date:
 
 
 def reaches(rows: Mapping[str, IndexRow], date: datetime.date) -> bool:
-    """Tell whether a market has ticks on a day or after it."""
+    """Return whether a market has ticks on a day or after it."""
     lower_us = Span.of_day(date).lower_us
     return any(row.facts.last_tick is not None and row.facts.last_tick >= lower_us for row in rows.values())

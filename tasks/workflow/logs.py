@@ -1,4 +1,4 @@
-"""How log lines look: what an operator wants to know, an expected error in one line, a traceback only for a bug."""
+"""The form of log lines: what an operator needs to know, an expected error in one line, a traceback only for a bug."""
 
 import logging
 import re
@@ -8,7 +8,7 @@ from tasks.workflow import terminal
 from tasks.workflow.exit_codes import is_debug
 
 _CHATTER = ("Informed scheduler that task", "Done scheduling tasks", "Running Worker with")
-#: Luigi's account of all tasks, and what it says in it when none failed.
+#: Luigi's summary of all tasks, and its text if none failed.
 _SUMMARY, _ALL_WELL = "===== Luigi Execution Summary =====", "This progress looks :)"
 _WORKER = re.compile(r"\[pid (\d+)\] Worker Worker\(.*?\) (running|done|failed) +(\w+)\((.*)\)")
 _PASSWORD = re.compile(r"(://[^/\s:@]*:)[^/\s@]+(@)")
@@ -27,13 +27,13 @@ class Handler(logging.StreamHandler):  # type: ignore[type-arg]
         return bool(super().filter(record)) and (is_debug() or not _is_chatter(str(record.msg), record.getMessage()))
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the record above the line that shows how far the run is."""
+        """Write the record above the progress line."""
         with terminal.live_line().taken_away():
             super().emit(record)
 
 
 def _is_chatter(template: str, message: str) -> bool:
-    """Return whether it is one of Luigi's lines that say nothing to whoever runs a task: what failed has its own."""
+    """Return whether it is one of Luigi's lines that are of no use to a user; failures have lines of their own."""
     began_or_ended = _WORKER.match(message)
     return (
         template.startswith(_CHATTER)

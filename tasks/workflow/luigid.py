@@ -1,4 +1,4 @@
-"""luigid, Luigi's central scheduler: whether it is there, asked before a run begins, and the calls to it."""
+"""luigid, Luigi's central scheduler: check that it is there before a run begins, and call it."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ from luigi.rpc import RemoteScheduler, RPCError
 from tasks.errors import NoScheduler
 from tasks.workflow.exit_codes import EXIT_USAGE, stop
 
-#: A luigid that is there answers within milliseconds. [core] rpc-connect-timeout, how long Luigi waits, goes over it.
+#: A running luigid answers within milliseconds. rpc-connect-timeout in [core], Luigi's own limit, overrides this.
 _WITHIN_S = 5.0
 
 
@@ -30,8 +30,8 @@ class Luigid(RemoteScheduler):
 
 
 def connect(url: str) -> Luigid:
-    """Return a luigid that has just answered. Raises NoScheduler within seconds where none does; stops with one line
-    at an address that is none.
+    """Return a luigid that has just answered. Raises NoScheduler within seconds if there is none; stops with one line
+    if the address is invalid.
     """
     _require_address(url)
     limit_s = luigi.configuration.get_config().getfloat("core", "rpc-connect-timeout", _WITHIN_S)
@@ -44,7 +44,7 @@ def connect(url: str) -> Luigid:
         except Exception as error:
             answer.put(error)
 
-    # in a thread: looking up a name has no limit of its own, and a peer may send a byte now and then forever
+    # in a thread: a name lookup has no time limit of its own, and a peer may send a byte now and then forever
     threading.Thread(target=ask, name="luigid", daemon=True).start()
     try:
         error = answer.get(timeout=limit_s + 1)
@@ -56,7 +56,7 @@ def connect(url: str) -> Luigid:
 
 
 def require() -> None:
-    """Raise NoScheduler if the run that begins is to have a luigid, and there is none."""
+    """Raise NoScheduler if this run is to use a luigid, and there is none."""
     core = luigi.interface.core()
     if not core.local_scheduler:
         connect(core.scheduler_url or f"http://{core.scheduler_host}:{core.scheduler_port}/")
@@ -75,7 +75,7 @@ def _require_address(url: str) -> None:
     try:
         parts = urllib.parse.urlsplit(url)
         is_good = parts.scheme in ("http", "https", "http+unix") and bool(parts.netloc) and parts.port != 0
-    except ValueError:  # a port that is no number
+    except ValueError:  # a port that is not a number
         is_good = False
     if not is_good:
         stop(
@@ -86,7 +86,7 @@ def _require_address(url: str) -> None:
 
 @contextlib.contextmanager
 def _told_apart(url: str) -> Iterator[None]:
-    """Turn whatever a call to luigid, or what stands in its place, fails with into NoScheduler."""
+    """Turn every error of a call to luigid, or to whatever answers at its address, into NoScheduler."""
     try:
         yield
     except (RPCError, OSError, HTTPException, ValueError, KeyError, TypeError) as error:
@@ -106,10 +106,10 @@ def _without_user(url: str) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """Return what went wrong, from the innermost of the errors that HTTP libraries wrap in one another."""
+    """Return what went wrong, from the innermost of the errors that HTTP libraries wrap."""
     causes = list(_causes(error))
     for cause in causes:
-        if isinstance(cause, urllib.error.HTTPError):  # it is the answer, too, and open
+        if isinstance(cause, urllib.error.HTTPError):  # it is an open response, too
             cause.close()
         status = getattr(getattr(cause, "response", None), "status_code", None) or getattr(cause, "code", None)
         if isinstance(status, int):
@@ -125,7 +125,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and all that it was made of, each once, the innermost last."""
+    """Yield an error and all its causes, each once, the innermost last."""
     seen: list[BaseException] = []
     waiting = [error]
     while waiting:

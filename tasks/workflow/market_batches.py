@@ -1,4 +1,4 @@
-"""Markets that luigid shows one by one and that are exported together: batches, in which a market fails alone."""
+"""Batches: markets that luigid shows one by one and that are exported together, in which a market fails alone."""
 
 import abc
 import json
@@ -18,11 +18,11 @@ class MarketsNode(ExportTask):
 
     @abc.abstractmethod
     def market_ids(self) -> tuple[str, ...]:
-        """Return the markets to be exported."""
+        """Return the markets to export."""
 
     @abc.abstractmethod
     def failures(self) -> dict[str, str]:
-        """Return the reason of each of its markets that has failed in this run, and is left to others to report."""
+        """Return why markets of this task failed in this run; a later task reports them."""
 
     @abc.abstractmethod
     def is_open(self, market_id: str) -> bool:
@@ -44,12 +44,12 @@ class MarketNode(MarketsNode):
 
     market_id = MarketIdParameter(
         description="Betfair market id, such as 1.200806927",
-        # so Luigi takes it for a parameter of which a batch has many values; BatchWorker makes the batch
+        # so that Luigi treats it as a parameter with many values in a batch; BatchWorker creates the batch
         batch_method=tuple,
     )
 
     def batch(self, market_ids: Sequence[str], batch_id: str) -> BatchNode:
-        """Return the task that exports markets together, one of them this one."""
+        """Return the task that exports markets together, including this one."""
         task: BatchNode = self.clone(
             self.batch_class,
             group=f"batch {batch_id[:8]}",
@@ -64,19 +64,19 @@ class MarketNode(MarketsNode):
 class BatchWorker(Worker):
     """Luigi's worker, with batches that have a name of their own and in which markets fail one by one.
 
-    Luigi marks all tasks of a batch as it ends. Here a market that has failed in it is FAILED, with its reason, and one
-    that is written is DONE even if the batch fails. What needs a failed market (the index) goes on without it:
-    it is taken from what the scheduler waits for, and put back when that has run, for the graph.
+    Luigi gives all tasks of a batch the status with which it ends. Here a market that failed in it is FAILED, with its
+    reason, and one that was written is DONE even if the batch fails. A task that requires a failed market (the index)
+    runs without it: the market is removed from the task's dependencies, and added again for the graph once it has run.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._members: dict[str, dict[str, str]] = {}  # of each batch: market id -> task id
-        self._consumers: dict[str, dict[str, Any]] = {}  # what was said of each task that needs others
-        self._let_go: dict[str, set[str]] = {}  # of each task: what it does not wait for any more
+        self._members: dict[str, dict[str, str]] = {}  # by batch: market id -> task id
+        self._consumers: dict[str, dict[str, Any]] = {}  # what the scheduler was told of each task with dependencies
+        self._let_go: dict[str, set[str]] = {}  # by task: the dependencies it no longer waits for
 
     def _get_work_task_id(self, response: Any) -> str | None:
-        """Return the task that the scheduler hands out; begin a batch where it hands out several."""
+        """Return the task that the scheduler assigns; begin a batch if it assigns several."""
         if response.get("task_id") is not None or "batch_id" not in response:
             return super()._get_work_task_id(response)  # type: ignore[no-any-return]
         module, family, values = (response[key] for key in ("task_module", "task_family", "task_params"))
@@ -99,7 +99,7 @@ class BatchWorker(Worker):
         return batch.task_id  # type: ignore[no-any-return]
 
     def _add_task(self, *arguments: Any, **said: Any) -> None:
-        """Tell the scheduler of a task: that it is to be run, or how it has ended."""
+        """Tell the scheduler that a task is to be run, or how it has ended."""
         task_id, status = said["task_id"], said["status"]
         if said.get("deps"):
             self._consumers[task_id] = said
@@ -133,7 +133,9 @@ class BatchWorker(Worker):
             super()._add_task(worker=self._id, task_id=members[market_id], status=DONE, runnable=None)
 
     def _fail(self, market_id: str, reason: str, said: dict[str, Any]) -> None:
-        """Show a market as failed; whatever needs it no longer waits for it. said: of its task, its end aside."""
+        """Show a market as failed; tasks that require it no longer wait for it. said: about its task, without
+        its end.
+        """
         task_id = said["task_id"]
         for consumer, first_said in self._consumers.items():
             let_go = self._let_go.setdefault(consumer, set())

@@ -22,10 +22,10 @@ _log = logging.getLogger("tick_export.outcome")
 
 _WAIT_S = 2
 _NOT_RUN_TRIES = 3
-#: Options that every task accepts, whether it has a use for them or not: scripts give them to all tasks alike. A task
-#: that cannot be offline refuses that itself, saying what to do instead.
+#: Options that every task accepts, used or not, because scripts pass them to all tasks. A task that cannot run offline
+#: refuses that option itself and says what to do instead.
 _ACCEPTED = {"format", "export_metadata", "offline"}
-#: Options on what is asked of the database: useless without one.
+#: Options about the database: useless without one.
 _OF_THE_DATABASE = {
     "recheck",
     "recheck_days",
@@ -38,7 +38,7 @@ _OF_THE_DATABASE = {
 def run_task(name: str, options: Sequence[str]) -> int:
     """Run a task with the options of its command line; return the exit code.
 
-    Under luigid, wait for what other workers do of it: Luigi's own worker would leave with "not run".
+    Under luigid, wait for the parts that other workers do: Luigi's own worker would end with "not run".
     """
     arguments = ["--module", "tasks", name, *options]
     _check(name, arguments)
@@ -53,7 +53,7 @@ def _run(arguments: list[str]) -> int:
     while (code := _run_once(arguments)) in (EXIT_ALREADY_RUNNING, EXIT_NOT_RUN) and _has_luigid(arguments):
         if _is_complete(arguments):
             return 0
-        # Luigi may say so where another worker had just begun; again and again, it is true
+        # Luigi may report this when another worker has just begun; if it does so repeatedly, it is true
         not_run += code == EXIT_NOT_RUN
         if not_run == _NOT_RUN_TRIES:
             break
@@ -106,8 +106,8 @@ def _run_once(arguments: list[str]) -> int:
 
 @contextlib.contextmanager
 def parsed(name: str, options: Sequence[str]) -> Iterator[Any]:
-    """Give the task that a command line means, with logging and Luigi's settings as in its run. Wrong options end the
-    process with 2.
+    """Yield the task of a command line, with logging and Luigi's settings as in its run. Wrong options end the process
+    with 2.
     """
     arguments = ["--module", "tasks", name, *options]
     _check(name, arguments)
@@ -122,8 +122,10 @@ def _has_luigid(arguments: list[str]) -> bool:
 
 
 def _is_complete(arguments: list[str]) -> bool:
-    """Return whether the task is complete by now, whoever did it, and have the next run check again."""
+    """Return whether the task is complete by now, whoever did it; forget the answer, so that the next run asks
+    again.
+    """
     run_context.begin()
-    Register.clear_instance_cache()  # a task keeps what it has found out
+    Register.clear_instance_cache()  # tasks cache what they have found out
     with CmdlineParser.global_instance(arguments) as parser:
         return bool(parser.get_task_obj().complete())

@@ -13,7 +13,7 @@ from tasks.workflow.exit_codes import EXIT_USAGE, stop
 #: The most days that can be asked for at once.
 MOST_DAYS = 366
 
-#: Schemas that nothing is ever restored into.
+#: Schemas that an export is never restored into.
 _TAKEN = ("public", "stream_ingest", "information_schema")
 
 Value = TypeVar("Value")
@@ -26,7 +26,7 @@ class _Checked(luigi.Parameter[Value]):
     expected = ""
 
     def parse(self, value: str) -> Any:
-        """Return the value of an option's text."""
+        """Return the value of the option's text."""
         try:
             return self.parse_text(value)
         except (ValueError, KeyError, luigi.parameter.ParameterException):
@@ -39,12 +39,12 @@ class _Checked(luigi.Parameter[Value]):
         return True
 
     def parse_text(self, value: str) -> Any:
-        """Return the value, raise ValueError if the text is none."""
+        """Return the value. Raises ValueError if the text is invalid."""
         return value
 
 
 class FormatParameter(_Checked[str]):
-    """--format, one of those in market_files/formats.py."""
+    """--format, one of the names in market_files/formats.py."""
 
     option = "--format"
     expected = " or ".join(formats.NAMES)
@@ -177,7 +177,7 @@ class SwitchParameter(luigi.BoolParameter):
 
 
 class AddressParameter(_Checked[str]):
-    """--to or --from, where an export is published; what kinds there are is said when it is opened."""
+    """--to or --from, the address of a published export; it is checked when it is opened."""
 
     expected = "an address such as s3://bucket/prefix or file:///folder"
 
@@ -187,7 +187,7 @@ class AddressParameter(_Checked[str]):
 
 
 class MarketIdsParameter(_Checked[tuple[str, ...]]):
-    """--markets, market ids with commas between."""
+    """--markets, market ids separated by commas."""
 
     option = "--markets"
     expected = "Betfair market ids such as 1.200806927,1.200806928"
@@ -205,7 +205,7 @@ class MarketIdsParameter(_Checked[tuple[str, ...]]):
 
 
 class DaysParameter(_Checked[tuple[datetime.date, ...]]):
-    """--days, UTC days with commas between."""
+    """--days, UTC days separated by commas."""
 
     option = "--days"
     expected = "existing days such as 2024-01-15,2024-01-16"

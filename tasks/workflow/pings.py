@@ -1,4 +1,4 @@
-"""Pings: a URL that is asked when nightly begins and ends, so that a service notices when it does not."""
+"""Pings: a URL that nightly requests when it begins and ends, so that a service notices when it does not run."""
 
 import logging
 
@@ -13,9 +13,9 @@ _TRIES = urllib3.Retry(total=2, backoff_factor=0.5, status_forcelist=(500, 502, 
 
 
 def ping(what: str) -> None:
-    """Ask [tick_export] ping_url for what has happened: "start", or an exit code. Whatever goes wrong is only logged.
+    """Request ping_url of [tick_export] with what has happened: "start", or an exit code. Errors are only logged.
 
-    The addresses are those of healthchecks.io and its like: <url>/start, <url>/0, <url>/30.
+    The addresses are those of healthchecks.io and similar services: <url>/start, <url>/0, <url>/30.
     """
     base = str(tick_export().ping_url).rstrip("/")
     if not base:

@@ -1,4 +1,4 @@
-"""What a run has to export: the markets that wait, large ones alone, the others in batches or groups."""
+"""What a run has to export: large markets alone, the others in batches or groups."""
 
 import dataclasses
 import datetime
@@ -30,24 +30,24 @@ from tasks.workflow.settings import tick_export
 
 _log = logging.getLogger("tick_export.run")
 
-#: Small markets are exported together. Under luigid each is a task of its own, up to market_nodes of them, run in so
-#: many batches. Where more wait, and without luigid, they go in groups by a checksum of their id: under luigid in so
-#: many, the same in every process whatever is missing; by itself a run makes two per worker. A group or batch more
-#: costs 0.1 s of processor time (a process, a connection), a task more 4 ms.
+#: Small markets are exported together. Under luigid each is a task of its own, up to market_nodes of them, run in this
+#: many batches. Without luigid, or if there are more, they go in groups by a checksum of their id: under luigid in this
+#: many, the same in every process whatever is missing, otherwise in two per worker. Each further group or batch costs
+#: 0.1 s of processor time (a process, a connection), each further task 4 ms.
 GROUPS = 8
 _GROUPS_PER_WORKER = 2
-#: A market of more rows gets a task of its own.
+#: A market with more rows is exported alone.
 ALONE_ROWS = 300_000
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What is to be exported.
+    """What a run has to export.
 
-    stored, disk: what was found of the markets; pending: the markets that wait, and whether the file of each will be
-    empty; large: those that are exported alone, the largest first; batched: those with a task of their own that are
-    exported in batches of batch_size, in this order; groups: the others by the name of their group; is_of_one: whether
-    it is for a market that was asked for by itself.
+    stored, disk: what was found in the database and on disk; pending: the markets to export, and whether the file of
+    each will be empty; large: those that are exported alone, the largest first; batched: those with a task of their own
+    that are exported in batches of batch_size, in this order; groups: the others by the name of their group; is_of_one:
+    whether the plan is for a single market that was asked for.
     """
 
     stored: Stored
@@ -72,8 +72,8 @@ class Plan:
         return max(math.ceil(len(self.batched) / GROUPS), 1)
 
     def market(self, market_id: str) -> Pending:
-        """Return what is to be done for a market, made when it is asked for: very many of them would take much memory.
-        One that does not wait by this plan does by that of another worker of luigid.
+        """Return what to do for a market. It is created on demand, because very many of them would take much memory. A
+        market that is not in this plan is in that of another worker of luigid.
         """
         disk = self.disk
         return Pending(
@@ -85,8 +85,8 @@ class Plan:
         )
 
     def any_open(self, market_ids: Iterable[str]) -> bool:
-        """Return whether one of the markets still waits: neither written since the plan was made nor recorded as
-        failed.
+        """Return whether one of the markets is still to be exported: it was neither written since the plan was made nor
+        recorded as failed.
         """
         failed = self.failed()
         return any(
@@ -99,9 +99,9 @@ class Plan:
         return bool(self.disk.unreadable) or not self.pending.keys().isdisjoint(self.failed())
 
     def failures(self, disk: OnDisk | None = None) -> dict[str, str]:
-        """Return why markets could not be exported in this run: whoever is asked for them has to report it.
+        """Return why markets could not be exported in this run, for the task that has to report it.
 
-        disk: what was found of it, if it was looked at again since the plan was made.
+        disk: what is there, if it was scanned again since the plan was made.
         """
         return execution_report.known_failures(self.stored, disk or self.disk) | self.failed()
 
@@ -137,8 +137,8 @@ def plan_all(
 ) -> Plan:
     """Plan the export of all markets.
 
-    without_ticks, without_ladder: those too that have none, or traded rows only; recheck_days: so many days, today
-    among them, are searched for rows that came late.
+    without_ticks, without_ladder: include markets without ticks, or with traded rows only; recheck_days: how many days,
+    including today, are searched for late rows.
     """
     clocks.compare()
     found = run_context.current().once(findings.look_at_all, layout, allow_other_database)
@@ -157,7 +157,7 @@ def plan_all(
 
 
 def plan_day(layout: Layout, date: datetime.date, recheck: bool, allow_other_database: bool) -> Plan:
-    """Plan the export of the markets with ticks on a UTC day; recheck: search the day for rows that came late."""
+    """Plan the export of the markets with ticks on a UTC day; recheck: search the day for late rows."""
     clocks.compare()
     found = run_context.current().once(findings.look_at_day, layout, date, allow_other_database)
     return _planned(found, found.market_ids or (), recheck=Span.of_day(date) if recheck else None)
@@ -166,14 +166,16 @@ def plan_day(layout: Layout, date: datetime.date, recheck: bool, allow_other_dat
 def plan_market(
     layout: Layout, market_id: str, refresh: bool, without_ladder: bool, allow_other_database: bool
 ) -> Plan:
-    """Plan the export of one market; refresh: even if its file is complete; without_ladder: traded rows alone too."""
+    """Plan the export of one market; refresh: even if its file is complete; without_ladder: even if it has only traded
+    rows.
+    """
     clocks.compare()
     found = run_context.current().once(findings.look_at_market, layout, market_id, allow_other_database)
     return _planned(found, [market_id], refresh, is_of_one=True, without_ladder=without_ladder)
 
 
 def plan_offline(layout: Layout) -> Plan:
-    """Plan to export nothing, of an export that is taken as it is."""
+    """Plan to export nothing: the export is used as it is."""
     return _planned(run_context.current().once(findings.look_offline, layout), ())
 
 
@@ -244,12 +246,12 @@ def _late(found: Findings, market_ids: Iterable[str], pending: Collection[str], 
 
 
 def _dealt(market_ids: Sequence[str]) -> list[str]:
-    """Return markets, the largest first, dealt like cards: so that the batches cut from them are alike."""
+    """Return markets, given the largest first, dealt like cards, so that the batches cut from them are alike."""
     return [market_id for first in range(GROUPS) for market_id in market_ids[first::GROUPS]]
 
 
 def _grouped(market_ids: Iterable[str], number: int) -> dict[str, tuple[str, ...]]:
-    """Return markets in at most so many groups, each by a checksum of its id, by the name of the group: 3 of 8."""
+    """Return markets in at most so many groups, chosen by a checksum of the id, by the group's name, such as 3 of 8."""
     groups: dict[str, list[str]] = {}
     for market_id in market_ids:
         groups.setdefault(f"{zlib.crc32(market_id.encode()) % number + 1} of {number}", []).append(market_id)

@@ -1,4 +1,4 @@
-"""Progress of the whole run: counters that all worker processes share, and the line that shows them."""
+"""Progress of the whole run: counters that all worker processes share, and the progress line."""
 
 import logging
 import multiprocessing
@@ -16,13 +16,13 @@ _PLAIN_S = 10.0
 
 
 class Progress:
-    """Counts markets and ticks over all processes that are forked from the one that made it.
+    """Counts markets and ticks in all processes that are forked from the one that created it.
 
-    On a terminal it keeps one line up to date, elsewhere it logs a plain line every ten seconds. Whoever counts, draws:
-    no thread.
+    On a terminal it keeps one line up to date; elsewhere it logs a plain line every ten seconds. There is no thread:
+    the process that counts draws the line.
     """
 
-    #: Whether the line stays on the terminal when all is done.
+    #: Whether the line stays on the terminal at the end.
     stays = True
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Progress:
         terminal.live_line()  # before the workers are forked
 
     def expect(self, markets: int, ticks: float) -> None:
-        """Say how much there is to do."""
+        """Add to how much there is to do."""
         self._numbers[2] += markets
         self._numbers[3] += ticks
 
@@ -59,7 +59,7 @@ class Progress:
 
     @property
     def is_done(self) -> bool:
-        """Whether all that was expected has been counted."""
+        """Whether everything that was expected has been counted."""
         return bool(self._numbers[0] >= self._numbers[2])
 
     @property
@@ -80,7 +80,7 @@ class Progress:
         ]
 
     def _pace(self, done: float, expected: float, unit: str, per: float) -> list[str]:
-        """Return how fast it goes and, until it is done, how long it will take."""
+        """Return the speed and, until the end, the remaining time."""
         rate = done / max(time.monotonic() - self._started, 1e-3)
         pace = [f"{rate / per:,.0f} {unit}"]
         if rate and not self.is_done:
@@ -107,9 +107,9 @@ class Progress:
 
 
 class PartProgress(Progress):
-    """Counts the parts of one step of a run, and the ticks read for them, if any are. Its line goes when it is done.
+    """Counts the parts of one step of a run, and the ticks read for them, if any. Its line disappears at the end.
 
-    thing: what is counted, one of it; done: what happens to it.
+    thing: the name of a part, in the singular; done: what is done to it, such as "written".
     """
 
     stays = False
@@ -169,14 +169,14 @@ class ByteProgress(Progress):
 
 
 class TransferProgress(Progress):
-    """Counts the bytes that are in place at the other end."""
+    """Counts the bytes that have arrived at the other end."""
 
     def __init__(self, expected_bytes: int) -> None:
         super().__init__()
         self.expect(1, expected_bytes)
 
     def count_bytes(self, size_bytes: int) -> None:
-        """Count bytes that are now in place."""
+        """Count bytes that have arrived."""
         self.count(0, size_bytes)
 
     def _parts(self) -> list[str]:

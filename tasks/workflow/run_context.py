@@ -1,4 +1,6 @@
-"""One run: what its tasks share is determined once, before the first one starts. Workers inherit it by fork."""
+"""One run: what its tasks share is determined once, before the first one starts. Worker processes inherit it by
+fork.
+"""
 
 import gc
 import time
@@ -18,28 +20,28 @@ class Run:
         self._at_end: list[Callable[[], None]] = []
 
     def once(self, find: Callable[..., Answer], *given: Any) -> Answer:
-        """Return what a function finds out, asked the first time only."""
+        """Return the result of a function, which is called the first time only."""
         key = find, given
         if key not in self._answers:
             self._answers[key] = find(*given)
-            gc.freeze()  # a worker's search for garbage would copy every page that it shares with this process
+            gc.freeze()  # garbage collection in a worker would copy every page that it shares with this process
         return cast(Answer, self._answers[key])
 
     def found(self, kind: type[Answer]) -> list[Answer]:
-        """Return what has been found out so far, of a kind."""
+        """Return the results of a type so far."""
         return [answer for answer in self._answers.values() if isinstance(answer, kind)]
 
     @property
     def wants_report(self) -> bool:
-        """Whether a report may follow: nothing that was asked for leaves it out (ExportAll --report false)."""
+        """Whether a report may follow: no requested task leaves it out (ExportAll --report false)."""
         return all(getattr(task, "report", True) for task in self.asked_for.values())
 
     def at_end(self, remember: Callable[[], None]) -> None:
-        """Have something done at the end of the run, by the process that it began in: not by who only looks."""
+        """Register a function to be called at the end of the run, in the process that the run began in."""
         self._at_end.append(remember)
 
     def end(self) -> None:
-        """Do what is to be done at the end."""
+        """Call the registered functions."""
         while self._at_end:
             self._at_end.pop()()
 
@@ -48,12 +50,12 @@ _current = Run()
 
 
 def current() -> Run:
-    """Return the run that this process works for."""
+    """Return the run of this process."""
     return _current
 
 
 def begin() -> Run:
-    """Begin another run in this process: the next question is answered from database and disk as they are then."""
+    """Begin another run in this process: from now on, database and disk are looked at again."""
     global _current
     _current = Run()
     return _current

@@ -1,4 +1,4 @@
-"""What a run leaves in metrics.prom: at its start that it began, at its end how it ended and how the export stands."""
+"""What a run writes to metrics.prom: first that it began, at the end its outcome and the state of the export."""
 
 import contextlib
 import datetime
@@ -26,7 +26,7 @@ _DAY_S = 86_400
 
 
 class Recorder:
-    """Writes metrics.prom for one run. Nothing that goes wrong with it changes how the run ends."""
+    """Writes metrics.prom for one run. Errors in doing so do not change the outcome of the run."""
 
     def __init__(self, name: str) -> None:
         self._name, self._start_s, self._pid = name, time.time(), os.getpid()
@@ -34,7 +34,7 @@ class Recorder:
         self.is_over = False
 
     def claimed(self, layout: Layout) -> None:
-        """Note that the run has the output directory for itself, and so may write there."""
+        """Note that the run has locked the output directory, and so may write there."""
         if self._layout is None and layout.output_dir.is_dir():
             self._layout = layout
             self._write({("last_start_timestamp_seconds", self._name): self._start_s})
@@ -75,7 +75,7 @@ _recorders: list[Recorder] = []
 @contextlib.contextmanager
 def recorded(name: str) -> Iterator[Recorder]:
     """Record a run of a task or of nightly from here to the end of the block. Its exit code is that of the exception
-    that leaves the block, or what the block says to end().
+    that leaves the block, or the one passed to end().
     """
     recorder = Recorder(name)
     _recorders.append(recorder)
@@ -92,13 +92,13 @@ def recorded(name: str) -> Iterator[Recorder]:
 
 
 def claimed(layout: Layout) -> None:
-    """Note that the runs under way have this output directory for themselves."""
+    """Note that the runs in progress have locked this output directory."""
     for recorder in _recorders:
         recorder.claimed(layout)
 
 
 def end_of_bare_luigi(done: bool, task: Any) -> None:
-    """Record a run of Luigi's own command, which tells nobody its exit code."""
+    """Record a run of Luigi's own command, which does not report its exit code."""
     if not _recorders and task is not None:
         recorder = Recorder(type(task).__name__)
         recorder._start_s = run_context.current().started_s
@@ -107,7 +107,7 @@ def end_of_bare_luigi(done: bool, task: Any) -> None:
 
 
 def _of_run(samples: Samples) -> Samples:
-    """Return samples with what the run exported."""
+    """Return the samples about what the run exported."""
     plans = [plan for plan in run_context.current().found(Plan) if plan.stored.newest or plan.pending]
     if not plans:
         return samples
@@ -129,7 +129,7 @@ def _of_run(samples: Samples) -> Samples:
 
 
 def _of_export(layout: Layout, samples: Samples) -> Samples:
-    """Return samples with how the export stands, by its index and condition.json."""
+    """Return the samples about the state of the export, from its index and condition.json."""
     facts = index_csv.read(layout.index).facts.values()
     newest = [fact.last_tick for fact in facts if fact.last_tick is not None]
     samples["markets", ""] = float(len(facts))

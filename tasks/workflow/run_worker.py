@@ -1,4 +1,4 @@
-"""The worker of a run: it claims the output directory, so that no task has to."""
+"""The worker of a run: it locks the output directory, so that no task has to."""
 
 import contextlib
 from collections.abc import Iterator
@@ -14,10 +14,10 @@ from tasks.workflow.market_batches import BatchWorker
 
 
 class RunWorker(BatchWorker):
-    """Luigi's worker, in the place where it has its own lock (no_lock in luigi.cfg): around all that a run does.
+    """Luigi's worker, which locks the directory where Luigi would take its own lock (no_lock in luigi.cfg).
 
-    The directory is claimed before anybody looks at it or at the database, and made for that; a run that ends before
-    its first task (no connection, no such export) takes it away again. Under luigid it is made when that task begins.
+    It locks the directory, and creates it if necessary, before anything looks at it or at the database. A run that ends
+    before its first task (no connection, no such export) removes it again. Under luigid the first task creates it.
     """
 
     _asked: Any = None
@@ -54,7 +54,7 @@ class RunWorker(BatchWorker):
 
 @contextlib.contextmanager
 def _a_scheduler() -> Iterator[None]:
-    """Stop with one line if luigid is lost under way. All else that goes wrong here is a fault, with a traceback."""
+    """Stop with one line if luigid is lost during the run. Any other error here is a bug, with a traceback."""
     try:
         yield
     except NoScheduler as error:
@@ -71,5 +71,5 @@ class _Factory(luigi.interface._WorkerSchedulerFactory):
 
 
 def use_run_worker() -> None:
-    """Have Luigi's command line make this worker: it has no public way to choose one."""
+    """Make Luigi's command line use this worker: it has no public way to choose one."""
     luigi.interface._WorkerSchedulerFactory = _Factory  # type: ignore[misc]

@@ -8,7 +8,7 @@ _DAY_US = 86_400_000_000
 
 
 class tick_export(luigi.Config):  # noqa: N801  (the section's name)
-    """Settings of an operator beyond the options of a task."""
+    """An operator's settings, in addition to the options of a task."""
 
     settle_minutes = CountParameter(
         default=15,
@@ -42,18 +42,19 @@ class tick_export(luigi.Config):  # noqa: N801  (the section's name)
         default=0, description="exit code of nightly if all went well but yesterday's recording is not good"
     )
     ping_url = luigi.Parameter(
-        default="", description="nightly asks <ping_url>/start when it begins and <ping_url>/<exit code> when it ends"
+        default="",
+        description="nightly requests <ping_url>/start when it begins and <ping_url>/<exit code> when it ends",
     )
 
     lock_timeout_s = luigi.IntParameter(
         default=600, description="a statement that waits this many seconds for a lock in the database fails"
     )
     answer_timeout_s = luigi.IntParameter(
-        default=3600, description="a statement that sends no byte for this many seconds is given up"
+        default=3600, description="a statement that sends no byte for this many seconds is abandoned"
     )
     silence_timeout_s = luigi.IntParameter(
         default=30,
-        description="a server that does not even answer a second connection for this many seconds is given up",
+        description="a server that does not even answer a second connection for this many seconds is abandoned",
     )
     tables_in_two_schemas = luigi.Parameter(
         default="",

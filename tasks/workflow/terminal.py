@@ -1,8 +1,8 @@
-"""The one line at the foot of a terminal that says how far a run is; every other line goes above it.
+"""The progress line at the bottom of a terminal; every other line goes above it.
 
-All processes of a run share what stands there: the worker that counts draws it, whoever logs takes it away first. A
-library that draws from a thread of its own (rich, tqdm) has one such thread and one lock a process, and both are lost
-or held at a fork.
+All processes of a run share the line: the worker that counts draws it, and a process that logs removes it first. A
+library that draws from a thread of its own (rich, tqdm) has one thread and one lock per process, and a fork loses the
+thread and may leave the lock held.
 """
 
 import contextlib
@@ -17,14 +17,14 @@ from tqdm import tqdm
 
 _WIDEST_BAR = 30
 _NARROWEST_BAR = 8
-#: A process that was killed while it drew never gives the lock back; the others then go on without.
+#: A process that is killed while it draws never releases the lock; the others then continue without it.
 _PATIENCE_S = 0.5
 _GREEN, _YELLOW, _RED = "32", "33", "31"
 _COLOURS = {"WARNING": _YELLOW, "ERROR": _RED, "CRITICAL": _RED}
 
 
 def is_live() -> bool:
-    """Return whether standard error is a terminal that can take a line back."""
+    """Return whether standard error is a terminal that can erase a line."""
     return sys.stderr.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
 
 
@@ -41,7 +41,7 @@ def coloured_level(name: str) -> str:
 
 
 def fitted(percent: int, parts: Sequence[str], width: int) -> tuple[str, str, str]:
-    """Return share, bar and words for a width in columns; what does not fit is left out from the end."""
+    """Return percentage, bar and words for a width in columns; what does not fit is left out, from the end."""
     share = f"{percent:3d}%"
     words = ", ".join(parts)
     left = list(parts)
@@ -56,7 +56,7 @@ def fitted(percent: int, parts: Sequence[str], width: int) -> tuple[str, str, st
 
 
 class LiveLine:
-    """The line of a run. Made before the workers are forked, so that they share it."""
+    """The line of a run. Created before the workers are forked, so that they share it."""
 
     def __init__(self) -> None:
         context = multiprocessing.get_context("fork")
@@ -64,12 +64,12 @@ class LiveLine:
         self._stands = context.Value("b", 0, lock=False)
 
     def draw(self, percent: int, parts: Sequence[str], last: bool = False) -> None:
-        """Redraw the line for the width that the terminal has now. last: leave it there."""
+        """Redraw the line for the current width of the terminal. last: leave it there."""
         width = shutil.get_terminal_size().columns
         if sys.stderr.isatty():
             with contextlib.suppress(OSError):
                 width = os.get_terminal_size(sys.stderr.fileno()).columns or width
-        # the last column stays free: some terminals go to the next line when it is filled
+        # the last column stays free: some terminals wrap the line when it is filled
         share, bar, words = fitted(percent, parts, width - 1)
         text = f"{share} {coloured(bar, _GREEN)} {words}" if bar else f"{share} {words}"
         with self._alone():
@@ -79,7 +79,7 @@ class LiveLine:
 
     @contextlib.contextmanager
     def taken_away(self) -> Iterator[None]:
-        """Take the line away for as long as another is written; the next count draws it again."""
+        """Remove the line while another one is written; the next count draws it again."""
         with self._alone():
             if self._stands.value:
                 self._stands.value = 0
@@ -99,7 +99,7 @@ class LiveLine:
 
 @functools.cache
 def live_line() -> LiveLine:
-    """Return the line of this process and of those that were forked from it since."""
+    """Return the line of this process and of those forked from it since."""
     return LiveLine()
 
 
