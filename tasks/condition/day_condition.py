@@ -1,4 +1,4 @@
-"""The condition of each UTC day: from the conditions of its markets, and from what was recorded at all."""
+"""The condition of each UTC day: from the conditions of its markets, and from how much was recorded."""
 
 import dataclasses
 import statistics as averages
@@ -9,24 +9,24 @@ from tasks.condition.reasons import Condition
 from tasks.statistics import message_pace
 from tasks.statistics.tick_statistics import DAY_US, HOUR_US, Statistics
 
-#: Days before a day that say what is usual, and the fewest that can.
+#: How many days before a day define what is usual, and the fewest that can.
 _DAYS_BEFORE, _FEWEST_DAYS = 7, 3
-#: Days without a tick count as missing where days with ticks are at most so far apart; further apart it is no recording
-#: that was interrupted, but two.
+#: Days without ticks count as missing if the days with ticks around them are at most so far apart. Otherwise they are
+#: two recordings rather than one that was interrupted.
 _LONGEST_BREAK_DAYS = 14
-#: So many markets with ticks in an hour make that hour usual: with fewer it may just be that nothing was open.
+#: An hour with so many markets is one in which ticks are usual; with fewer, perhaps just no market was open.
 _FEWEST_MARKETS = 3
-#: A day that lacks so much is partial.
+#: A day that lacks this much is partial.
 _PARTIAL_US = HOUR_US
 
 
 @dataclasses.dataclass(frozen=True)
 class DayCondition:
-    """What is to be said of a UTC day.
+    """The condition of a UTC day.
 
-    day: days since 1970; ticks, markets: with ticks on that day; usual_ticks, usual_markets: medians of the days
-    before, None if there are too few; without_ticks: markets that the database knows of the day and that have no
-    ticks, None if no database was asked; markets_with: of each reason how many markets have it.
+    day: days since 1970; markets: the number with ticks on that day; usual_ticks, usual_markets: medians of the days
+    before, None if there are too few; without_ticks: markets that the database lists for the day but has no ticks for,
+    None if no database was queried; markets_with: how many markets have each reason.
     """
 
     day: int
@@ -49,8 +49,8 @@ def judge_days(
 ) -> list[DayCondition]:
     """Judge every day from the first to the last that has ticks.
 
-    below_percent: a day with less of the usual ticks or markets is degraded; today: the UTC day that is not over, days
-    since 1970; without_ticks: of each day the markets that the database knows and that have none.
+    below_percent: a day with a smaller share of the usual ticks or markets is degraded; today: the UTC day that is not
+    over, days since 1970; without_ticks: by day, the markets that the database lists but has no ticks for.
     """
     hours: dict[int, dict[int, int]] = {}
     counts: dict[int, int] = {}
@@ -109,7 +109,7 @@ def judge_days(
 
 
 def _all_days(recorded: Sequence[int]) -> list[int]:
-    """Return the days with ticks, and those between them that a recording that goes on has not."""
+    """Return the days with ticks, and the days between them that the recording lacks."""
     days = list(recorded[:1])
     for before, day in zip(recorded, recorded[1:]):
         days += range(before + 1, day) if day - before <= _LONGEST_BREAK_DAYS else ()
@@ -118,8 +118,8 @@ def _all_days(recorded: Sequence[int]) -> list[int]:
 
 
 def _holes(statistics: Iterable[Statistics]) -> list[tuple[int, int]]:
-    """Return each interval of five minutes or more in which no market has a message, and what the first and the last
-    day lack.
+    """Return each interval of five minutes or more without a message of any market, and what is missing before the
+    first and after the last message on their days.
     """
     spans = []
     for counted in statistics:
@@ -134,7 +134,7 @@ def _holes(statistics: Iterable[Statistics]) -> list[tuple[int, int]]:
         return []
     spans.sort()
     end = spans[0][0]
-    holes = [(end // DAY_US * DAY_US, end)]  # to the first message, from its midnight on
+    holes = [(end // DAY_US * DAY_US, end)]  # from midnight to the first message
     for start, stop in spans:
         if start - end >= message_pace.SILENT_US:
             holes.append((end, start))
@@ -150,9 +150,8 @@ def _day_gaps(
     statistics: Mapping[str, Statistics],
     on_day: Sequence[str],
 ) -> list[Found]:
-    """Return the holes of the whole recording on a day: intervals without a message of any market, that the pace of a
-    market which was open before and after does not explain, or with an hour in which most days before have
-    several markets.
+    """Return the gaps of the whole recording on a day: intervals without a message of any market, if the pace of a
+    market that was open before and after does not explain them, or most days before have several markets in that hour.
     """
     gaps: list[Interval] = []
     midnight = day * DAY_US
@@ -171,7 +170,7 @@ def _day_gaps(
 
 
 def _is_unexplained(start: int, end: int, statistics: Mapping[str, Statistics], on_day: Sequence[str]) -> bool:
-    """Return whether a market of the day has a gap of which an interval without any message is half or more."""
+    """Return whether an interval without any message makes up half or more of a gap of one of the day's markets."""
     return any(
         quiet[0] <= start
         and end <= quiet[1] <= quiet[0] + 2 * (end - start)
@@ -186,7 +185,7 @@ def _usual(count: int, usual: int | None, below_percent: int) -> list[Found]:
 
 
 def _summed(on_day: Mapping[str, Sequence[Found]], day: int) -> list[Found]:
-    """Return the reasons of a day's markets, summed; the intervals stand with the markets."""
+    """Return the reasons of a day's markets, added up; the intervals are listed with the markets."""
     counts: dict[tuple[str, bool], int] = {}
     for some in on_day.values():
         for found in some:

@@ -1,4 +1,4 @@
-"""The condition of a whole export, and condition.json, which says it to programs (docs/condition.md)."""
+"""The condition of a whole export, and condition.json, its form for programs (docs/condition.md)."""
 
 import dataclasses
 import datetime
@@ -18,14 +18,14 @@ from tasks.statistics.tick_statistics import DAY_US, Statistics
 from tasks.storage.layout import Layout
 from tasks.ticks.value_text import time_text
 
-#: Raised when a change would break a program that reads condition.json.
+#: Raised by any change that could break a program that reads condition.json.
 SCHEMA_VERSION = 1
 _EPOCH = datetime.date(1970, 1, 1)
 
 
 @dataclasses.dataclass(frozen=True)
 class ExportCondition:
-    """The condition of each market and each day of an export, with what they were judged by."""
+    """The condition of each market and each day of an export, with the statistics and metadata that it is based on."""
 
     markets: Mapping[str, MarketCondition]
     days: Sequence[DayCondition]
@@ -33,7 +33,7 @@ class ExportCondition:
     metadata: Mapping[str, Metadata | None]
 
     def day(self, date: datetime.date) -> DayCondition | None:
-        """Return the condition of a day, None if nothing is known of it."""
+        """Return the condition of a day, None if it is unknown."""
         wanted = day_number(date)
         return next((day for day in self.days if day.day == wanted), None)
 
@@ -45,7 +45,7 @@ def judge(
     today: datetime.date,
     without_ticks: Mapping[int, Sequence[str]] | None = None,
 ) -> ExportCondition:
-    """Judge the markets of an export, of which these are the statistics, and their days. Arguments as judge_days."""
+    """Judge the markets of an export by their statistics, and their days. For the other arguments see judge_days."""
     metadata = dict(read_metadata(layout, statistics))
     markets = {
         market_id: market_condition.judge(market_id, counted, metadata[market_id])
@@ -66,7 +66,7 @@ def read_metadata(layout: Layout, market_ids: Iterable[str]) -> Iterator[tuple[s
 
 
 def day_number(date: datetime.date) -> int:
-    """Return a UTC day, counted from 1970."""
+    """Return the number of a UTC day, counted from 1970."""
     return (date - _EPOCH).days
 
 
@@ -76,7 +76,7 @@ def date_of(day: int) -> datetime.date:
 
 
 def render(judged: ExportCondition) -> bytes:
-    """Return the content of condition.json: a day and a market a line."""
+    """Return the content of condition.json: one line per day and per market."""
     encode = json.JSONEncoder(separators=(", ", ": ")).encode
     counts: dict[str, Any] = {
         kind: {str(condition): sum(one.condition == condition for one in some) for condition in Condition}
@@ -142,7 +142,7 @@ def _found(found: Found) -> dict[str, Any]:
 
 
 def told(judged: ExportCondition, date: datetime.date) -> str:
-    """Return in one line what is to be said of a day that is not good; empty where it is."""
+    """Return, in one line, why a day is not good; an empty text if it is good."""
     day = judged.day(date)
     if day is None or day.condition == Condition.GOOD and not day.without_ticks:
         return ""
@@ -192,7 +192,7 @@ def _span(start: int, end: int) -> str:
 
 
 def duration_text(duration_us: int) -> str:
-    """Return a duration as people say it: 10 h 0 min, 12 min 5 s, 7 s."""
+    """Return a duration as text: 10 h 0 min, 12 min 5 s, 7 s."""
     seconds = round(duration_us / 1e6)
     if seconds >= 3600:
         return f"{seconds // 3600:,} h {seconds % 3600 // 60} min"

@@ -1,4 +1,4 @@
-"""The condition of one market: from the statistics of its ticks and its metadata."""
+"""The condition of one market, from the statistics of its ticks and from its metadata."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -10,19 +10,19 @@ from tasks.statistics import message_pace
 from tasks.statistics.tick_statistics import DAY_US, MOST_INTERVALS, Statistics
 from tasks.ticks.value_text import parse_time
 
-#: A market of whose time gaps take this share or more is partial.
+#: If gaps make up this share of a market's time or more, it is partial.
 _PARTIAL_SHARE = 0.1
-#: A market of more such rows is on another price ladder (Asian handicaps, lines).
+#: If more than this share of its rows is off the ladder, a market uses another price ladder (Asian handicaps, lines).
 _OTHER_LADDER_SHARE = 0.05
 
-#: From and to, µs since 1970, both message times; and how often the reason was met in between.
+#: From and to, both times of messages, in µs since 1970; and how often the reason occurred between them.
 Interval = tuple[int, int, int]
 
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """A reason that was met. messages: of how many messages; intervals: the first of them; runs: how many there are;
-    is_note: whether it makes the data no worse; days: how often on each day, counted since 1970.
+    """A reason that applies. messages: to how many messages; intervals: the first of them; runs: how many intervals
+    there are; is_note: whether it leaves the condition as it is; days: how often on each day since 1970.
     """
 
     reason: str
@@ -36,19 +36,19 @@ class Found:
 
 @dataclasses.dataclass(frozen=True)
 class MarketCondition:
-    """What is to be said of a market."""
+    """The condition of a market, with its reasons."""
 
     market_id: str
     condition: Condition
     found: Sequence[Found]
 
     def on_day(self, day: int) -> list[Found]:
-        """Return the reasons met on a day, counted since 1970."""
+        """Return the reasons that apply on a day (days since 1970)."""
         return [found for found in self.found if day in found.days]
 
 
 def in_play_from(metadata: Metadata | None) -> int | None:
-    """Return when a market went in play, as far as its metadata tells: at its start. None: never, or unknown."""
+    """Return when a market went in play according to its metadata: at its start. None: never, or unknown."""
     start = (metadata or {}).get("marketStartTime")
     return parse_time(start) if start and (metadata or {}).get("inPlay") else None
 
@@ -56,7 +56,9 @@ def in_play_from(metadata: Metadata | None) -> int | None:
 def judge(
     market_id: str, statistics: Statistics, metadata: Metadata | None, in_play: Callable[[int], bool] | None = None
 ) -> MarketCondition:
-    """Judge a market. in_play: tells of a moment whether the market was; by default by its metadata."""
+    """Judge a market. in_play: returns whether the market was in play at a time; by default according to its
+    metadata.
+    """
     if not statistics["ticks"]:
         return MarketCondition(market_id, Condition.MISSING, _notes(statistics, metadata))
     off = in_play_from(metadata)
@@ -73,7 +75,7 @@ def judge(
 
 
 def worst(conditions: Sequence[Condition]) -> Condition:
-    """Return the worst of conditions."""
+    """Return the worst of several conditions."""
     return max(conditions, key=RANK.__getitem__, default=Condition.GOOD)
 
 

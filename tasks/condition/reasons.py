@@ -1,4 +1,4 @@
-"""The reasons of a condition: what each is, what it means for a backtest, and how much of it makes data degraded."""
+"""The reasons of a condition: what each is, what it means for a backtest, and from which share on data is degraded."""
 
 import dataclasses
 import enum
@@ -18,8 +18,8 @@ RANK = {condition: number for number, condition in enumerate(Condition)}
 
 @dataclasses.dataclass(frozen=True)
 class Reason:
-    """A reason. title: in two or three words; text: one sentence for who does not know it; share: degraded from this
-    share of the messages on; 0: from the first on; None: a note that does not make data worse.
+    """A reason. title: two or three words; text: one sentence that explains it; share: the share of the messages from
+    which on the data is degraded; 0: from the first one; None: a note, which does not change the condition.
     """
 
     title: str
@@ -30,17 +30,18 @@ class Reason:
 REASONS = {
     "gap": Reason(
         "gap",
-        "No message for longer than the market's own pace explains (in play, shorter silences count): a backtest would"
-        " trade at prices that had long moved on.",
+        "No message for longer than is usual in this market (in play, shorter silences count): a backtest would trade"
+        " at prices that had long changed.",
     ),
     "no_first_image": Reason(
         "no first image",
-        "The first stored message has no ladder: until one comes, the book is unknown and nothing can be matched.",
+        "The first stored message has no ladder: until the first ladder, the book is unknown and nothing can be"
+        " matched.",
     ),
     "crossed_book": Reason(
         "crossed book",
-        "The best back price is not below the best lay price: the snapshot mixes two moments, and a backtest would find"
-        " free money in it.",
+        "The best back price is not below the best lay price: the snapshot mixes two moments, and a backtest would make"
+        " a profit that nobody could have made.",
         share=0.01,
     ),
     "off_ladder_price": Reason(
@@ -50,7 +51,7 @@ REASONS = {
     ),
     "levels_out_of_order": Reason(
         "levels out of order",
-        "A deeper level has a better price than the one before: the depth of that snapshot cannot be trusted.",
+        "A level has a price no worse than the level before it: the depth of that snapshot cannot be trusted.",
     ),
     "repeated_publish_time": Reason(
         "repeated publish time",
@@ -74,14 +75,14 @@ REASONS = {
         share=0.01,
     ),
     "no_metadata": Reason(
-        "no metadata", "Type, event and start are unknown: the market cannot be chosen by them.", share=None
+        "no metadata", "Type, event and start are unknown: the market cannot be selected by them.", share=None
     ),
     "no_runner_name": Reason(
-        "no runner name", "Runners have a number but no name: results have to be joined by selection id.", share=None
+        "no runner name", "Runners have a selection id but no name: results have to be joined by the id.", share=None
     ),
     "runner_without_ticks": Reason(
         "runner without ticks",
-        "The metadata names runners without a stored tick: they never had a price, or were removed earlier.",
+        "The metadata lists runners without a stored tick: they never had a price, or were removed earlier.",
         share=None,
     ),
     "in_play_unknown": Reason(
@@ -96,7 +97,7 @@ REASONS = {
     ),
     "markets_without_ticks": Reason(
         "markets without ticks",
-        "The database knows markets of this day for which no tick was stored: they are missing from every average.",
+        "The database lists markets of this day for which no tick was stored: they are missing from every average.",
         share=None,
     ),
     "not_over": Reason("day not over", "The day was still being recorded: the rest of it is missing."),

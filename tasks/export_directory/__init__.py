@@ -1,1 +1,1 @@
-"""What is in an output directory: index, ledger, journal, metadata, and a scan of it."""
+"""The records in an output directory: index, ledger, journal, metadata, states, and a scan of the directory."""

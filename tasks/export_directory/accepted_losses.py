@@ -1,4 +1,4 @@
-"""accepted_losses.csv: which ticks are gone for good, and that the operator has said so."""
+"""accepted_losses.csv: which ticks are lost, and that the operator has accepted the loss."""
 
 import csv
 import dataclasses
@@ -15,7 +15,7 @@ COLUMNS = ("accepted_at", "market_id", "promised_tick_records", "promised_checks
 
 @dataclasses.dataclass(frozen=True)
 class AcceptedLoss:
-    """A loss: when it was accepted (UTC, as in index.csv), of which market, what its fullest file had, what is left."""
+    """A loss: when it was accepted (UTC, as in index.csv), the market, what its fullest file had, and what is left."""
 
     accepted_at: str
     market_id: str
@@ -32,7 +32,7 @@ class AcceptedLoss:
 
 
 def read(path: Path) -> list[AcceptedLoss]:
-    """Return the accepted losses, oldest first; none if there is no file. Lines that are none are left out."""
+    """Return the accepted losses, oldest first; none if there is no file. Invalid lines are left out."""
     try:
         content = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
@@ -51,9 +51,9 @@ def _write(path: Path, losses: Iterable[AcceptedLoss]) -> None:
 
 
 def accept(layout: Layout, disk: OnDisk, market_id: str, kept_tick_records: int, reason: str, accepted_at: str) -> None:
-    """Record that a market has no more ticks than it has, and have the ledger promise no more of it.
+    """Record the loss of a market's ticks, and make the ledger promise only those that are left.
 
-    The record comes first: a crash between the two leaves a loss that is recorded and still told, not one forgotten.
+    The record is written first: after a crash between the two, the loss is recorded and still reported, not forgotten.
     """
     promised = disk.promise(market_id)
     loss = AcceptedLoss(

@@ -1,4 +1,4 @@
-"""Small files that say of each market what the database says: written many at a time, wherever they differ."""
+"""Small files with what the database says about each market: those that differ are written, many at a time."""
 
 import abc
 import contextlib
@@ -23,9 +23,9 @@ Stored = TypeVar("Stored", MarketMetadata, LifecycleRows)
 
 
 class DescribedFiles(abc.ABC, Generic[Stored]):
-    """The files of some markets. One that was found to say what the database says is not read again.
+    """The files of some markets. A file that was once found to agree with the database is not read again.
 
-    question: asks the database about a batch of markets. failed: markets whose file could not be made, and why.
+    question: queries the database about a batch of markets. failed: markets whose file could not be written, and why.
     """
 
     def __init__(
@@ -43,28 +43,28 @@ class DescribedFiles(abc.ABC, Generic[Stored]):
 
     @abc.abstractmethod
     def _path(self, market_id: str) -> str:
-        """Return where the file of a market is."""
+        """Return the path of a market's file."""
 
     @abc.abstractmethod
     def _new(self, stored: Stored) -> bytes:
-        """Return the content of a file that does not exist yet."""
+        """Return the content of a new file."""
 
     @abc.abstractmethod
     def _old_and_new(self, stored: Stored) -> tuple[bytes, bytes] | None:
-        """Return the content of the file and the content it should have, with what the database has forgotten; None
-        where it failed.
+        """Return the content of the file and the content it should have, including what the database no longer has;
+        None if that failed.
         """
 
     def are_current(self) -> bool:
-        """Return whether every file says what the database says."""
+        """Return whether every file agrees with the database."""
         return next(self._changes(), None) is None and not self.failed
 
     def remember(self) -> None:
-        """Write down what was found out, so that a file that nobody touches need not be read again."""
+        """Save which files agree with the database, so that unchanged files need not be read again."""
         self._described.save()
 
     def write(self) -> Iterator[int]:
-        """Write the files that differ, many together; yield how many were written each time."""
+        """Write the files that differ, many at a time; yield how many were written each time."""
         self._directory.mkdir(parents=True, exist_ok=True)
         changes = self._changes()
         while batch := list(itertools.islice(changes, _FILES_AT_ONCE)):
@@ -84,7 +84,7 @@ class DescribedFiles(abc.ABC, Generic[Stored]):
         self._described.save()
 
     def _changes(self) -> Iterator[tuple[Stored, bytes]]:
-        """Yield what the database says and the new content of each file that is not as it should be."""
+        """Yield what the database says, and the new content, for each file that differs."""
         batches = (self._market_ids[start : start + _BATCH] for start in range(0, len(self._market_ids), _BATCH))
         for answers in ask_each(self._database, self._question, batches):
             for stored in answers:

@@ -1,4 +1,4 @@
-"""What is in the output directory, and what index.csv says of it."""
+"""Scan the output directory, and compare it with index.csv."""
 
 import contextlib
 import dataclasses
@@ -30,11 +30,11 @@ Stats = Mapping[str, FileStat]
 class OnDisk:
     """What is in the output directory.
 
-    seen_us: when the look began, microseconds since 1970; files: what stat says of each market file; facts: of each
-    sound one that we have written; damaged: what is wrong with the content of a file; unvouched: facts of files that
-    can be read, but that are not as we wrote them; unreadable: why a file could not be read, which says nothing of
-    its content; index: the rows of index.csv; ledger: what was written of each market; unknown: how many files nobody
-    vouched for by their stat, so that they had to be read.
+    seen_us: when the scan began, microseconds since 1970; files: the stat of each market file; facts: of each sound
+    file that we have written; damaged: what is wrong with the content of a file; unvouched: facts of files that can be
+    read but are not as we wrote them; unreadable: why a file could not be read, which says nothing about its content;
+    index: the rows of index.csv; ledger: what was written for each market; unknown: how many files had to be read,
+    because their stat was not known.
     """
 
     seen_us: int
@@ -48,7 +48,7 @@ class OnDisk:
     unknown: int
 
     def promise(self, market_id: str) -> FileFacts | None:
-        """Return the facts of the fullest file that the market has had; None if nobody knows of any."""
+        """Return the facts of the fullest file that the market has had; None if none is known."""
         return self.ledger.promise(market_id) if self.ledger.exists else self.index.facts.get(market_id)
 
     def is_below_promise(self, market_id: str) -> bool:
@@ -60,13 +60,13 @@ class OnDisk:
         return promised is not None and now < promised.tick_records
 
     def not_ours(self, layout: Layout) -> dict[str, str]:
-        """Return what is to be said of each file that cannot go into the index."""
+        """Return the reason for each file that cannot go into the index."""
         unvouched = {market_id: unvouched_reason(layout, market_id) for market_id in self.unvouched}
         return self.damaged | unvouched | self.unreadable
 
 
 def unvouched_reason(layout: Layout, market_id: str) -> str:
-    """Return what is wrong with a file that can be read but is not as we wrote it."""
+    """Return the message about a file that can be read but is not as we wrote it."""
     return (
         f"{layout.file_path(market_id)}: its checksum matches no file that the pipeline wrote, so somebody or"
         " something has changed it"
@@ -74,7 +74,7 @@ def unvouched_reason(layout: Layout, market_id: str) -> str:
 
 
 def list_files(layout: Layout) -> Stats:
-    """Return what stat says of each market file. Raises UsageError if the directory holds the other format."""
+    """Return the stat of each market file. Raises UsageError if the directory holds another format."""
     stats = Packed(FileStat)
     with contextlib.suppress(FileNotFoundError), os.scandir(layout.markets_dir) as entries:
         for entry in entries:
@@ -92,7 +92,7 @@ def list_files(layout: Layout) -> Stats:
 
 
 def _stat(entry: os.DirEntry[str]) -> os.stat_result:
-    """Return what stat says of a file, and of a dangling link what it says of the link."""
+    """Return the stat of a file, or of the link itself if it is a dangling link."""
     try:
         return entry.stat()
     except OSError:
@@ -100,8 +100,8 @@ def _stat(entry: os.DirEntry[str]) -> os.stat_result:
 
 
 def look_at_disk(layout: Layout, stats: Stats) -> OnDisk:
-    """Find the facts of every market file: from ledger and journal where the file is the one they speak of, otherwise
-    by reading it. What has been read is ours if ledger or index have its checksum."""
+    """Find the facts of every market file: from the ledger or journal if the file is the one that they describe,
+    otherwise by reading it. A file that was read is ours if ledger or index have its checksum."""
     seen_us = time.time_ns() // 1000
     try:
         indexed = index_csv.read(layout.index)
@@ -111,7 +111,7 @@ def look_at_disk(layout: Layout, stats: Stats) -> OnDisk:
     try:
         ledger = Ledger.read(layout.ledger)
     except DamagedLedger as error:
-        _log.warning("%s. It will be rebuilt; until then index.csv alone vouches for the market files.", error)
+        _log.warning("%s. It will be rebuilt; until then only index.csv confirms the market files.", error)
         ledger = Ledger()
     facts = Packed(FileFacts)
     for record in Journal(layout.journal_dir).all_written():
@@ -154,10 +154,10 @@ def look_at_disk(layout: Layout, stats: Stats) -> OnDisk:
 
 def _vouched_until_us(layout: Layout) -> int:
     """Return the time, microseconds since 1970, up to which the index of an export without a ledger (version 0.1)
-    vouches for files: its modification time.
+    confirms files: its modification time.
 
-    0 where it is not as publish_index left it, since what somebody else has written into it vouches for nothing, and
-    where its time has not come yet, since a clock was wrong then.
+    0 if the index is not as publish_index wrote it, because an edited index confirms nothing; also 0 if its time is in
+    the future, because a clock was wrong.
     """
     try:
         with open(layout.index, "rb") as file:
@@ -169,7 +169,7 @@ def _vouched_until_us(layout: Layout) -> int:
 
 
 def is_indexed(layout: Layout, disk: OnDisk, events: dict[str, str]) -> bool:
-    """Return whether index.csv and the ledger are there and say exactly what is in markets/, of files that nobody
+    """Return whether index.csv and the ledger exist and describe exactly the files in markets/, none of which was
     touched since."""
     return (
         not disk.unknown
@@ -184,10 +184,10 @@ def is_indexed(layout: Layout, disk: OnDisk, events: dict[str, str]) -> bool:
 
 
 def index_rows(layout: Layout, disk: OnDisk, events: dict[str, str]) -> Index:
-    """Return the index of what is on disk. events: event ids of markets that the database knows.
+    """Return the index of the files on disk. events: event ids of the markets in the database.
 
-    A file that could not be read, or is not as we wrote it, keeps the row that it has: no other checksum of it is
-    vouched for.
+    A file that could not be read, or is not as we wrote it, keeps its row, because no other checksum of it is
+    confirmed.
     """
     facts = disk.facts
     kept = [market_id for market_id in (*disk.unreadable, *disk.unvouched) if market_id in disk.index]
@@ -218,7 +218,7 @@ def _described_event(layout: Layout, market_id: str) -> str:
 def publish_index(layout: Layout, disk: OnDisk, rows: Index) -> None:
     """Write the ledger, then index.csv.
 
-    Both speak of the files as they were at the look at the disk: what was touched after it is read again.
+    Both describe the files at the time of the scan: files that were touched later are read again.
     """
     layout.journal_dir.mkdir(parents=True, exist_ok=True)
     after = disk.ledger.promising(disk.index.facts).after(disk.files, disk.facts)

@@ -43,7 +43,7 @@ class IndexRow:
 
 
 class Index(Mapping[str, IndexRow]):
-    """The rows of an index by market id, made when they are asked for, so that facts and names are held once.
+    """The rows of an index by market id. Rows are created on demand, so that facts and names are held only once.
 
     layout: where the market files are; events: the event id of each market; facts: of each file.
     """
@@ -64,7 +64,7 @@ class Index(Mapping[str, IndexRow]):
         return market_id in self.events
 
     def __or__(self, other: "Index") -> "Index":
-        """Return the rows of both, the other's where both have one of a market."""
+        """Return the rows of both; the other's row if both have one for a market."""
         return Index(other._layout, self.events | other.events, self.facts | other.facts)
 
     def keys(self) -> KeysView[str]:
@@ -75,7 +75,7 @@ class Index(Mapping[str, IndexRow]):
 def read(path: Path) -> Index:
     """Return the rows of an index.csv; none if there is no file.
 
-    Raises UnreadableIndex if its columns or values are not an index's, NewerVersion where it has further columns.
+    Raises UnreadableIndex if its columns or values are not those of an index, NewerVersion if it has further columns.
     """
     try:
         return _read(path, FileStat.of(path.stat()))
@@ -83,13 +83,13 @@ def read(path: Path) -> Index:
         return Index(Layout(path.parent), {}, Packed(FileFacts))
     except NewerVersion:
         raise
-    except OSError as error:  # of a read, it would not say of which file
+    except OSError as error:  # an error of read() does not name the file
         raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 @functools.lru_cache(1)
 def _read(path: Path, stat: FileStat) -> Index:
-    """Read the index as it is by stat; it is read again only when it has changed."""
+    """Read the index; it is cached by its stat, and read again only if it has changed."""
     layout = Layout(path.parent)
     events: dict[str, str] = {}
     facts = Packed(FileFacts)
@@ -98,7 +98,7 @@ def _read(path: Path, stat: FileStat) -> Index:
             if not events:
                 layout = dataclasses.replace(layout, format=_format(row.file_path, layout.format))
             if row.market_id in events:
-                raise ValueError(f"two rows of market {row.market_id}")
+                raise ValueError(f"two rows for market {row.market_id}")
             if row.file_path != layout.file_path(row.market_id):
                 raise ValueError(
                     f"file_path {row.file_path!r} of market {row.market_id}, expected"

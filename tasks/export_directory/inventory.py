@@ -1,4 +1,4 @@
-"""What is in an output directory: the files that belong to the export, those set aside, and strays."""
+"""List an output directory: the files that belong to the export, those set aside, and strays."""
 
 import dataclasses
 import os
@@ -14,8 +14,8 @@ from tasks.storage.layout import Layout
 @dataclasses.dataclass(frozen=True)
 class Inventory:
     """Names relative to the output directory, sorted. files: with their size in bytes; aside: damaged files that were
-    kept; without_file: metadata and states of markets that have no market file, as when their export failed; strays:
-    files and directories that are none of the export's, symbolic links among them.
+    kept; without_file: metadata and states of markets without a market file, for example because their export failed;
+    strays: files and directories that do not belong to the export, including symbolic links.
     """
 
     files: dict[str, int]
@@ -25,8 +25,8 @@ class Inventory:
 
 
 def take_inventory(layout: Layout, market_ids: Iterable[str], with_streams: bool = False) -> Inventory:
-    """Look at an output directory whose index names these markets. Hidden files (locks, journals, temporary files) do
-    not count, nor do stream files unless with_streams.
+    """List an output directory whose index has these markets. Hidden files (locks, journals, temporary files) are left
+    out, and so are stream files unless with_streams.
     """
     known = {path.name for path in layout.own_files} | {f"{layout.states_dir.name}/{layout.results.name}"}
     for market_id in market_ids:
@@ -65,7 +65,7 @@ def take_inventory(layout: Layout, market_ids: Iterable[str], with_streams: bool
 
 
 def _speaks_of_a_market(layout: Layout, path: Path) -> bool:
-    """Return whether a file is metadata that BuildMetadata has written, or states that BuildStates has."""
+    """Return whether a file is metadata or states as written by BuildMetadata or BuildStates."""
     market_id = market_of(path.name)
     if not market_id or path.is_symlink() or not path.is_file():
         return False
@@ -83,7 +83,7 @@ def _speaks_of_a_market(layout: Layout, path: Path) -> bool:
 
 
 def describe(path: Path) -> str:
-    """Return in one word what is at a path."""
+    """Return what is at a path, in a few words."""
     if path.is_symlink():
         return f"a symbolic link to {os.readlink(path)}"
     return "a directory" if path.is_dir() else "a file" if path.exists() else "nothing"

@@ -1,7 +1,7 @@
-"""What was written and what failed since index.csv was made: how the processes of a run tell each other.
+"""The journal: what was written and what failed since index.csv was made, shared by the processes of a run.
 
-Not a checkpoint: a record counts only while the file on disk is the very one it speaks of, and all of it can be lost
-without losing anything but the time to read a file again.
+It is not a checkpoint: a record counts only while the file on disk is the one it describes. Losing the journal costs
+only the time to read files again.
 """
 
 import json
@@ -18,7 +18,7 @@ Record = TypeVar("Record")
 
 
 class Written(NamedTuple):
-    """A market file that was written, with what tells it from others on disk."""
+    """A market file that was written, with the stat by which it is recognised."""
 
     market_id: str
     change: str  # new or refreshed
@@ -26,7 +26,7 @@ class Written(NamedTuple):
     facts: FileFacts
 
     def is_of(self, stat: FileStat) -> bool:
-        """Return whether stat is of the file that this record speaks of."""
+        """Return whether a stat is that of the file that this record describes."""
         return self.stat.is_same_file(stat)
 
 
@@ -58,7 +58,7 @@ class Journal:
             file.write(json.dumps(record) + "\n")
 
     def all_written(self) -> Iterator[Written]:
-        """Yield all records of written files, those of one market in the order in which they were made."""
+        """Yield all records of written files, those of one market in the order of writing."""
 
         def made_of(record: dict[str, Any]) -> Written:
             return Written(
@@ -68,7 +68,7 @@ class Journal:
         return self._records("written", made_of)
 
     def failed_since(self, moment_s: float) -> dict[str, str]:
-        """Return the reason of each failure since a moment, seconds since 1970, by market. Reading forgets none."""
+        """Return the failures since a time (seconds since 1970): the reason by market. Reading removes none."""
         records = self._records("failed", lambda record: (float(record.pop("at_s")), Failed(**record)))
         return dict(failed for at_s, failed in records if at_s >= moment_s)
 
@@ -83,12 +83,14 @@ class Journal:
                     yield record
 
     def forget_before(self, moment_s: float) -> None:
-        """Forget failures recorded before a moment, seconds since 1970: that run is over, its markets come again."""
+        """Remove failures recorded before a time (seconds since 1970): that run is over, and this one tries its markets
+        again.
+        """
         for path in self._directory.glob("failed.*.jsonl"):
             if path.stat().st_mtime < moment_s:
                 path.unlink(missing_ok=True)
 
     def clear(self, kind: str) -> None:
-        """Forget the records of a kind: index.csv or the report has them now."""
+        """Remove the records of a kind: index.csv or the report has them now."""
         for path in self._directory.glob(f"{kind}.*.jsonl"):
             path.unlink(missing_ok=True)

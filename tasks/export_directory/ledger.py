@@ -1,14 +1,14 @@
-"""The ledger: what was written of each market, and what must not be lost.
+"""The ledger: what was written for each market, so that no loss goes unnoticed.
 
-A second witness beside index.csv. It vouches for the market files after the index is gone, edited or of another day,
-and it keeps what a market once had until its ticks are back or the operator accepts the loss. It is one binary file:
+It confirms the market files if index.csv is missing, edited or out of date, and it remembers what a market once had
+until its ticks are back or the operator accepts the loss. It is one binary file:
 
-    b"tick_export ledger 1\n", three sections, the SHA-256 of all before it
-    section: number of records (8 bytes), then of each: lengths of market id and record (1 and 2 bytes), both
+    b"tick_export ledger 1\n", three sections, the SHA-256 of everything before it
+    section: number of records (8 bytes), then per record: lengths of market id and record (1 and 2 bytes), and both
 
-- files: stat and facts of each market file as it was when the index was written last;
-- promises: the facts of a market whose file has fewer ticks than it had, or is gone;
-- earlier: checksums of earlier versions of a file, so that one out of a backup is known to be ours.
+- files: stat and facts of each market file when the index was last written;
+- promises: the facts of a market whose file has fewer ticks than it once had, or is missing;
+- earlier: checksums of earlier versions of a file, so that a file from a backup is recognised as ours.
 """
 
 import dataclasses
@@ -30,14 +30,14 @@ _MAGIC = b"tick_export ledger 1\n"
 _ANY_MAGIC = re.compile(rb"tick_export ledger (\d{1,9})\n")
 _COUNT = struct.Struct("<Q")
 _STAT_BYTES, _DIGEST_BYTES = 32, 32
-#: Size and times, which come first of what stat says.
+#: The fields of a stat that count: size and times, which come first.
 _TOUCHED_BYTES = 24
-#: Versions of a market file that are remembered; a market that is recorded for a month has about thirty.
+#: How many versions of a market file are remembered; a market that is recorded for a month has about thirty.
 _EARLIER = 60
 
 
 class Kept(NamedTuple):
-    """A market file as it lay there: what stat said of it, and what it holds."""
+    """A market file as it was: its stat and its facts."""
 
     stat: FileStat
     facts: FileFacts
@@ -67,7 +67,7 @@ class _Digests(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Ledger:
-    """What was written of each market. exists: False if there is no ledger (an export of version 0.1, a copy)."""
+    """What was written for each market. exists: False if there is no ledger (an export of version 0.1, or a copy)."""
 
     files: Packed[Kept] = dataclasses.field(default_factory=lambda: Packed(Kept))
     promises: Packed[FileFacts] = dataclasses.field(default_factory=lambda: Packed(FileFacts))
@@ -81,7 +81,7 @@ class Ledger:
             content = path.read_bytes()
         except FileNotFoundError:
             return cls()
-        except OSError as error:  # of a read, it would not say of which file
+        except OSError as error:  # an error of read() does not name the file
             raise OSError(error.errno, error.strerror, str(path)) from None
         version = _ANY_MAGIC.match(content)
         if version and int(version[1]) > 1:
@@ -96,7 +96,7 @@ class Ledger:
         return ledger
 
     def vouch(self, market_id: str, stat: FileStat, facts: Packed[FileFacts]) -> bool:
-        """Put the facts of a market file among facts if it was not touched since; tell whether that is so.
+        """Add the facts of a market file to facts if it was not touched since; return whether they were added.
 
         The inode does not count: some file systems change it.
         """
@@ -107,24 +107,24 @@ class Ledger:
         return True
 
     def is_met(self, market_id: str, facts: Packed[FileFacts]) -> bool:
-        """Tell, at little cost, whether facts of a market's file are those of its promise."""
+        """Return, at little cost, whether the facts of a market's file equal its promise."""
         if market_id in self.promises or market_id not in self.files or market_id not in facts:
             return False
         return self.files.packed_of(market_id)[_STAT_BYTES:] == facts.packed_of(market_id)
 
     def promise(self, market_id: str) -> FileFacts | None:
-        """Return the facts of the fullest file that the market has had; None if nothing was written."""
+        """Return the facts of the fullest file that the market has had; None if it never had one."""
         if market_id in self.promises:
             return self.promises[market_id]
         return self.files[market_id].facts if market_id in self.files else None
 
     def market_ids(self) -> Iterator[str]:
-        """Yield every market of which something was written."""
+        """Yield every market for which a file was ever written."""
         yield from self.files
         yield from (market_id for market_id in self.promises if market_id not in self.files)
 
     def knows(self, market_id: str, checksum: str) -> bool:
-        """Return whether we have written a file of this SHA-256 for the market."""
+        """Return whether we have written a file with this SHA-256 for the market."""
         ours = {facts.checksum for facts in self._written(market_id)}
         digest, known = bytes.fromhex(checksum), self.earlier.get(market_id)
         return checksum in ours or known is not None and digest in _cut(known.digests)
@@ -136,7 +136,7 @@ class Ledger:
             yield self.promises[market_id]
 
     def after(self, stats: Mapping[str, FileStat], facts: Packed[FileFacts]) -> "Ledger":
-        """Return the ledger once these sound files are there: what they have less than before stays promised."""
+        """Return the ledger with these sound files: if one has fewer ticks than before, the promise stays."""
         new = Ledger(exists=True)
         for market_id in facts:
             kept = Kept(stats[market_id], facts[market_id])
@@ -155,11 +155,11 @@ class Ledger:
         return new
 
     def promising(self, indexed: Packed[FileFacts]) -> "Ledger":
-        """Return the ledger; if there is none (an export of version 0.1), one that promises what the index says."""
+        """Return the ledger; if there is none (an export of version 0.1), one that promises what the index lists."""
         return self if self.exists else Ledger(promises=indexed | Packed(FileFacts), exists=True)
 
     def without(self, market_id: str) -> "Ledger":
-        """Return the ledger without what it promises of a market."""
+        """Return the ledger without its promise for a market."""
         new = dataclasses.replace(self, promises=self.promises | Packed(FileFacts), files=self.files | Packed(Kept))
         for section in (new.promises, new.files):
             if market_id in section:
@@ -167,7 +167,7 @@ class Ledger:
         return new
 
     def write(self, path: Path) -> None:
-        """Write the ledger in place of the one that is there."""
+        """Write the ledger, replacing the existing one."""
         sha256 = hashlib.sha256()
         with replacing(path) as file:
             for piece in self._pieces():
@@ -193,7 +193,7 @@ class Ledger:
 
 
 def _read_section(content: bytes, position: int, section: "Packed[Kept] | Packed[FileFacts] | Packed[_Digests]") -> int:
-    """Fill a section from where it begins in the content; return where the next one begins."""
+    """Fill a section from its position in the content; return the position of the next one."""
     (count,) = _COUNT.unpack_from(content, position)
     position += _COUNT.size
     for _ in range(count):

@@ -1,4 +1,4 @@
-"""states/results.parquet: who has won, of installations that store it. One row per settled market and runner."""
+"""states/results.parquet: who won, for installations that store it. One row per settled market and runner."""
 
 import dataclasses
 import functools
@@ -29,14 +29,14 @@ SCHEMA = pa.schema(
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """The settlement of a market; of: WINNER, LOSER or REMOVED by runner. settled_us: None if it is not known."""
+    """The settlement of a market; of: WINNER, LOSER or REMOVED by runner. settled_us: None if it is unknown."""
 
     settled_us: int | None = None
     of: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
     @property
     def checksum(self) -> str:
-        """What stands for it in what is made of it: "-" if there is none."""
+        """What identifies it in the files made from it: "-" if there is none."""
         if self == Results():
             return "-"
         return hashlib.sha256(repr((self.settled_us, sorted(self.of.items()))).encode()).hexdigest()
@@ -46,7 +46,7 @@ NOTHING = Results()
 
 
 def merged(now: Iterable[Settled], before: Iterable[Settled]) -> list[Settled]:
-    """Return what the database says now, and markets that only the file knows."""
+    """Return what the database says now, and the markets that only the file has."""
     by_market: dict[str, list[Settled]] = {}
     for rows in (before, now):
         newer: dict[str, list[Settled]] = {}
@@ -94,7 +94,7 @@ def read(layout: Layout) -> Mapping[str, Results]:
 
 @functools.lru_cache(1)
 def _read(path: Path, stat: FileStat) -> Mapping[str, Results]:
-    """Read the file as it is by stat; it is read again only when it has changed."""
+    """Read the file; it is cached by its stat, and read again only if it has changed."""
     found: dict[str, tuple[int | None, dict[int, str]]] = {}
     for row in read_rows(path):
         _, of = found.setdefault(row.market_id, (row.settled_us, {}))

@@ -1,9 +1,9 @@
 """states/marketId=<id>.parquet: status and in-play of a market over time, one row per interval.
 
-How rows become intervals. Of lifecycle rows with one publish_time, the one received last counts, for each of the
-two values that it has (ties by what they say). A value that a row leaves out stays as it was. Rows that repeat what is
-known already only move last_seen. A refresh adds: a time that the database no longer has keeps what the file says of
-it.
+How rows become intervals: of lifecycle rows with the same publish_time, the one received last counts, separately for
+each of the two values (ties are broken by the values). If a row has no value, the previous one stays valid. Rows that
+repeat the current values only move last_seen. A refresh only adds: times that the database no longer has stay as they
+are in the file.
 """
 
 from collections.abc import Iterable, Sequence
@@ -33,9 +33,9 @@ SCHEMA = pa.schema(
 
 
 class State(NamedTuple):
-    """A status and in-play of a market in [from_us, until_us), None for what is not known, or has no end yet.
+    """The status and in-play of a market in [from_us, until_us); None: unknown, or no end yet.
 
-    last_seen_us: the last time at which a row says so. Times are microseconds since 1970.
+    last_seen_us: the time of the last row with these values. Times are microseconds since 1970.
     """
 
     from_us: int
@@ -49,7 +49,7 @@ Seen = tuple[int, str | None, bool | None]
 
 
 def intervals(seen: Iterable[Seen]) -> list[State]:
-    """Return the intervals that rows (time, status, in-play), ordered as they count, make."""
+    """Return the intervals made from rows (time, status, in-play); of rows with the same time the last one counts."""
     states: list[State] = []
     status: str | None = None
     in_play: bool | None = None
@@ -70,7 +70,7 @@ def intervals(seen: Iterable[Seen]) -> list[State]:
 
 
 def merged(seen: Sequence[Seen], before: Sequence[State]) -> list[State]:
-    """Return the intervals of rows that the database has, and of times that only the file knows."""
+    """Return the intervals made from the database's rows, and from times that only the file has."""
     known = {moment for moment, _, _ in seen}
     kept = [
         (moment, state.status, state.in_play)
@@ -82,7 +82,7 @@ def merged(seen: Sequence[Seen], before: Sequence[State]) -> list[State]:
 
 
 def to_table(market_id: str, states: Sequence[State]) -> pa.Table:
-    """Return intervals as their file has them."""
+    """Return intervals as the table in their file."""
     columns = {
         "market_id": [market_id] * len(states),
         "status": [state.status for state in states],
@@ -127,14 +127,14 @@ def read(layout: Layout, market_id: str) -> list[State]:
 
 
 def position_at(states: Sequence[State], times: Ints) -> Ints:
-    """Return the number of the interval that each time is in, -1 before the first."""
+    """Return the position of the interval that each time is in, -1 before the first."""
     starts = np.array([state.from_us for state in states], np.int64)
     return np.asarray(np.searchsorted(starts, times, side="right") - 1, np.int64)
 
 
 def off_us(states: Sequence[State]) -> int | None:
-    """Return when a market went in play: the last change to in-play, so that a false start does not count; None if
-    it never did, or nobody knows.
+    """Return when a market went in play: the last change to in-play, so that a false start does not count; None if it
+    never did, or if that is unknown.
     """
     off, before = None, None
     for state in states:

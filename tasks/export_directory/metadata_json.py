@@ -1,4 +1,4 @@
-"""Metadata JSON of a market: what the database says of it, and what it no longer knows."""
+"""The metadata JSON of a market: what the database says about it, and what it no longer has."""
 
 import json
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ _encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def described(market: MarketMetadata) -> Metadata:
-    """Return what the database says of a market as a metadata file has it."""
+    """Return what the database says about a market, in the form of a metadata file."""
     runners = [
         {"selectionId": selection, "runnerName": runner, "handicap": None}
         for selection, runner in zip(market.selection_ids or (), market.runner_names or ())
@@ -39,7 +39,7 @@ def described(market: MarketMetadata) -> Metadata:
 
 
 def merged(now: Metadata, before: Metadata | None) -> Metadata:
-    """Return what the database says now, and for what it no longer knows what was known before."""
+    """Return what the database says now; for values that it no longer has, what was known before."""
     if before is None:
         return now
     result = {key: before.get(key) if value is None else value for key, value in now.items()}
@@ -62,7 +62,7 @@ def render(metadata: Metadata) -> bytes:
 
 
 def parse(content: bytes) -> Metadata | None:
-    """Return the metadata in a file's content, None if it is not a metadata file's.
+    """Return the metadata in a file's content, None if it is not that of a metadata file.
 
     Raises NewerVersion if it has further keys.
     """

@@ -1,7 +1,6 @@
-"""Which files of metadata or states say what the database says: remembered, so that a file that nobody touched need
-not be read again.
+"""Remember which files of metadata or states agree with the database, so that unchanged files need not be read again.
 
-Not a checkpoint: all of it can be lost without losing anything but the time to read the files once more.
+It is not a checkpoint: losing it costs only the time to read the files once more.
 """
 
 import contextlib
@@ -21,35 +20,35 @@ _STATE_BYTES = 16
 
 
 class Described:
-    """What each metadata file was made from and what stat said of it then, as one hash, in a file of the journal.
+    """What each file was made from and its stat at that time, as one hash, in a file of the journal.
 
-    The file: a byte with the width of the market ids, then of each market its id, zero-padded, and 16 bytes of
-    hash, sorted by id. Wherever it is damaged, hashes do not agree, and metadata files are read again.
+    The file: a byte with the width of the market ids, then for each market, sorted by id, the id, zero-padded, and 16
+    bytes of hash. If it is damaged, hashes do not match, and the files are read again.
 
-    rendering: content that the program makes of something; what another program has remembered does not count.
+    rendering: sample output of this program; what a program with other output has remembered does not count.
     """
 
     def __init__(self, path: Path, rendering: bytes) -> None:
         self._path = path
         self._rendering = hashlib.sha256(rendering).digest()
         self._saved = _table([], [])
-        with contextlib.suppress(OSError, ValueError, IndexError):  # none yet, or a damaged one: it is rebuilt
+        with contextlib.suppress(OSError, ValueError, IndexError):  # missing or damaged: it is rebuilt
             content = path.read_bytes()
             self._saved = np.frombuffer(content, _row(content[0]), offset=1)
         self._learned: dict[str, bytes] = {}
 
     def is_current(self, market: MarketMetadata | LifecycleRows, stat: FileStat) -> bool:
-        """Return whether the file is the one that says what the database says of a market. stat: of the file as it
-        is there now.
+        """Return whether the file is the one that agreed with what the database says about a market. stat: its current
+        one.
         """
         return self._known(market.market_id) == self._state(market, stat)
 
     def learn(self, market: MarketMetadata | LifecycleRows, stat: FileStat) -> None:
-        """Remember that the file says what the database says of the market."""
+        """Remember that the file agrees with what the database says about the market."""
         self._learned[sys.intern(market.market_id)] = self._state(market, stat)
 
     def save(self) -> None:
-        """Write down what was learned, if anything was."""
+        """Save what was learned, if anything was."""
         if self._learned:
             learned = _table(list(self._learned), list(self._learned.values()))
             others = self._saved[np.isin(self._saved["market_id"], learned["market_id"], invert=True)]
@@ -74,7 +73,7 @@ class Described:
 
 
 def _table(market_ids: list[str], states: list[bytes]) -> npt.NDArray[np.void]:
-    """Return market ids and the state of each as an array: as objects they take four times the memory."""
+    """Return market ids and their states as an array: as objects they would take four times the memory."""
     names = np.array(market_ids, "S")
     table = np.empty(len(names), _row(names.itemsize))
     table["market_id"], table["state"] = names, np.frombuffer(b"".join(states), f"V{_STATE_BYTES}")

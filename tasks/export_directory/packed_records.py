@@ -1,4 +1,4 @@
-"""What is known of each of very many markets, in little memory."""
+"""Records of very many markets in little memory."""
 
 import sys
 from collections.abc import Iterator, KeysView, MutableMapping
@@ -6,7 +6,7 @@ from typing import Protocol, Self, TypeVar
 
 
 class Packable(Protocol):
-    """A record that can be bytes: equal records are equal bytes."""
+    """A record that can be packed into bytes: equal records give equal bytes."""
 
     def packed(self) -> bytes:
         """Return it as bytes."""
@@ -20,10 +20,10 @@ Record = TypeVar("Record", bound=Packable)
 
 
 class Packed(MutableMapping[str, Record]):
-    """Records by market id, each held as a string of bytes and made when it is asked for.
+    """Records by market id, each held as bytes and unpacked on demand.
 
-    As objects they take three times the memory, and a process that only looks at them copies the pages that it
-    shares with the one it was forked from. kind: the class that they are of.
+    As objects they would take three times the memory, and a process that only reads them would copy the pages that it
+    shares with its parent. kind: the class of the records.
     """
 
     def __init__(self, kind: type[Record]) -> None:
@@ -52,7 +52,7 @@ class Packed(MutableMapping[str, Record]):
         return self._bytes == other._bytes if isinstance(other, Packed) else super().__eq__(other)
 
     def __or__(self, other: "Packed[Record]") -> "Packed[Record]":
-        """Return the records of both, the other's where both have one of a market."""
+        """Return the records of both; the other's record if both have one for a market."""
         both = Packed(self._kind)
         both._bytes = self._bytes | other._bytes
         return both
@@ -62,7 +62,7 @@ class Packed(MutableMapping[str, Record]):
         return self._bytes.keys()
 
     def take(self, market_id: str, other: "Packed[Record]") -> None:
-        """Take over the record that another has of a market, so that both share its memory."""
+        """Take over another's record of a market, so that both share its memory."""
         self._bytes[market_id] = other._bytes[market_id]
 
     def packed_of(self, market_id: str) -> bytes:
@@ -70,5 +70,5 @@ class Packed(MutableMapping[str, Record]):
         return self._bytes[market_id]
 
     def put_packed(self, market_id: str, data: bytes) -> None:
-        """Take bytes for the record of a market."""
+        """Store the record of a market, given as bytes."""
         self._bytes[market_id] = data

@@ -1,4 +1,4 @@
-"""The files in states/: made from the lifecycle rows of the database and from what the files already say."""
+"""The files in states/: made from the lifecycle rows of the database and from what the files already contain."""
 
 from collections.abc import Iterator, Sequence
 
@@ -24,11 +24,11 @@ class StateFiles(DescribedFiles[LifecycleRows]):
         self._layout = layout
 
     def are_current(self) -> bool:
-        """Return whether every file says what the database says."""
+        """Return whether every file agrees with the database."""
         return self._new_results() is None and super().are_current()
 
     def write(self) -> Iterator[int]:
-        """Write the files that differ, many together; yield how many were written each time."""
+        """Write the files that differ, many at a time; yield how many were written each time."""
         if (results := self._new_results()) is not None:
             self._layout.states_dir.mkdir(parents=True, exist_ok=True)
             with replacing(self._layout.results) as file:
@@ -36,7 +36,7 @@ class StateFiles(DescribedFiles[LifecycleRows]):
         yield from super().write()
 
     def _new_results(self) -> bytes | None:
-        """Return the content that results.parquet should have, None if it has it, or there is nothing to say."""
+        """Return the content that results.parquet should have; None if it has it, or if there are no results."""
         path = self._layout.results
         now = settlements(self._database)
         rows = market_results.merged(now, market_results.read_rows(path))

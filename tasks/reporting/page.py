@@ -8,8 +8,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-#: Raised when what pages show changes without a file among the assets having changed.
-_VERSION = 1
+#: Raised when the content of pages changes although no file among the assets has changed.
+_VERSION = 2
 
 _PAGE = """<!doctype html>
 <html lang="en">

@@ -1,1 +1,1 @@
-"""What is counted of each market while its ticks go by, and kept so that nobody has to read them again."""
+"""Statistics of each market: counted while it is exported, and stored so that its ticks need not be read again."""

@@ -1,4 +1,4 @@
-"""The prices that Betfair takes on its classic ladder."""
+"""The prices of Betfair's classic price ladder."""
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ _MOST = 100_000
 
 
 def _prices() -> npt.NDArray[np.float64]:
-    """Return the price of each number of hundredths up to 1,000, NaN where there is none."""
+    """Return the ladder price for each number of hundredths up to 1,000, NaN if it is not on the ladder."""
     prices = np.full(_MOST + 2, np.nan)
     prices[HUNDREDTHS] = HUNDREDTHS / 100
     return prices
@@ -31,8 +31,8 @@ _PRICES = _prices()
 
 
 def is_on_ladder(price: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """Tell of each price whether it is, to the last bit, one of the ladder's 350."""
-    with np.errstate(invalid="ignore", over="ignore"):  # NaN and infinity are on no ladder, whatever number they become
+    """Return, for each price, whether it is exactly one of the ladder's 350."""
+    with np.errstate(invalid="ignore", over="ignore"):  # NaN and infinity become some number, but are on no ladder
         hundredths = np.rint(price * 100).astype(np.int64)
     on: npt.NDArray[np.bool_] = _PRICES.take(hundredths, mode="clip") == price
     return on

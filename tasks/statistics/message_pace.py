@@ -1,28 +1,29 @@
-"""The pace of a market's messages, and which intervals between them it does not explain."""
+"""The pace of a market's messages, and the intervals that are longer than it explains."""
 
 import numpy as np
 
 from tasks.ticks.sort_keys import Ints
 
-#: Intervals before and after one that say what is usual there. A market is quiet at night and hurries before the off.
+#: How many intervals before and after one show what is usual there. A market is quiet at night and busy before the off.
 _NEIGHBOURS = 20
-#: With fewer of them nobody can say.
+#: With fewer, nothing can be said.
 _FEWEST = 8
-#: An interval is usual up to so many times the second longest of its neighbours (the longest may be a gap itself), ...
+#: An interval is a gap only if it is longer than so many times the second longest of its neighbours (the longest may
+#: itself be a gap), ...
 FACTOR, FACTOR_IN_PLAY = 3.0, 2.0
-#: ... and up to so many standard deviations above their mean: a market whose messages come at random has long intervals
-#: now and then, one that is stored every 180 seconds has not.
+#: ... longer than their mean by more than so many standard deviations (messages at random intervals are sometimes far
+#: apart, those stored every 180 seconds never are), ...
 DEVIATIONS = 14.0
-#: And up to so many µs in any case: what a busy market does not say for so long costs a backtest nothing.
+#: ... and at least so many µs long: a shorter silence of a busy market does no harm to a backtest.
 SHORTEST_US, SHORTEST_IN_PLAY_US = 120_000_000, 20_000_000
-#: All intervals from this on are kept: together they say when nothing at all was recorded.
+#: All intervals of this length or more are stored: together they show when nothing at all was recorded.
 SILENT_US = 300_000_000
 
 
 def unexplained(times: Ints) -> list[list[int]]:
-    """Return [from, to, limit, limit in play] of each interval between messages that is longer than the last of these.
+    """Return [from, to, limit, limit in play] of each interval between messages that is longer than the limit in play.
 
-    times: of the messages, ascending, µs since 1970; limits: what the intervals around it explain, µs.
+    times: of the messages, ascending, µs since 1970; the limits, in µs, come from the intervals around it.
     """
     steps = np.diff(times)
     if len(steps) <= _FEWEST:
@@ -49,7 +50,7 @@ def unexplained(times: Ints) -> list[list[int]]:
 
 
 def is_gap(quiet: list[int], in_play: bool) -> bool:
-    """Return whether an interval that unexplained() gives is longer than the market's own pace explains."""
+    """Return whether an interval from unexplained() is longer than the market's own pace explains."""
     start, end, limit, limit_in_play = quiet
     return end - start >= (max(SHORTEST_IN_PLAY_US, limit_in_play) if in_play else max(SHORTEST_US, limit))
 

@@ -1,11 +1,11 @@
-"""A picture of a market in a line of text: the best back price of its favourite over time."""
+"""A picture of a market as one line of text: the best back price of its favourite over time."""
 
 import numpy as np
 import numpy.typing as npt
 
 from tasks.ticks.sort_keys import Ints
 
-#: Points of the picture, and of the samples that it is made of at the most: they bound the memory.
+#: The number of points in the picture, and the most samples that it is made from: they limit memory.
 POINTS = 32
 _MOST = 1024
 #: From the lowest to the highest price; a blank is no price.
@@ -13,14 +13,14 @@ SHADES = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 class Sampler:
-    """Keeps every so many-th message, fewer the more there are."""
+    """Keeps every n-th message; n grows with the number of messages."""
 
     def __init__(self) -> None:
         self._stride, self._seen, self._kept = 1, 0, 0
         self._samples: list[tuple[Ints, npt.NDArray[np.float32], Ints]] = []
 
     def add(self, times: Ints, best: npt.NDArray[np.float64], selections: Ints) -> None:
-        """Look at messages: their times, and the best back price (NaN: none) of each of the selections."""
+        """Add messages: their times, and the best back price (NaN: none) of each selection."""
         first = -self._seen % self._stride
         self._samples.append((times[first :: self._stride], best[first :: self._stride].astype(np.float32), selections))
         self._kept += len(self._samples[-1][0])
@@ -39,7 +39,7 @@ class Sampler:
         return thinned
 
     def drawn(self) -> str:
-        """Return the picture, on a logarithmic scale from the favourite's lowest to its highest price."""
+        """Return the picture, with a logarithmic scale from the favourite's lowest to its highest price."""
         if not self._kept:
             return ""
         selections = self._samples[-1][2]

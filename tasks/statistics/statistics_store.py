@@ -1,7 +1,7 @@
-"""Where the statistics of markets are kept, so that an unchanged market is not read again.
+"""Store the statistics of markets, so that an unchanged market is not read again.
 
-What passes by during an export is added to the journal, a line a market; who needs them all collects the lines into one
-file. Each belongs to a market file by its SHA-256. Losing them costs only the time to read market files.
+An export adds them to the journal, one line per market; whoever needs them all collects the lines in one file. The
+SHA-256 of the market file says which file they belong to. Losing them costs only the time to read market files again.
 """
 
 import contextlib
@@ -28,9 +28,7 @@ Key = tuple[str, str]
 
 
 class Gatherer:
-    """Counts the ticks of a market file that is being written, as a bystander: nothing that goes wrong here may stop
-    the export.
-    """
+    """Counts the ticks of a market file while it is written. No error here may stop the export."""
 
     def __init__(self, market_id: str, gathers: bool = True) -> None:
         self._market_id = market_id
@@ -42,16 +40,16 @@ class Gatherer:
             return
         try:
             self._counter.add(ticks)
-        except Exception as error:  # whatever it is: a report reads the file instead, and fails of it itself
+        except Exception as error:  # a report then reads the market file instead, and reports the error
             self._forget(error)
 
     def keep(self, layout: Layout, checksum: str) -> None:
-        """Add what was counted to the journal. checksum: SHA-256 of the market file that was written."""
+        """Add the statistics to the journal. checksum: SHA-256 of the market file that was written."""
         if self._counter is None:
             return
         try:
             _append(layout.journal_dir, self._market_id, checksum, self._counter.statistics())
-        except Exception as error:  # a full disk, say, of which the market file itself will tell
+        except Exception as error:  # such as a full disk: writing the market file fails too, and reports it
             self._forget(error)
 
     def _forget(self, error: Exception) -> None:
@@ -65,10 +63,9 @@ def load(
     progress: Callable[[int, int], None] = lambda markets, ticks: None,
     save: bool = True,
 ) -> tuple[dict[str, Statistics], dict[str, str]]:
-    """Return the statistics of the market files that an index lists, and why those of others could not be had.
+    """Return the statistics of the market files that an index lists, and why others could not be read.
 
-    A file is read only where it has changed since its statistics were gathered. save: write down what was not yet in
-    the one file.
+    A file is read only if it has changed since its statistics were gathered. save: add new statistics to the one file.
     """
     kept, are_saved = _kept(layout, {(row.market_id, row.facts.checksum) for row in rows.values()})
     found: dict[str, Statistics] = {}
@@ -123,10 +120,10 @@ def _line(market_id: str, checksum: str, statistics: Statistics) -> str:
 
 
 def _kept(layout: Layout, wanted: Collection[Key]) -> tuple[dict[Key, Statistics], bool]:
-    """Return what is kept of what is wanted, and whether the one file has exactly that."""
+    """Return the stored statistics among those requested, and whether the one file has exactly these."""
     kept: dict[Key, Statistics] = {}
     lines = 0
-    with contextlib.suppress(OSError, zstd.ZstdError, UnicodeDecodeError):  # none yet, or damaged: it is rebuilt
+    with contextlib.suppress(OSError, zstd.ZstdError, UnicodeDecodeError):  # missing or damaged: it is rebuilt
         text = zstd.decompress(layout.statistics.read_bytes()).decode()
         lines = text.count("\n")
         kept |= _parsed(text.splitlines(), wanted)
@@ -142,7 +139,7 @@ def _kept(layout: Layout, wanted: Collection[Key]) -> tuple[dict[Key, Statistics
 def _parsed(lines: Iterable[str], wanted: Collection[Key]) -> dict[Key, Statistics]:
     found = {}
     for line in lines:
-        with contextlib.suppress(ValueError, TypeError, KeyError):  # the last line of a process that was killed
+        with contextlib.suppress(ValueError, TypeError, KeyError):  # the unfinished last line of a killed process
             market_id, checksum, statistics = json.loads(line)
             if statistics["version"] == VERSION and (market_id, checksum) in wanted:
                 found[market_id, checksum] = statistics

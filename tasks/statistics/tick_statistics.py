@@ -1,4 +1,4 @@
-"""What a market's ticks say about its recording, counted as they go by in file order."""
+"""What a market's ticks say about its recording, counted in file order."""
 
 from collections import Counter
 from typing import Any
@@ -11,20 +11,21 @@ from tasks.statistics.betfair_ladder import is_on_ladder
 from tasks.ticks.sort_keys import Ints
 from tasks.ticks.tick_arrays import TRADED, Ticks
 
-#: Raised when what is counted changes: statistics of another version are gathered again.
+#: Raised when the statistics change: those of another version are gathered again.
 VERSION = 1
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
-#: A message that arrived later than this after its publish_time counts as late.
+#: A message that arrived later than this after its publish_time has a high latency.
 HIGH_LATENCY_US = 5_000_000
-#: A runner's traded volume fell if it is lower than before by more than half a penny: sums of doubles are not exact.
+#: A runner's traded volume fell if it is lower than before by more than half a penny, because sums of doubles are not
+#: exact.
 _VOLUME_NOISE = 0.005
-#: Intervals kept of a reason; the counts are of all.
+#: The most intervals stored per reason; the counts include all.
 MOST_INTERVALS = 100
-#: Cells of the books that are looked at at once: bounds the memory.
+#: How many cells of the books are processed at once: limits memory.
 _CELLS = 1 << 18
 _LEVELS = 8
-#: What is counted of the messages of a market, a number a message.
+#: What is counted in the messages of a market, one number per message.
 REASONS = (
     "crossed_book",
     "levels_out_of_order",
@@ -35,13 +36,13 @@ REASONS = (
     "volume_fell",
 )
 
-#: Statistics of a market as they are kept: JSON.
+#: The statistics of a market as they are stored, as JSON.
 Statistics = dict[str, Any]
 Floats = npt.NDArray[np.float64]
 
 
 class StatisticsCounter:
-    """Gathers the statistics of one market from ticks that come in file order, cut between publish times only."""
+    """Gathers the statistics of one market from ticks in file order, given as whole messages."""
 
     def __init__(self) -> None:
         self._selections: Ints = np.zeros(0, np.int64)
@@ -87,7 +88,7 @@ class StatisticsCounter:
         self._ticks, self._messages = self._ticks + len(ticks), self._messages + len(starts)
 
     def _runner_of(self, selection_id: Ints) -> Ints:
-        """Return the position of each selection among those known, which grow."""
+        """Return the position of each selection among the known ones; new ones are added."""
         known = self._selections
         if len(known):
             runner = known.searchsorted(selection_id)
@@ -100,7 +101,7 @@ class StatisticsCounter:
         return self._selections.searchsorted(selection_id)
 
     def _flawed(self, reason: str, count: npt.NDArray[Any]) -> None:
-        """Note how often a reason is met in each message."""
+        """Record how often a reason occurs in each message."""
         where = np.flatnonzero(count)
         if len(where):
             self._flaws[reason].append((where + self._messages, count[where].astype(np.int64)))
@@ -114,9 +115,9 @@ class StatisticsCounter:
         self._latency.update((times // HOUR_US * 64 + latency_bin(latency)).tolist())
 
     def _count_books(self, ticks: Ticks, place: Ints, ladder: Ints, messages: int) -> Floats:
-        """Count what is wrong with the books; return the best back price of each runner at each message.
+        """Count the faults of the books; return the best back price of each runner in each message.
 
-        place: message * runners + runner, of each row; ladder: the rows of the ladder.
+        place: message * runners + runner, for each row; ladder: which rows are ladder rows.
         """
         shape = 2, _LEVELS, messages, len(self._selections)
         books = np.full(shape, np.nan)
@@ -131,7 +132,7 @@ class StatisticsCounter:
         return best
 
     def _count_volume(self, size: Floats, place: Ints, traded: Ints, messages: int) -> None:
-        """Count the runners of which less has been traded than at the message before that has traded rows of them."""
+        """Count the runners with less traded volume than in the last message that has traded rows for them."""
         if not len(traded):
             return
         runners = len(self._selections)
@@ -146,12 +147,12 @@ class StatisticsCounter:
         self._flawed("volume_fell", _each_message(volume[1:] < volume[:-1] - _VOLUME_NOISE))
 
     def statistics(self) -> Statistics:
-        """Return what was gathered.
+        """Return the statistics.
 
-        Times in µs since 1970. hours: [hour since 1970, ticks, messages]; latency: [hour, bin, messages], by
-        latency_bin; quiet: intervals between messages that its pace does not explain (message_pace.unexplained);
-        silent: [from, to] of every interval of five minutes or more; flaws: of each reason that was met its counts
-        and intervals; picture: the price of the favourite over time (small_picture.py).
+        Times are µs since 1970. hours: [hour since 1970, ticks, messages]; latency: [hour, bin, messages], by
+        latency_bin; quiet: intervals between messages that the pace does not explain (message_pace.unexplained);
+        silent: [from, to] of every interval of five minutes or more; flaws: counts and intervals of each reason that
+        occurred; picture: the price of the favourite over time (small_picture.py).
         """
         times = np.concatenate(self._times) if self._times else np.zeros(0, np.int64)
         return {
@@ -190,25 +191,25 @@ def _run_starts(values: npt.NDArray[Any]) -> Ints:
 
 
 def _each_message(found: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
-    """Return how many runners of each message something was found of."""
+    """Return, for each message, for how many runners something was found."""
     return np.count_nonzero(found, axis=1) if found.any() else np.zeros(0, np.int64)
 
 
 def latency_bin(latency_us: Ints) -> Ints:
-    """Return the bin of each latency: 0 below nothing, 1 below a millisecond, then two a doubling, 62 at most."""
+    """Return the bin of each latency: 0 if negative, 1 below a millisecond, then two per doubling, at most 62."""
     milliseconds = np.maximum(latency_us, 1000) / 1000
     width = np.where(latency_us < 1000, 1, 2 + np.floor(2 * np.log2(milliseconds))).astype(np.int64)
     return np.where(latency_us < 0, 0, np.minimum(width, 62))
 
 
 def latency_of_bin(width: int) -> float:
-    """Return the latency in milliseconds below which a bin lies."""
+    """Return the upper limit of a bin, in milliseconds."""
     return 0.0 if width == 0 else float(2 ** ((width - 1) / 2))
 
 
 def _flaw(times: Ints, found: list[tuple[Ints, Ints]]) -> Statistics:
-    """Return counts and intervals of a reason. An interval reaches from the first to the last of messages in a row that
-    have it; days: [day since 1970, how often].
+    """Return counts and intervals of a reason. An interval is a run of consecutive messages with the reason; days: [day
+    since 1970, how often].
     """
     where, counts = (np.concatenate(part) for part in zip(*found, strict=True))
     begins = np.flatnonzero(np.concatenate([[True], np.diff(where) != 1]))
