@@ -1,1 +1,1 @@
-"""An export in an object store or another folder: brought there, fetched back, told apart by a manifest."""
+"""Publish an export to an object store or another folder, and fetch it back, by means of a manifest."""

@@ -1,4 +1,4 @@
-"""A folder, such as a mounted NFS share, as a place of exports."""
+"""A folder, such as a mounted NFS share, as a place for exports."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ from tasks.storage.file_identity import file_checksum
 
 
 class FolderPlace(Place):
-    """A folder that is there: made by whoever mounts it, so that nothing is written below an empty mount point."""
+    """A folder that must exist: it is never created, so that nothing is written below an empty mount point."""
 
     def __init__(self, address: str, folder: Path) -> None:
         super().__init__(address)
@@ -20,7 +20,7 @@ class FolderPlace(Place):
             raise StoreError(f"{address}: there is no such folder. Mount or create it, or correct the address.")
 
     def list(self) -> dict[str, Stored]:
-        """Return every visible file below the folder; leftovers of killed runs are removed on the way."""
+        """Return every visible file below the folder; leftovers of killed runs are removed."""
         found = {}
         for directory, below, names in os.walk(self._folder):
             below[:] = [name for name in below if not name.startswith(".")]
@@ -45,7 +45,7 @@ class FolderPlace(Place):
             file.write(content)
 
     def send(self, name: str, source: Source) -> Stored:
-        """Copy a file, read the copy back, and only then give it its name."""
+        """Copy a file, read the copy back, and only then rename it to its final name."""
         path = self._folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with NewFile(path) as file:
@@ -71,7 +71,7 @@ class FolderPlace(Place):
             with open(self._folder / name, "rb") as opened:
                 copy(opened, file)
         except FileNotFoundError:
-            raise StoreError(f"{self.address}: {name} is gone. Publish again, or fetch again.") from None
+            raise StoreError(f"{self.address}: {name} is missing. Publish again, or fetch again.") from None
 
     def remove(self, name: str) -> None:
         """Remove a file."""

@@ -20,7 +20,7 @@ class Entry:
     tag: str
 
     def is_same_file(self, other: "Entry") -> bool:
-        """Return whether both are of one content and time, stored once or twice."""
+        """Return whether both have the same content and time, wherever they are stored."""
         return dataclasses.replace(self, tag=other.tag) == other
 
 
@@ -28,8 +28,8 @@ class Entry:
 class Manifest:
     """What a published export consists of.
 
-    publication: counts those that changed something. kept: objects that the export no longer has, still in the store.
-    added, changed, withdrawn: the names that the last publication added to objects, changed, or took out.
+    publication: counts the publications that changed something. kept: objects that the export no longer has, but the
+    store still does. added, changed, withdrawn: the names that the last publication added, changed or removed.
     """
 
     publication: int = 0
@@ -40,7 +40,7 @@ class Manifest:
     withdrawn: tuple[str, ...] = ()
 
     def followed_by(self, objects: Mapping[str, Entry], is_pruned: bool) -> "Manifest":
-        """Return the manifest of the next publication; this one where nothing changes."""
+        """Return the manifest of the next publication; this one if nothing changes."""
         gone = {*self.kept, *self.objects} - {*objects}
         kept = () if is_pruned else tuple(sorted(gone))
         if self.publication and self.objects == objects and self.kept == kept:
@@ -66,7 +66,7 @@ class Manifest:
 
 
 def parse(address: str, content: bytes) -> Manifest:
-    """Return the manifest of a content. Raises StoreError if it is not one."""
+    """Return the manifest in a file's content. Raises StoreError if it is not one."""
     try:
         found = json.loads(content)
         if found.pop("version") != VERSION:
@@ -79,11 +79,11 @@ def parse(address: str, content: bytes) -> Manifest:
         return manifest
     except (ValueError, TypeError, KeyError, AttributeError):
         raise StoreError(
-            f"{address}: {NAME} is not a manifest that this version of the pipeline knows. Correct the address, or"
+            f"{address}: {NAME} is not a manifest that this version of the pipeline can read. Correct the address, or"
             " update the pipeline."
         ) from None
 
 
 def _is_safe(name: str) -> bool:
-    """Return whether a name stays below the folder that it is put into."""
+    """Return whether a path with this name stays below its folder."""
     return bool(name) and not name.startswith("/") and not {"", ".", ".."} & {*name.split("/")} and "\0" not in name

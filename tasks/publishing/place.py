@@ -1,4 +1,4 @@
-"""What every place that exports are published to can do, and where an address leads."""
+"""The interface of all places that exports are published to, and which place belongs to an address."""
 
 import abc
 import dataclasses
@@ -12,7 +12,7 @@ from tasks.storage.atomic_files import NewFile
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Stored:
-    """An object as a place lists it. tag: changes with the content."""
+    """An object in a place's listing. tag: changes with the content."""
 
     size_bytes: int
     tag: str
@@ -20,7 +20,7 @@ class Stored:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Source:
-    """A file to be sent, and the SHA-256 that was found to be its own."""
+    """A file to be sent, and the SHA-256 that it must have."""
 
     path: Path
     size_bytes: int
@@ -38,7 +38,7 @@ class Place(abc.ABC):
 
     @abc.abstractmethod
     def list(self) -> dict[str, Stored]:
-        """Return every object below the address. Raises StoreError also where there can be none."""
+        """Return every object below the address. Raises StoreError also if the address does not exist."""
 
     @abc.abstractmethod
     def read(self, name: str) -> bytes | None:
@@ -50,7 +50,7 @@ class Place(abc.ABC):
 
     @abc.abstractmethod
     def send(self, name: str, source: Source) -> Stored:
-        """Store a file, and return what is stored once it is known to be the file, byte for byte."""
+        """Store a file; return the stored object once it is known to equal the file, byte for byte."""
 
     @abc.abstractmethod
     def holds(self, name: str, stored: Stored, source: Source) -> bool:
@@ -66,7 +66,7 @@ class Place(abc.ABC):
 
 
 def copy(source: IO[bytes], target: NewFile) -> None:
-    """Append what a file has from here to its end."""
+    """Append the rest of a file, from its current position."""
     while piece := source.read(1 << 20):
         target.write(piece)
 
@@ -79,7 +79,7 @@ def open_place(option: str, address: str, threads: int) -> Place:
     parts = urllib.parse.urlsplit(address)
     if "@" in parts.netloc:
         raise UsageError(
-            f"{option} has a user or a key in its address. Pass credentials in the environment or in ~/.aws, where no"
+            f"{option} has a user or a key in its address. Pass credentials in the environment or in ~/.aws, so that no"
             " log shows them."
         )
     if parts.scheme == "s3" and parts.netloc and not parts.query and not parts.fragment:

@@ -1,4 +1,4 @@
-"""Publish an export: send only what is not there yet, the index after everything it lists, the manifest last."""
+"""Publish an export: send only what is missing or changed, the index after everything it lists, the manifest last."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from tasks.storage.layout import INDEX, Layout
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """What a publication did. sent: objects that went up; removed: that --prune took away."""
+    """What a publication did. sent: objects that were uploaded; removed: objects that --prune removed."""
 
     manifest: Manifest
     sent: tuple[str, ...]
@@ -24,13 +24,13 @@ class Published:
 
 
 def read_manifest(place: Place) -> Manifest | None:
-    """Return the manifest of a place, None if nothing was published. Raises StoreError."""
+    """Return the manifest of a place, None if nothing has been published. Raises StoreError."""
     content = place.read(manifest.NAME)
     return None if content is None else manifest.parse(place.address, content)
 
 
 def sources_of(layout: Layout) -> dict[str, Source]:
-    """Return the files that an export consists of, with the SHA-256 each must have, by name: what an archive has.
+    """Return the files of an export, the same as in an archive, with the SHA-256 that each must have, by name.
 
     Raises UsageError and DamagedFile as an archive does.
     """
@@ -44,9 +44,9 @@ def sources_of(layout: Layout) -> dict[str, Source]:
 def publish(place: Place, sources: Mapping[str, Source], is_pruned: bool, progress: Progress) -> Published:
     """Send files to a place and write its manifest, if anything is new.
 
-    An object that is there with the content it should have is not sent, whether a manifest names it or not: so a
-    publication that was interrupted goes on where it was. is_pruned: objects that earlier manifests name and the export
-    no longer has are removed, after the new index is in place. Raises StoreError, DamagedFile, OSError.
+    An object that already has the right content is not sent, whether a manifest lists it or not, so an interrupted
+    publication continues where it stopped. is_pruned: objects that earlier manifests list and the export no longer has
+    are removed, after the new index is in place. Raises StoreError, DamagedFile, OSError.
     """
     before = read_manifest(place) or Manifest()
     there = place.list()
@@ -77,7 +77,7 @@ def publish(place: Place, sources: Mapping[str, Source], is_pruned: bool, progre
 
 
 def _is_in_place(place: Place, name: str, source: Source, known: Entry | None, found: Stored) -> bool:
-    """Return whether the object is the file: it is still the one that the manifest says, or has the file's content."""
+    """Return whether the object equals the file: it is still the one in the manifest, or has the file's content."""
     if found.size_bytes != source.size_bytes:
         return False
     if known is not None and known.tag == found.tag:
@@ -86,12 +86,12 @@ def _is_in_place(place: Place, name: str, source: Source, known: Entry | None, f
 
 
 def _require_checksum(source: Source) -> None:
-    """Raise DamagedFile if a file is not what index or report say: such a file is never published."""
+    """Raise DamagedFile if a file does not match index or report: such a file is never published."""
     found = file_checksum(source.path)
     if found != source.checksum:
         raise DamagedFile(
             f"{source.path}: its SHA-256 is {found[:16]}…, expected {source.checksum[:16]}…. Restore the file, or run"
-            " ExportAll with the database to mend it. What was published stays as it is."
+            " ExportAll with the database to repair it. What was published stays as it is."
         )
 
 

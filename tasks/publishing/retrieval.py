@@ -21,18 +21,18 @@ from tasks.storage.layout import INDEX, Layout
 
 @dataclasses.dataclass(frozen=True)
 class Wanted:
-    """What is asked for: these markets and these UTC days; everything where both are empty."""
+    """What to fetch: these markets and these UTC days; everything if both are empty."""
 
     market_ids: Collection[str] = ()
     days: Collection[datetime.date] = ()
 
     @property
     def is_all(self) -> bool:
-        """Whether everything is asked for."""
+        """Whether everything is to be fetched."""
         return not self.market_ids and not self.days
 
     def rows(self, place: Place, rows: Mapping[str, IndexRow]) -> dict[str, IndexRow]:
-        """Return the rows of the markets asked for, and of those with ticks around the days. Raises StoreError."""
+        """Return the rows of the requested markets, and of those whose period overlaps the days. Raises StoreError."""
         spans = [Span.of_day(day) for day in self.days]
         chosen = {
             market_id: row
@@ -42,18 +42,18 @@ class Wanted:
         if missing := sorted({*self.market_ids} - {*chosen}):
             raise StoreError(f"{place.address}: has no market {', '.join(missing[:3])}. See its {INDEX}.")
         if not chosen:
-            raise StoreError(f"{place.address}: has no ticks of these days. See its {INDEX}.")
+            raise StoreError(f"{place.address}: has no ticks on these days. See its {INDEX}.")
         return chosen
 
 
 def fetch(place: Place, manifest: Manifest, layout: Layout, wanted: Wanted, progress: Progress) -> list[str]:
     """Fetch the files that are missing here, the index last; return their names.
 
-    Each has the SHA-256 of the manifest before it gets its name, and then the modification time that it had. Of a part
-    of an export the index lists that part. Raises StoreError, UsageError, OSError.
+    A file gets its name only when its SHA-256 matches the manifest, and gets its original modification time. If only a
+    part of an export is fetched, the index lists that part. Raises StoreError, UsageError, OSError.
     """
     if INDEX not in manifest.objects:
-        raise StoreError(f"{place.address}: its manifest names no {INDEX}. Publish again.")
+        raise StoreError(f"{place.address}: its manifest does not list {INDEX}. Publish again.")
     refuse_other_format(manifest, layout)
     for directory in (layout.output_dir, layout.markets_dir):
         directory.mkdir(parents=True, exist_ok=True)
@@ -88,8 +88,8 @@ def refuse_other_format(manifest: Manifest, layout: Layout) -> None:
         ours = {path.suffix for path in layout.markets_dir.iterdir() if is_market_file(path.name)}
         if theirs and ours and ours != theirs:
             raise UsageError(
-                f"{layout.output_dir} holds {', '.join(sorted(ours))} files, published are {', '.join(sorted(theirs))}."
-                " Choose another --output-dir."
+                f"{layout.output_dir} holds {', '.join(sorted(ours))} files, but the published ones are"
+                f" {', '.join(sorted(theirs))}. Choose another --output-dir."
             )
 
 
@@ -122,7 +122,7 @@ def _receive(place: Place, name: str, entry: Entry, path: Path) -> None:
         if file.checksum != entry.checksum:
             raise StoreError(
                 f"{place.address}: {name} has SHA-256 {file.checksum[:16]}…, its manifest says {entry.checksum[:16]}…."
-                " Where a publication is under way, fetch again after it; otherwise publish again."
+                " If Publish is running, fetch again when it has ended; otherwise publish again."
             )
         file.finish(entry.modified_us)
         file.flush_to_disk()

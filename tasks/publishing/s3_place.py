@@ -1,8 +1,8 @@
-"""A bucket of S3, or of a store that speaks its protocol, as a place of exports.
+"""A bucket of S3, or of a store with the same protocol, as a place for exports.
 
-By boto3, the provider's own library: it sends an object with the SHA-256 that the store has to find, gives an upload up
-whole when it fails, and takes credentials from where every other tool of the ecosystem does. (pyarrow's file system
-completes an upload that is interrupted by an error, with what it has got; docs/publishing.md has the comparison.)
+It uses boto3, the provider's own library, which sends an object with the SHA-256 that the store has to check, abandons
+a failed upload completely, and takes credentials from the usual places. (If an error interrupts an upload, pyarrow's
+file system completes it with what it has so far; docs/publishing.md has the comparison.)
 """
 
 import base64
@@ -26,18 +26,18 @@ try:
 except ModuleNotFoundError:
     raise UsageError("An s3:// address needs boto3: pip install 'betfair-tick-export[s3]'.") from None
 
-#: Larger objects go up in parts of this size.
+#: Larger objects are uploaded in parts of this size.
 PART_BYTES = 64 << 20
 _READ_BYTES = 1 << 20
-_TRIES = 8  # of a request, with pauses of up to 20 s between
-_FIRST_TRIES = 3  # of those that tell whether there is a store at all
+_TRIES = 8  # per request, with pauses of up to 20 s between them
+_FIRST_TRIES = 3  # for the first requests, which show whether there is a store at all
 _CONNECT_S, _READ_S = 10, 60
 _RECEIVE_TRIES = 5
 
-#: What a broken download raises. (boto3 itself tries again only until the answer begins.)
+#: The errors of a download that is cut off. (boto3 itself retries only until the answer begins.)
 _BROKEN_OFF = (exceptions.IncompleteReadError, exceptions.ResponseStreamingError, exceptions.ReadTimeoutError)
 
-#: What the store's answer means, by its code.
+#: The meaning of the store's error codes.
 _MEANINGS = {
     "NoSuchBucket": "there is no such bucket. Correct the address, or create the bucket",
     "AccessDenied": "these credentials have no permission for this. Grant them list, read and write on the address",
@@ -98,8 +98,8 @@ class S3Place(Place):
             self._put(name, content, hashlib.sha256(content).hexdigest())
 
     def send(self, name: str, source: Source) -> Stored:
-        """Store a file. The store itself compares the SHA-256, of each part where there are several; the size, and the
-        MD5 where the store's tag is one, are compared here.
+        """Store a file. The store itself compares the SHA-256, for several parts that of each; the size is compared
+        here, and so is the MD5 if the store's tag is one.
         """
         with self._telling(name):
             if source.size_bytes <= PART_BYTES:
@@ -127,11 +127,11 @@ class S3Place(Place):
         return Stored(source.size_bytes, tag)
 
     def holds(self, name: str, stored: Stored, source: Source) -> bool:
-        """Return whether the object is the file, by the store's tag."""
+        """Return whether the object equals the file, according to the store's tag."""
         return stored.tag == _tag(source)
 
     def receive(self, name: str, file: NewFile) -> None:
-        """Append the content of an object; where the connection is lost on the way, go on from where it was."""
+        """Append the content of an object; if the connection is lost, continue where it stopped."""
 
         @tenacity.retry(
             retry=tenacity.retry_if_exception_type(_BROKEN_OFF),
@@ -155,7 +155,7 @@ class S3Place(Place):
             self._client.delete_object(Bucket=self._bucket, Key=self._prefix + name)
 
     def _put(self, name: str, body: Any, checksum: str) -> str:
-        """Store a body with the SHA-256 that the store has to find; return the store's tag."""
+        """Store a body with the SHA-256 that the store has to check; return the store's tag."""
         answer = self._client.put_object(
             Bucket=self._bucket,
             Key=self._prefix + name,
@@ -175,7 +175,9 @@ class S3Place(Place):
 
     @contextlib.contextmanager
     def _telling(self, name: str = "") -> Iterator[None]:
-        """Turn what boto3 raises into one line. Its own texts can quote what was sent, so none of them is passed on."""
+        """Turn an error of boto3 into one line. Its own texts are not passed on, because they can quote what
+        was sent.
+        """
         where = f"{self.address}: {name}: " if name else f"{self.address}: "
         try:
             yield
@@ -209,12 +211,12 @@ class S3Place(Place):
 
 
 def _is_digest(tag: str) -> bool:
-    """Return whether a tag looks like the MD5 that it is unless the store encrypts with keys of its own."""
+    """Return whether a tag looks like an MD5. It is one unless the store encrypts with keys of its own."""
     return len(tag.partition("-")[0]) == 32
 
 
 def _tag(source: Source) -> str:
-    """Return the tag of a file as S3 makes it: its MD5; of several parts, the MD5 of their MD5s and their number."""
+    """Return the tag that S3 gives a file: its MD5; for several parts, the MD5 of their MD5s, and their number."""
     parts = []
     with open(source.path, "rb") as file:
         for start in range(0, source.size_bytes or 1, PART_BYTES):

@@ -3,16 +3,16 @@
 import concurrent.futures
 from collections.abc import Callable, Iterable
 
-#: Objects on their way at once.
+#: How many objects are transferred at once.
 AT_ONCE = 8
-#: Told of each object that is in place: its size in bytes.
+#: Called for each object that has arrived, with its size in bytes.
 Progress = Callable[[int], None]
 
 
 def transfer_all(transfer: Callable[[str], int], names: Iterable[str], progress: Progress) -> None:
-    """Transfer objects by name, several at once; the first error cancels those that have not begun, and is raised.
+    """Transfer objects by name, several at once. The first error cancels those that have not begun, and is raised.
 
-    transfer: moves one object and returns its bytes. progress: is told the bytes of each one that is done.
+    transfer: transfers one object and returns its size in bytes. progress: is called with the size of each one.
     """
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE, "transfer") as pool:
         running = [pool.submit(transfer, name) for name in names]

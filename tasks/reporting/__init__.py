@@ -1,1 +1,1 @@
-"""Pages that people look at: report.html of an export, and the plot of a market. Each is one file that asks no host."""
+"""Pages for people: report.html of an export, and the plot of a market. Each is one file that loads nothing else."""

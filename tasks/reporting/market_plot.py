@@ -1,4 +1,4 @@
-"""The plot of a market: a page that replays it, and a picture."""
+"""The plot of a market: a page that replays it, and a picture of it."""
 
 import datetime
 import html
@@ -15,7 +15,7 @@ from tasks.export_directory.metadata_json import Metadata
 from tasks.reporting.page import asset, page
 from tasks.reporting.replay import Replay, favourites, packed
 
-#: Runners drawn in the picture, and shown at first on the page.
+#: How many runners the picture shows, and the page at first.
 _SHOWN = 6
 _COLOURS = (
     "#1f6fd0",
@@ -32,9 +32,9 @@ _COLOURS = (
 
 
 class Market:
-    """What a plot says of a market beside its ticks.
+    """What a plot shows of a market besides its ticks.
 
-    in_play: spans in µs in which it was in play; condition: its condition with gaps.
+    in_play: the spans in µs in which it was in play; condition: its condition with gaps.
     """
 
     def __init__(
@@ -57,13 +57,13 @@ class Market:
         ]
 
     def names(self, replay: Replay) -> list[str]:
-        """Return the name of each runner of a replay, its number where it has none."""
+        """Return the name of each runner of a replay, or its selection id if it has none."""
         known = {runner["selectionId"]: runner["runnerName"] for runner in self.about.get("runners", ())}
         return [known.get(selection) or f"Runner {selection}" for selection in replay.selection_id.tolist()]
 
 
 def render(market: Market, replay: Replay, made_of: str) -> bytes:
-    """Return the page. made_of: what tells it from one of other ticks."""
+    """Return the page. made_of: identifies the ticks that it was made from."""
     about = market.about
     data = {
         "market": market.market_id,
@@ -90,7 +90,7 @@ def render(market: Market, replay: Replay, made_of: str) -> bytes:
 
 
 def made_of(head: bytes) -> str | None:
-    """Return what a page was made of, by the part of it before its data; None if it is not one of these."""
+    """Return what a page was made from, given the part before its data; None if it is not a plot."""
     _, _, rest = head.partition(b"<!-- made of ")
     return rest[:64].decode("ascii", "replace") if rest else None
 
@@ -107,7 +107,7 @@ def require_pictures() -> None:
 
 
 def picture(market: Market, replay: Replay) -> bytes:
-    """Return the picture, PNG: best back and lay and traded price of the favourites, and the volume."""
+    """Return the picture as PNG: best back, best lay and traded price of the favourites, and the volume."""
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter

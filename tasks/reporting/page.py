@@ -1,4 +1,4 @@
-"""A page that is one file: its data, its style and its scripts are in it, and it asks no host for anything."""
+"""A page that is one file: it contains its data, styles and scripts, and requests nothing from any host."""
 
 import functools
 import hashlib
@@ -43,14 +43,14 @@ def asset(name: str) -> str:
 
 
 def fingerprint() -> str:
-    """Return what tells these pages from those of another version."""
+    """Return a value that changes when the pages of this version look different."""
     names = sorted(entry.name for entry in importlib.resources.files("tasks.reporting").joinpath("assets").iterdir())
     return hashlib.sha256("\0".join([str(_VERSION), *map(asset, names)]).encode()).hexdigest()
 
 
 def page(title: str, body: str, data: Any, styles: Sequence[str], scripts: Sequence[str]) -> bytes:
-    """Return a page. body: HTML; data: what the scripts find in the element "data", as JSON; styles, scripts: names of
-    assets.
+    """Return a page. body: HTML; data: for the scripts, which read it as JSON from the element "data"; styles, scripts:
+    names of assets.
     """
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return _PAGE.format(

@@ -1,4 +1,4 @@
-"""A market as its plot replays it: its book and what was traded, at moments chosen among its messages."""
+"""The replay of a market for its plot: book and trades at moments selected from its messages."""
 
 import base64
 import dataclasses
@@ -15,10 +15,10 @@ from tasks.ticks.tick_arrays import Ticks
 
 Floats = npt.NDArray[np.float64]
 
-#: Moments at the most, and numbers of all books together: they bound the page, whatever the market.
+#: The most moments, and the most numbers in all books together: they limit the size of the page.
 MOST_MOMENTS = 20_000
 _MOST_NUMBERS = 4_000_000
-#: The arrays of a page at the most, as text; with more, every other moment goes.
+#: The largest size of a page's arrays, as text; if they are larger, every other moment is dropped.
 _MOST_BYTES = 4_000_000
 
 
@@ -28,7 +28,7 @@ class Replay:
 
     times: shape (n,), µs since 1970, each the publish_time of a message; selection_id: shape (r,), ascending; price,
     size: shape (n, r, 2, 8), price 0 if there is no level; traded: shape (n, r), the price at which most was traded
-    last, 0 where nothing is known; volume: shape (n, r), traded up to then; messages: how many there are.
+    last, 0 if unknown; volume: shape (n, r), traded up to then; messages: how many the market has.
     """
 
     times: Ints
@@ -41,7 +41,7 @@ class Replay:
 
 
 def replay(ticks: Iterable[Ticks], messages: int) -> Replay:
-    """Return the replay of ticks of one market, in file order. messages: how many distinct publish times they have."""
+    """Return the replay of one market's ticks, given in file order. messages: the number of distinct publish times."""
     slots = Slots()
     following = _Traded(slots)
     stride, seen, parts = 0, 0, []
@@ -80,8 +80,8 @@ def _widened(column: Floats, runners: int) -> Floats:
 
 
 class _Traded:
-    """Follows what is traded. The platform stores running sums of the cumulative volume at each price: what a sum grew
-    by when it changed last is the cumulative volume then (docs/loading.md).
+    """Follows the trades. The platform stores a running sum of the cumulative volume at each price; the last increase
+    of a sum is the cumulative volume at that time (docs/loading.md).
     """
 
     def __init__(self, slots: Slots) -> None:
@@ -99,7 +99,7 @@ class _Traded:
         step = sums - before
         changed = (step != 0) & (sums > 0)
         fell = changed & (step < 0)
-        reached = np.where(fell, sums, step)  # after a restart of the recorder a sum begins anew
+        reached = np.where(fell, sums, step)  # after a restart of the recorder a sum starts again
         volume = _carried(reached, changed, _longer(self._volume, columns))
         price = np.zeros((len(part), runners))
         of_runner = np.zeros((len(part), runners))
@@ -112,7 +112,7 @@ class _Traded:
             of_runner[:, number] = volume[:, mine].sum(axis=1)
             grew = changed[:, mine]
             if self._is_first:
-                grew[0] = False  # the first message tells what was traded, not where last
+                grew[0] = False  # the first message says what was traded, but not at which price last
             best = np.where(grew, reached[:, mine], -1.0).argmax(axis=1)
             at = slots.traded_price[mine[best]]
             price[:, number] = _carried(at[:, None], grew.any(axis=1)[:, None], known[number : number + 1])[:, 0]
@@ -125,18 +125,18 @@ def _longer(row: Floats, length: int) -> Floats:
 
 
 def _carried(values: Floats, changed: npt.NDArray[np.bool_], before: Floats) -> Floats:
-    """Return each column's value where it changed last, before where it has not yet."""
+    """Return, for each row, each column's value at its last change; before the first change, the value before."""
     last = np.maximum.accumulate(np.where(changed, np.arange(len(values))[:, None], -1), axis=0)
     return np.where(last < 0, before, np.take_along_axis(values, np.maximum(last, 0), axis=0))
 
 
 def packed(replay: Replay) -> dict[str, Any]:
-    """Return a replay for a page: what the arrays are, and the arrays themselves, compressed.
+    """Return a replay for a page: a description of the arrays, and the arrays themselves, compressed.
 
-    Little-endian, one after the other: times in ms (float64, n), and of each series n numbers as differences from the
-    one before, by planes of their bytes: prices (position in the list of prices, uint16, r × 2 × 8), sizes (hundredths,
-    uint32, r × 2 × 8), traded prices (uint16, r), volumes (whole units, uint32, r). Moments are left out until that is
-    small enough.
+    They are little-endian and follow each other: times in ms (float64, n); then, for each series, n differences from
+    the number before, in byte planes: prices (position in the list of prices, uint16, r × 2 × 8), sizes (hundredths,
+    uint32, r × 2 × 8), traded prices (uint16, r), volumes (whole units, uint32, r). Moments are dropped until the page
+    is small enough.
     """
     prices = np.unique(np.concatenate([[0.0], replay.price.ravel(), replay.traded.ravel()]))
     count = len(replay.times)
@@ -163,7 +163,7 @@ def _whole(values: Floats) -> Ints:
 
 
 def favourites(replay: Replay) -> Sequence[int]:
-    """Return the positions of the runners, the one with the lowest price first, those never priced last."""
+    """Return the positions of the runners, the one with the lowest price first, those without any price last."""
     best = replay.price[:, :, 0, 0]
     usual = [float(np.median(column[column > 0])) if bool((column > 0).any()) else np.inf for column in best.T]
     return sorted(range(len(usual)), key=usual.__getitem__)

@@ -1,4 +1,4 @@
-"""report.html: what is in an export, whether it is whole, and its markets to search."""
+"""report.html: what is in an export, whether it is complete, and a table of its markets."""
 
 import contextlib
 import html
@@ -13,9 +13,9 @@ from tasks.reporting.page import asset, page
 from tasks.statistics.tick_statistics import Statistics, latency_of_bin
 from tasks.storage.layout import Layout
 
-#: Intervals of a reason that the page shows; condition.json has more.
+#: How many intervals of a reason the page shows; condition.json has more.
 _INTERVALS = 4
-#: Names of runners are searched too while there are not more characters of them.
+#: Runner names can be searched, too, unless they have more characters than this in all.
 _NAMES_BYTES = 1_500_000
 _CHANGES = ("new", "refreshed", "unchanged", "kept though no longer in the database", "failed")
 
@@ -23,7 +23,7 @@ _CHANGES = ("new", "refreshed", "unchanged", "kept though no longer in the datab
 def render(layout: Layout, rows: Mapping[str, IndexRow], judged: ExportCondition, plotted: Collection[str]) -> bytes:
     """Return the page. plotted: the markets that have a plot."""
     data = {
-        "schema_version": 1,  # raised when a program that reads the data would have to know
+        "schema_version": 1,  # raised by any change that could break a program that reads the data
         "name": layout.output_dir.name,
         "format": layout.format,
         "totals": _totals(rows),
@@ -57,7 +57,7 @@ def _totals(rows: Mapping[str, IndexRow]) -> dict[str, Any]:
 
 
 def _changes(layout: Layout) -> list[list[Any]]:
-    """Return what the execution report says the last run that wrote did."""
+    """Return what the last run that wrote did, according to the execution report."""
     found = []
     with contextlib.suppress(OSError):
         for line in layout.execution_report.read_text(encoding="utf-8").splitlines():
@@ -88,8 +88,8 @@ def _days(judged: ExportCondition) -> list[dict[str, Any]]:
 
 
 def _hours_by_type(judged: ExportCondition) -> list[list[Any]]:
-    """Return of each market type, the first of them all, what was recorded: [type, {day's number in days: ticks of its
-    24 hours}], types by the number of their ticks.
+    """Return what was recorded, first for all types together, then per market type, most ticks first: [type, {position
+    in days: ticks in its 24 hours}].
     """
     position = {day.day: number for number, day in enumerate(judged.days)}
     hours: dict[str, dict[int, list[int]]] = {}
@@ -107,7 +107,7 @@ def _type(judged: ExportCondition, market_id: str) -> str:
 
 
 def _latency(statistics: Mapping[str, Statistics]) -> list[list[Any]]:
-    """Return [hour since 1970, median, 95th percentile, greatest] of the latency in ms, of each hour with messages."""
+    """Return [hour since 1970, median, 95th percentile, maximum] of the latency in ms, for each hour with messages."""
     bins: dict[int, dict[int, int]] = {}
     for counted in statistics.values():
         for hour, width, count in counted["latency"]:
@@ -128,7 +128,7 @@ def _percentiles(of_hour: Mapping[int, int]) -> list[float]:
 
 
 def _markets(rows: Mapping[str, IndexRow], judged: ExportCondition, plotted: Collection[str]) -> dict[str, Any]:
-    """Return the markets, a list a column: it takes half of what a list of objects does."""
+    """Return the markets as one list per column, which takes half as much as a list of objects."""
     types = sorted({_type(judged, market_id) for market_id in rows})
     number = {name: position for position, name in enumerate(types)}
     conditions, reasons = list(Condition), list(REASONS)
@@ -179,7 +179,7 @@ def _markets(rows: Mapping[str, IndexRow], judged: ExportCondition, plotted: Col
 
 
 def _reasons(market: MarketCondition, reasons: list[str]) -> list[list[Any]]:
-    """Return [number of the reason, count, whether it is a note, its first intervals in ms]."""
+    """Return [position of the reason, count, whether it is a note, its first intervals in ms]."""
     return [
         [
             reasons.index(found.reason),

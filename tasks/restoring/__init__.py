@@ -1,1 +1,1 @@
-"""An export loaded back into PostgreSQL, into a schema of its own."""
+"""Load an export back into PostgreSQL, into a schema of its own."""

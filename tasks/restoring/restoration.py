@@ -23,9 +23,9 @@ from tasks.ticks.tick_arrays import TRADED as TRADED_SIDE
 from tasks.ticks.tick_arrays import Ticks
 from tasks.ticks.value_text import time_text
 
-#: Rows that wait to be sent together.
+#: How many rows are collected and sent together.
 _ROWS_AT_ONCE = 500_000
-#: Markets whose metadata is sent, or whose rows are compared, in one statement; ticks after which such a group ends.
+#: How many markets are sent or compared in one statement, and the number of ticks after which such a group ends.
 _GROUP_MARKETS = 500
 _GROUP_TICKS = 5_000_000
 _KEYS_OF_A_ROW = ("eventId", "marketName", "marketType", "marketStartTime")
@@ -35,8 +35,8 @@ Progress = Callable[[int, int], None]
 
 @dataclasses.dataclass
 class Restored:
-    """What was loaded. without_key: tables in which rows share a key; without_metadata: markets of which only the index
-    speaks; lost, added: rows that only the recorder's tables have, or only the export, None if not compared.
+    """What was loaded. without_key: tables in which rows share a key; without_metadata: the number of markets without a
+    metadata file; lost, added: rows that only the recorder's tables have, or only the export; None if not compared.
     """
 
     markets: int = 0
@@ -49,7 +49,7 @@ class Restored:
 
 
 class _Batch:
-    """Rows on their way: of the ladder by UTC day, since each has a partition of its own."""
+    """Rows to be sent; ladder rows by UTC day, because each day has a partition of its own."""
 
     def __init__(self, schema: RestoredSchema) -> None:
         self._schema = schema
@@ -73,7 +73,7 @@ class _Batch:
             self.send()
 
     def send(self) -> None:
-        """Send what waits."""
+        """Send the rows."""
         for day, records in sorted(self._ladder.items()):
             self._schema.copy_ladder(day, records)
             self.days.add(day)
@@ -91,10 +91,10 @@ def restore(
     others: SourceTables | None,
     progress: Progress,
 ) -> Restored:
-    """Load the markets of an index into an empty schema, and commit once what stands there is what the files have.
+    """Load the markets of an index into an empty schema, and commit once the tables are known to equal the files.
 
-    others: the recorder's own tables, to be compared with too, None for none. Raises DamagedFile if a file is not
-    the one that the index speaks of, NotVerified where the tables differ from the files, DatabaseError.
+    others: the recorder's own tables, to compare with too, or None. Raises DamagedFile if a file is not the one that
+    the index lists, NotVerified if the tables differ from the files, DatabaseError.
     """
     done = Restored(markets=len(rows), ticks=sum(row.facts.tick_records for row in rows.values()))
     schema.require_empty()
@@ -118,7 +118,7 @@ def restore(
 def _load_ticks(
     layout: Layout, rows: Mapping[str, IndexRow], schema: RestoredSchema, done: Restored, progress: Progress
 ) -> dict[tuple[str, int, bool], Sums]:
-    """Load every tick; return what the files' ticks add up to, by market, day since 1970 and whether traded."""
+    """Load every tick; return the sums of the files' ticks, by market, day since 1970 and whether traded."""
     sums: dict[tuple[str, int, bool], Sums] = {}
     batch = _Batch(schema)
     for market_id, row in rows.items():
@@ -126,7 +126,7 @@ def _load_ticks(
         try:
             checksum = file_checksum(path)
         except FileNotFoundError:
-            raise DamagedFile(f"{path}: missing, but in index.csv. Restore the file and start again.") from None
+            raise DamagedFile(f"{path}: missing, but listed in index.csv. Restore the file and start again.") from None
         if checksum != row.facts.checksum:
             raise DamagedFile(
                 f"{path}: its SHA-256 is {checksum[:16]}…, index.csv says {row.facts.checksum[:16]}…. Run VerifyExport,"
@@ -144,7 +144,7 @@ def _load_ticks(
 
 
 def _groups(rows: Mapping[str, IndexRow]) -> Iterator[dict[str, int]]:
-    """Yield the markets with ticks in groups that one statement looks at, with the newest publish_time of each."""
+    """Yield the markets with ticks in groups for one statement, with the newest publish_time of each market."""
     group: dict[str, int] = {}
     ticks = 0
     for market_id, row in rows.items():
@@ -160,7 +160,7 @@ def _groups(rows: Mapping[str, IndexRow]) -> Iterator[dict[str, int]]:
 
 
 def _compare(schema: RestoredSchema, group: Mapping[str, int], files: Mapping[tuple[str, int, bool], Sums]) -> None:
-    """Raise NotVerified if the tables have other rows of some markets than the files, more of them or fewer."""
+    """Raise NotVerified if the tables have other rows for some markets than the files: changed, missing or added."""
     stored = {
         (market_id, day, table == TRADED): sums
         for table in (LADDER, TRADED)
@@ -178,7 +178,7 @@ def _compare(schema: RestoredSchema, group: Mapping[str, int], files: Mapping[tu
 
 
 def _load_metadata(layout: Layout, rows: Mapping[str, IndexRow], schema: RestoredSchema) -> int:
-    """Load what the metadata files say; return how many markets have none."""
+    """Load the metadata files; return how many markets have none."""
     without = 0
     ids = list(rows)
     for start in range(0, len(ids), _GROUP_MARKETS):

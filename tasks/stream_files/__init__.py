@@ -1,1 +1,1 @@
-"""Market files as stream files in Betfair's own historic format: what backtesters and simulators load."""
+"""Write markets as stream files in Betfair's own historic format, which backtesters and simulators load."""

@@ -1,4 +1,4 @@
-"""The market definition of a stream: what the export knows, and documented defaults for what it does not."""
+"""The market definition of a stream: the values that the export has, and documented defaults for the others."""
 
 import dataclasses
 import json
@@ -9,7 +9,7 @@ from tasks.export_directory.market_results import Results
 from tasks.export_directory.market_states import State
 from tasks.ticks import value_text
 
-#: What the database does not know, by the key of the definition, and the value that stands in for it.
+#: Keys of the definition that the database has no value for, and their defaults.
 DEFAULTS: Mapping[str, Any] = {
     "bspMarket": False,
     "persistenceEnabled": True,
@@ -25,22 +25,22 @@ DEFAULTS: Mapping[str, Any] = {
     "discountAllowed": True,
     "timezone": "GMT",
 }
-#: By market type, since neither table has it: soccer's and horse racing's own.
+#: The event type by market type, because no table has it: for types that only soccer or horse racing has.
 _EVENT_TYPES = {
     **dict.fromkeys(("MATCH_ODDS_FT", "OVER_UNDER_25_FT", "NEXT_GOAL", "BOTH_TEAMS_TO_SCORE", "ASIAN_HANDICAP"), "1"),
     **dict.fromkeys(("WIN", "PLACE"), "7"),
 }
-#: Special Bets: nautilus_trader refuses numbers that are no sport's.
+#: Special Bets: nautilus_trader refuses numbers that are not an event type.
 _UNKNOWN_EVENT_TYPE = "10"
 
 
 def encoded(value: Any) -> str:
-    """Return a value as JSON, without spaces, as Betfair's lines have it."""
+    """Return a value as JSON without spaces, as in Betfair's lines."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def unescaped(name: str) -> str:
-    """Return a name that JSON need not escape: betfair_data refuses a definition with an escaped text."""
+    """Return a name without characters that JSON escapes: betfair_data refuses a definition with escaped text."""
     plain = name.replace('"', "'").replace("\\", "/")
     return "".join(letter if letter >= " " else " " for letter in plain)
 
@@ -52,7 +52,7 @@ def short_time(moment_us: int) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Known:
-    """What an export says of a market beside its ticks: metadata, states, results. first_us: its first message."""
+    """What an export has about a market besides its ticks: metadata, states, results. first_us: its first message."""
 
     market_id: str
     metadata: Mapping[str, Any]
@@ -62,7 +62,7 @@ class Known:
 
     @property
     def event_type(self) -> str:
-        """Betfair's number of the sport."""
+        """Betfair's number for the sport."""
         return self.metadata.get("eventTypeId") or _EVENT_TYPES.get(
             self.metadata.get("marketType") or "", _UNKNOWN_EVENT_TYPE
         )
@@ -98,7 +98,7 @@ class Known:
         return list(self.results.of.values()).count("WINNER")
 
     def changes(self) -> list[State]:
-        """Return the states that the stream tells, in order, the close that only the settlement knows among them.
+        """Return the states in the stream, in order, including a close that only the settlement knows.
 
         Without lifecycle rows a market is OPEN and not in play.
         """
@@ -109,7 +109,7 @@ class Known:
         return states
 
     def definition(self, state: State, selection_ids: Sequence[int], version: int) -> dict[str, Any]:
-        """Return the definition in a state. selection_ids: the runners, ascending."""
+        """Return the definition for a state. selection_ids: the runners, ascending."""
         names = {runner["selectionId"]: runner["runnerName"] for runner in self.metadata.get("runners", ())}
         is_closed = state.status == "CLOSED"
         results = self.results.of if is_closed else {}
@@ -141,7 +141,7 @@ class Known:
 
 
 class DefinitionFeed:
-    """The definitions of a market, each at its time. next_us: when the next one is due, None after the last."""
+    """The definitions of a market in order of time. next_us: when the next one is due, None after the last."""
 
     def __init__(self, known: Known) -> None:
         self._known = known
@@ -155,29 +155,29 @@ class DefinitionFeed:
         return self._changes[self._place].from_us if self._place < len(self._changes) else None
 
     def clearings(self) -> list[int]:
-        """Return when the next definitions are due that, without a row stored, say that the book is empty: OPEN alone
-        does not.
+        """Return when the next definitions are due that mean an empty book if no row is stored then: all except
+        OPEN.
         """
         return [state.from_us for state in self._changes[self._place :] if _clears(state)]
 
     @property
     def clears(self) -> bool:
-        """Whether the last definition is such a one."""
+        """Whether the last definition means an empty book."""
         return _clears(self._changes[max(self._place - 1, 0)])
 
     def knows(self, selection_ids: Sequence[int]) -> bool:
-        """Return whether the last definition had these runners; from now on it has."""
+        """Return whether the last definition had these runners; the next one has them."""
         known = self._selection_ids.issuperset(selection_ids)
         self._selection_ids.update(selection_ids)
         return known
 
     def as_of(self, moment_us: int) -> str:
-        """Return the definition of a time, not before those that were asked for already, as JSON."""
+        """Return the definition at a time as JSON. Times must not decrease from call to call."""
         while self._place < len(self._changes) and self._changes[self._place].from_us <= moment_us:
             self._place += 1
         self._version += 1
         state = self._changes[max(self._place - 1, 0)]
-        if self._place == 0:  # before the first row that says anything
+        if self._place == 0:  # before the first state
             state = state._replace(status=None, in_play=None)
         return encoded(self._known.definition(state, sorted(self._selection_ids), self._version))
 

@@ -1,4 +1,4 @@
-"""Find what changed between full images: price-keyed, as in Betfair's stream, in whole arrays at once."""
+"""Find what changed between full images, keyed by price as in Betfair's stream, with whole arrays at once."""
 
 import dataclasses
 
@@ -15,8 +15,8 @@ _EARLIER = np.tri(LEVELS, k=-1, dtype=bool)
 class PriceChanges:
     """c changed prices of ladders, by message, then runner, then side: arrays of length c.
 
-    message: its number in Snapshots; runner: its number; side: 0 BACK, 1 LAY; size: the new size, 0 for a price that is
-    gone.
+    message: its position in Snapshots; runner: its position; side: 0 BACK, 1 LAY; size: the new size, 0 if the price
+    was removed.
     """
 
     message: Ints
@@ -28,9 +28,9 @@ class PriceChanges:
 
 def ladder_changes(chunk: Snapshots, price_before: Floats, size_before: Floats) -> PriceChanges:
     """Return what changes with each message of a chunk. price_before, size_before: shape (runners, 2, 8), of the
-    message before it.
+    message before the chunk.
 
-    A price that stands on two levels (a mixed snapshot) counts once, with the size of the better level.
+    A price that is on two levels (a mixed snapshot) counts once, with the size of the better level.
     """
     price = np.concatenate([padded(price_before, chunk.price)[None], chunk.price])
     size = np.concatenate([padded(size_before, chunk.size)[None], chunk.size])
@@ -50,6 +50,6 @@ def ladder_changes(chunk: Snapshots, price_before: Floats, size_before: Floats) 
 
 
 def _counts(price: Floats) -> npt.NDArray[np.bool_]:
-    """Tell which levels have a price, and none that stands on a better level already."""
+    """Return which levels have a price that is not already on a better level."""
     twice = ((price[:, :, None] == price[:, None, :]) & _EARLIER).any(axis=2)
     return np.asarray((price > 0) & ~twice, np.bool_)

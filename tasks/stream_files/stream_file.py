@@ -1,4 +1,4 @@
-"""streams/<market id>.bz2 and its catalogue: made from a market file, its metadata and its states."""
+"""streams/<market id>.bz2 and its catalogue entry: made from a market file, its metadata and its states."""
 
 import bz2
 import concurrent.futures
@@ -22,23 +22,23 @@ from tasks.stream_files.stream_lines import Counts, StreamLines
 from tasks.ticks.prefetch import prefetched
 from tasks.ticks.schema import FIRST_TIME_US, LAST_TIME_US
 
-#: Part of the format: with another number the same market gives another stream, and all are made again.
+#: The version of the format: after a change of this number, all streams are rebuilt.
 FORMAT_VERSION = 1
 _ALWAYS = Span(FIRST_TIME_US, LAST_TIME_US)
 _BATCH_ROWS = 131_072
-#: A silence is a gap where it is longer than this, and than so many of the market's mean intervals.
+#: A silence is a gap if it is longer than this and than so many of the market's mean intervals.
 _GAP_US, _GAP_INTERVALS = 600_000_000, 20
-#: Of bzip2: lines repeat themselves, and small blocks stay in the processor's cache: half of level 9's time for 1.5 %
-#: more bytes (docs/decisions/performance.md).
+#: The level of bzip2. Lines are repetitive, and small blocks stay in the processor's cache: half the time of level 9
+#: for 1.5 % more bytes (docs/decisions/performance.md).
 _LEVEL = 3
-#: What a catalogue says of its stream's lines, as in Counts.
+#: The keys in a catalogue for the counts of its stream's lines, as in Counts.
 _COUNTED = ("definitionLines", "fullPictures", "rowsLeftOut")
 _EVENT_TYPE_NAMES = {"1": "Soccer", "7": "Horse Racing"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
-    """What a stream is made of, by SHA-256; "-" for what there is none of."""
+    """The files that a stream is made from, by SHA-256; "-" for a missing one."""
 
     ticks: str
     metadata: str
@@ -46,12 +46,12 @@ class Inputs:
     results: str
 
     def as_json(self) -> dict[str, Any]:
-        """Return them as the catalogue has them."""
+        """Return them in the form of the catalogue."""
         return {"version": FORMAT_VERSION, **dataclasses.asdict(self)}
 
 
 def inputs(layout: Layout, row: IndexRow) -> Inputs:
-    """Return what the stream of a market would be made of now."""
+    """Return the current inputs for a market's stream."""
     try:
         states = file_checksum(layout.states_file(row.market_id))
     except FileNotFoundError:
@@ -61,7 +61,7 @@ def inputs(layout: Layout, row: IndexRow) -> Inputs:
 
 
 def is_current(layout: Layout, row: IndexRow) -> bool:
-    """Return whether the stream of a market is there, as it was written, and made of what there is now."""
+    """Return whether a market's stream exists, is as it was written, and was made from the current inputs."""
     known = read_catalogue(layout.stream_catalogue(row.market_id))
     try:
         size_bytes = layout.stream_file(row.market_id).stat().st_size
@@ -75,15 +75,15 @@ def is_current(layout: Layout, row: IndexRow) -> bool:
 
 
 def is_of_now(layout: Layout, row: IndexRow) -> bool:
-    """Return whether the stream of a market was made of what there is now, by its catalogue."""
+    """Return whether, according to its catalogue, a market's stream was made from the current inputs."""
     known = read_catalogue(layout.stream_catalogue(row.market_id))
     return known is not None and known["stream"]["madeOf"] == inputs(layout, row).as_json()
 
 
 def flaws(layout: Layout, row: IndexRow) -> Iterator[tuple[Path, str, object, object]]:
-    """Yield where stream and catalogue of a market are not as they were written: the file, what of it, found, expected.
+    """Yield where stream and catalogue of a market are not as they were written: the file, which part, found, expected.
 
-    The catalogue says what the stream is; what made both is what the catalogue has to say, where that is there still.
+    The stream is checked against the catalogue; the catalogue against its inputs, if they have not changed since.
     """
     stream, catalogue = layout.stream_file(row.market_id), layout.stream_catalogue(row.market_id)
     known = read_catalogue(catalogue)
@@ -105,11 +105,11 @@ def flaws(layout: Layout, row: IndexRow) -> Iterator[tuple[Path, str, object, ob
         of_stream = {key: said[key] for key in ("madeOf", "sizeBytes", "sha256")}
         written = _rendered(_known(layout, row), counts, of_stream)
         if catalogue.read_bytes() != written:
-            yield catalogue, "content", "something else", "what metadata, states and the stream say"
+            yield catalogue, "content", "something else", "the values from metadata, states and the stream"
 
 
 def read_catalogue(path: Path) -> dict[str, Any] | None:
-    """Return a catalogue that was written here, None where there is none or another's."""
+    """Return a catalogue that the pipeline wrote, None if there is none or if it is another program's."""
     try:
         known: dict[str, Any] = json.loads(path.read_bytes())
         if {"madeOf", "sizeBytes", "sha256"} <= known["stream"].keys():
@@ -127,7 +127,7 @@ def write(layout: Layout, row: IndexRow) -> Counts:
     if file_checksum(path) != facts.checksum:
         raise DamagedFile(
             f"{path}: its SHA-256 is not the one in index.csv. Restore the file, or run ExportAll with the database to"
-            " mend it."
+            " repair it."
         )
     known = _known(layout, row)
     interval_us = ((facts.last_tick or 0) - known.first_us) / max(facts.messages - 1, 1)
@@ -149,7 +149,7 @@ def write(layout: Layout, row: IndexRow) -> Counts:
         stream.flush_to_disk()
         catalogue.flush_to_disk()
         stream.publish()
-        catalogue.publish()  # last: it vouches for the stream
+        catalogue.publish()  # last, because it confirms the stream
     flush_directory(layout.streams_dir)
     return lines.counts
 
@@ -169,7 +169,7 @@ def _metadata(layout: Layout, market_id: str) -> dict[str, Any]:
 
 
 def _compressed(parts: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield lines as one bzip2 stream; what one part becomes is found while the next one is made."""
+    """Yield lines as one bzip2 stream; one part is compressed while the next one is made."""
     compressor = bz2.BZ2Compressor(_LEVEL)
     with concurrent.futures.ThreadPoolExecutor(1, "bzip2") as pool:
         waiting = None
@@ -183,14 +183,14 @@ def _compressed(parts: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _rendered(known: Known, counts: Counts, of_stream: Mapping[str, Any]) -> bytes:
-    """Return the content of a catalogue. of_stream: what its stream was made of, and what it is."""
+    """Return the content of a catalogue. of_stream: the inputs of its stream, its size and its checksum."""
     entry = _catalogue(known, counts)
     entry["stream"] |= of_stream
     return (json.dumps(entry, ensure_ascii=False, indent=1) + "\n").encode()
 
 
 def _catalogue(known: Known, counts: Counts) -> dict[str, Any]:
-    """Return the entry of Betfair's market catalogue, and what is to be said of the stream."""
+    """Return the entry of Betfair's market catalogue, with the facts about the stream."""
     metadata = known.metadata
     name, start = metadata.get("marketName") or "", short_time(known.start_us)
     definition = known.definition(known.changes()[-1], [], 1)

@@ -1,4 +1,4 @@
-"""The lines of a stream: one per message, with what changed; full images where a reader needs one."""
+"""The lines of a stream: one per message with its changes, and full images where a reader needs them."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator
@@ -21,8 +21,8 @@ _KINDS = ('"atb":[', '"atl":[', '"trd":[')
 
 @dataclasses.dataclass
 class Counts:
-    """What a stream has: lines of stored messages, lines that only tell a new definition, full pictures, and rows that
-    no book can show.
+    """Counts of a stream: lines of stored messages, lines with only a new definition, full images, and rows that no
+    book can show.
     """
 
     messages: int = 0
@@ -32,7 +32,7 @@ class Counts:
 
 
 class StreamLines:
-    """The lines of one market. gap_us: after a silence longer than that comes a full picture."""
+    """The lines of one market. gap_us: after a longer silence there is a full image."""
 
     def __init__(self, market_id: str, feed: DefinitionFeed, gap_us: int) -> None:
         self._market_id, self._feed, self._gap_us = market_id, feed, gap_us
@@ -47,7 +47,7 @@ class StreamLines:
         self.counts = Counts()
 
     def lines(self, ticks: Iterable[Ticks]) -> Iterator[bytes]:
-        """Yield the lines of ticks in file order, many at once."""
+        """Yield the lines of ticks, given in file order, many at once."""
         price = size = np.zeros((0, 2, LEVELS))
         for chunk in self._slots.layout(ticks):
             yield self._text(chunk, price, size)
@@ -67,7 +67,7 @@ class StreamLines:
         images = {int(number) for number in np.flatnonzero(steps > self._gap_us)} | volumes.images
         if self._last_us is None:
             images.add(0)
-        for coming in self._feed.clearings():  # a message between clears the book
+        for coming in self._feed.clearings():  # a message in between clears the book
             after = int(np.searchsorted(chunk.publish_time, coming))
             if after < len(times) and times[after] != coming:
                 images.add(after)
@@ -104,9 +104,10 @@ class StreamLines:
         return f"{start}{body}}}]}}\n"
 
     def _due(self, before_us: int | None) -> Iterator[str]:
-        """Yield the lines of definitions that are due before a time (all that are left if None), each at its own.
+        """Yield the lines of definitions that are due before a time (all that are left if None), each with its own
+        time.
 
-        Such a message was stored without a row. Where the market is not open that says that its book was empty.
+        Such a message was stored without a row. If the market is not open, this means that its book was empty.
         """
         while (due := self._feed.next_us()) is not None and (before_us is None or due < before_us):
             self.counts.definition_lines += 1
@@ -116,7 +117,7 @@ class StreamLines:
             yield self._line(due, f'"marketDefinition":{definition}{rest}')
 
     def _new_runners(self, chunk: Snapshots) -> dict[int, list[int]]:
-        """Return the runners that appear in a chunk for the first time, by the message."""
+        """Return the runners that appear in a chunk for the first time, by message."""
         known, self._seen_runners = self._seen_runners, chunk.price.shape[1]
         found: dict[int, list[int]] = {}
         for runner in range(known, self._seen_runners):
@@ -134,7 +135,7 @@ class StreamLines:
         return rank
 
     def _pieces(self, chunk: Snapshots, changes: Any, traded: "_Traded") -> list[str]:
-        """Return what stands in rc for each message that is no full picture."""
+        """Return the content of rc for each message that is not a full image."""
         runners = chunk.price.shape[1]
         rank = self._rank()[:runners]
         group = (changes.message * runners + rank[changes.runner]) * 3 + changes.side
@@ -185,8 +186,8 @@ class StreamLines:
         where = np.flatnonzero(is_most)
         its_group = np.repeat(np.arange(len(starts)), sizes)[where]
         last_price = np.zeros(len(starts))
-        last_price[its_group[::-1]] = price[where[::-1]]  # of equal ones the lowest price
-        matched_after[of_runner] = matched  # in order of messages: the last stays
+        last_price[its_group[::-1]] = price[where[::-1]]  # if several are equal, the lowest price
+        matched_after[of_runner] = matched  # in the order of messages: the last one stays
         has = last_price > 0
         last_price_after[of_runner[has]] = last_price[has]
         written = pc.binary_join_element_wise(text, '],"tv":', value_text.floats(matched).cast(pa.string()), "")
@@ -212,8 +213,8 @@ class StreamLines:
         traded: "_Traded",
         known: set[int],
     ) -> str:
-        """Return rc of a full picture. known: the runners that have been told of; one without a book is there, too:
-        nautilus_trader clears only those that a picture names.
+        """Return rc of a full image. known: the runners seen so far. Those without a book are included, because
+        nautilus_trader clears only the runners that an image names.
         """
         volume = np.zeros(len(self._slots.traded_price))
         volume[: len(start_volume)] = start_volume
@@ -251,7 +252,7 @@ class StreamLines:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Traded:
-    """What is told of trades, an element a message and runner; text: the entries of trd, and tv and ltp."""
+    """The trades in the stream, one element per message and runner; text: the entries of trd, and tv and ltp."""
 
     message: Ints
     runner: Ints
@@ -263,13 +264,13 @@ class _Traded:
 
 
 def _entries(price: Floats, size: Floats) -> pa.Array:
-    """Return [price,size] of each row."""
+    """Return the text [price,size] of each row."""
     texts = [value_text.floats(values).cast(pa.string()) for values in (price, size)]
     return pc.binary_join_element_wise("[", texts[0], ",", texts[1], "]", "")
 
 
 def _joined(group: Ints, text: pa.Array, is_sorted: bool = True) -> tuple[Ints, pa.Array]:
-    """Return each group of rows that stand together, and its texts with commas between."""
+    """Return each group of adjacent rows, and its texts separated by commas."""
     starts = np.flatnonzero(np.diff(group, prepend=-1))
     offsets = pa.array(np.append(starts, len(group)).astype(np.int32))
     return group[starts], pc.binary_join(pa.ListArray.from_arrays(offsets, text), ",")

@@ -1,4 +1,4 @@
-"""What the database's rows add up to, of the columns that each market's file has."""
+"""Add up the database's rows, for each market the columns that its file has."""
 
 import collections
 from collections.abc import Mapping
@@ -17,8 +17,8 @@ from tasks.ticks.schema import FORMAT_VERSION
 def stored_by_day(
     database: Database, layout: Layout, until_us: Mapping[str, int]
 ) -> dict[str, dict[tuple[int, bool], Sums]]:
-    """Return what the database's rows of markets up to a time each add up to, by market, day and whether traded: of
-    the columns that the market's file has."""
+    """Return the sums of the database's rows of markets, each up to a time, by market, day and whether traded. They
+    cover the columns that the market's file has."""
     stored: dict[str, dict[tuple[int, bool], Sums]] = collections.defaultdict(dict)
     by_version: dict[int, dict[str, int]] = collections.defaultdict(dict)
     for market_id, moment in until_us.items():
@@ -33,5 +33,5 @@ def stored_by_day(
 def _version(path: Path) -> int:
     try:
         return market_file.version(path)
-    except (DamagedFile, OSError):  # which check_market tells
+    except (DamagedFile, OSError):  # check_market reports it
         return FORMAT_VERSION

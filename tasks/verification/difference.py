@@ -1,4 +1,4 @@
-"""What VerifyExport finds: one thing that is not as it should be, and what to do about it."""
+"""A difference that VerifyExport finds, and what to do about it."""
 
 import dataclasses
 

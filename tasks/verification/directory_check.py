@@ -1,4 +1,4 @@
-"""What is in an output directory around the ticks: index, metadata, consolidated days, stray files."""
+"""Check an output directory except for the ticks: index, metadata, consolidated days, stray files."""
 
 import csv
 import io
@@ -22,7 +22,7 @@ from tasks.ticks import value_text
 from tasks.ticks.day_sums import DAY_US
 from tasks.verification.difference import MOVE_AWAY, Difference
 
-#: Days since 1970 with their number of ticks, by market.
+#: By market, the number of ticks per day (since 1970).
 DayRows = Mapping[str, Mapping[int, int]]
 
 #: Figures of a consolidation report.
@@ -34,7 +34,7 @@ _OF_MARKET = re.compile(r"^\d+\.\d+ (\d+) \S+ \S+$", re.MULTILINE)
 
 
 def read_index(layout: Layout) -> tuple[dict[str, IndexRow], list[Difference]]:
-    """Return the rows of index.csv that make sense, and what does not, line by line."""
+    """Return the valid rows of index.csv, and a difference for each invalid line."""
     name = layout.index.name
     try:
         content = layout.index.read_bytes()
@@ -65,7 +65,7 @@ def read_index(layout: Layout) -> tuple[dict[str, IndexRow], list[Difference]]:
     if not found and b"".join(index_csv.render(rows)) != content:
         found.append(
             Difference(
-                "", name, "content", "another order or way to write it", "rows by market_id, as BuildIndex writes them"
+                "", name, "content", "another order or formatting", "rows by market_id, as BuildIndex writes them"
             )
         )
     return rows, found
@@ -90,7 +90,7 @@ def _index_row(line: list[str]) -> IndexRow | str:
 
 
 def check_names(layout: Layout, rows: Mapping[str, IndexRow]) -> tuple[list[Difference], list[str]]:
-    """Return missing and stray files as differences, and files that the pipeline has kept aside as notes."""
+    """Return missing and stray files as differences, and files that the pipeline has set aside as notes."""
     inventory = take_inventory(layout, rows)
     found = [
         Difference(
@@ -98,7 +98,7 @@ def check_names(layout: Layout, rows: Mapping[str, IndexRow]) -> tuple[list[Diff
             name,
             "the file",
             f"a stray ({describe(layout.output_dir / name)})",
-            "nothing: no row of index.csv names it",
+            "nothing: it is not in index.csv",
             MOVE_AWAY,
         )
         for name in inventory.strays
@@ -108,13 +108,12 @@ def check_names(layout: Layout, rows: Mapping[str, IndexRow]) -> tuple[list[Diff
         if _relative(layout, path) not in inventory.files:
             found.append(
                 Difference(
-                    market_id, _relative(layout, path), "the file", describe(path), "a market file: index.csv names it"
+                    market_id, _relative(layout, path), "the file", describe(path), "a market file: it is in index.csv"
                 )
             )
-    notes = [f"{name}: a damaged file, kept aside" for name in inventory.aside]
+    notes = [f"{name}: a damaged file that was set aside" for name in inventory.aside]
     notes += [
-        f"{name}: {'metadata' if is_metadata(name) else 'states'} of a market that has no file, because its export"
-        " failed"
+        f"{name}: {'metadata' if is_metadata(name) else 'states'} of a market without a file, because its export failed"
         for name in inventory.without_file
     ]
     return found, notes
@@ -125,8 +124,8 @@ def _relative(layout: Layout, path: Path) -> str:
 
 
 def check_report(layout: Layout, rows: Mapping[str, IndexRow]) -> tuple[list[Difference], list[str]]:
-    """Compare execution_report.txt with the index: fewer markets or ticks are noted (ConsolidateDay adds to the index
-    alone), more are a difference, since an index only grows.
+    """Compare execution_report.txt with the index. Lower counts are noted, because ConsolidateDay adds to the index
+    only; higher counts are a difference, because an index never shrinks.
     """
     name = layout.execution_report.name
     try:
@@ -152,7 +151,7 @@ def _of_later_version(path: Path, error: NewerVersion) -> Difference:
 
 
 def check_metadata(layout: Layout, row: IndexRow, required: bool) -> Iterator[Difference]:
-    """Yield what is wrong with a market's metadata file. required: there must be one, if the market has ticks."""
+    """Yield what is wrong with a market's metadata file. required: it must exist if the market has ticks."""
     path = layout.metadata_file(row.market_id)
     name = path.relative_to(layout.output_dir).as_posix()
 
@@ -192,9 +191,10 @@ def check_metadata(layout: Layout, row: IndexRow, required: bool) -> Iterator[Di
 def check_consolidated(
     layout: Layout, rows: Mapping[str, IndexRow], day_rows: DayRows
 ) -> tuple[list[Difference], list[str]]:
-    """Compare consolidated CSVs with their reports, and these with the market files; return differences and notes.
+    """Compare consolidated CSVs with their reports, and the reports with the market files; return differences and
+    notes.
 
-    day_rows: the ticks of each market on each day, as the market files have them.
+    day_rows: the number of ticks of each market on each day in the market files.
     """
     found: list[Difference] = []
     notes: list[str] = []
@@ -204,7 +204,7 @@ def check_consolidated(
             published = consolidation_report.read(path)
         except NewerVersion as error:
             found.append(_of_later_version(path, error))
-            named |= {csv.name for csv in layout.consolidated_csvs()}  # what it speaks of is not known
+            named |= {csv.name for csv in layout.consolidated_csvs()}  # which files it describes is unknown
             continue
         if published is None:
             found.append(
@@ -219,13 +219,14 @@ def check_consolidated(
         found += _csv_files(layout, published)
         if not published.inputs:
             notes.append(
-                f"{path.name}: made straight from the database; {published.file.name} was compared with it alone"
+                f"{path.name}: made straight from the database, so {published.file.name} was compared only with this"
+                " report"
             )
             continue
         found += _ticks_read(path, published, day_rows)
         if not export_source.are_of_now(layout, rows, published.inputs):
             notes.append(
-                f"{path.name}: market files or metadata were refreshed since; the consolidation, run again, brings it"
+                f"{path.name}: market files or metadata were refreshed since; run the consolidation again to bring it"
                 " up to date"
             )
     for path in layout.consolidated_csvs():
@@ -235,7 +236,7 @@ def check_consolidated(
 
 
 def _ticks_read(path: Path, published: Published, day_rows: DayRows) -> Iterator[Difference]:
-    """Yield where a report speaks of other markets or another number of ticks than the market files have."""
+    """Yield where a report lists other markets, or another number of ticks, than the market files have."""
     date = day_of_report(path.name)
     day = None if date is None else Span.of_day(date).lower_us // DAY_US
     ticks = {
@@ -255,7 +256,7 @@ def _ticks_read(path: Path, published: Published, day_rows: DayRows) -> Iterator
     if read != sum(ticks.values()):
         yield Difference("", path.name, "total rows read", read, f"{sum(ticks.values())} ticks in the market files")
     if written + removed != read:
-        yield Difference("", path.name, "rows written", written, f"{read - removed}: rows read less duplicates removed")
+        yield Difference("", path.name, "rows written", written, f"{read - removed}, rows read minus duplicates")
     if (of_markets := sum(map(int, _OF_MARKET.findall(content)))) != written:
         yield Difference("", path.name, "rows written of all markets", of_markets, f"{written} rows written")
 
@@ -268,7 +269,7 @@ def _csv_files(layout: Layout, published: Published) -> Iterator[Difference]:
                 found = checksum_of(file)
                 found_bytes = file.tell()
         except FileNotFoundError:
-            yield Difference("", name, "the file", "nothing", "a CSV: its report is there")
+            yield Difference("", name, "the file", "nothing", "a CSV: its report exists")
             continue
         if found_bytes != csv_file.size_bytes:
             yield Difference("", name, "size in bytes", found_bytes, f"{csv_file.size_bytes} (report)")

@@ -24,18 +24,18 @@ from tasks.verification.ledger_check import check_ledger
 from tasks.verification.made_files_check import check_made_files
 from tasks.verification.market_check import Checked, check_market
 
-#: Markets that are compared with the database in one query, and ticks after which a group of them ends.
+#: How many markets are compared with the database in one query, and the number of ticks after which such a group ends.
 _GROUP_MARKETS = 500
 _GROUP_TICKS = 5_000_000
-#: What can change in the database after a market's last tick without a new one.
+#: Values that can change in the database without a new tick.
 _CHANGING = ("marketStatus", "inPlay")
 
 
 @dataclasses.dataclass
 class Verdict:
-    """The result: every difference, notes that are no difference, and how much was compared.
+    """The result: all differences, notes about other things, and how much was compared.
 
-    database: the name of the database that the ticks were compared with, None for none.
+    database: the name of the database that the ticks were compared with, or None.
     """
 
     database: str | None
@@ -62,7 +62,7 @@ class Verdict:
         )
 
     def add(self, differences: Iterable[Difference], notes: Iterable[str]) -> None:
-        """Add what one check has found."""
+        """Add the results of one check."""
         self.differences += differences
         self.notes += notes
 
@@ -96,10 +96,10 @@ def verify(
     metadata_required: bool = True,
     progress: Callable[[int, int], None] = lambda markets, ticks: None,
 ) -> Verdict:
-    """Compare an export with its index, and with the database where there is one. Differences do not raise.
+    """Compare an export with its index, and with the database if there is one. Differences do not raise.
 
-    settle_us: ticks younger than this are left out of the comparison with the database: late rows may still come;
-    progress: is told finished markets and their ticks.
+    settle_us: ticks younger than this are not compared with the database, because late rows may still arrive; progress:
+    is called with finished markets and their ticks.
     """
     started_s = time.monotonic()
     verdict = Verdict(None if database is None else str(database.server))
@@ -126,7 +126,7 @@ def verify(
                 for row in group
             ]
             stored = stored_by_day(database, layout, until) if database else {}
-            # after the sums: what the platform has dropped until now is no difference
+            # after the sums: what the platform has dropped by now is not a difference
             ranges = stored_sums.ladder_ranges(database) if database else None
             for row, check in zip(group, checks):
                 checked = check.result()
@@ -157,8 +157,8 @@ def verify(
 
 
 def _with_step(differences: list[Difference], written: str | None) -> list[Difference]:
-    """Return differences between a file and the index, with the step that helps where the pipeline has written the file
-    after the index: written is its checksum then.
+    """Return differences between a file and the index, with the right step if the pipeline has written the file after
+    the index. written: the file's checksum in that case.
     """
     if written is None or all((found.what, found.found) != ("checksum", written) for found in differences):
         return differences
@@ -179,9 +179,9 @@ def _groups(rows: Sequence[IndexRow]) -> Iterator[list[IndexRow]]:
 def _against(
     row: IndexRow, checked: Checked, stored: Mapping[tuple[int, bool], Sums], ranges: Sequence[tuple[int, int]] | None
 ) -> Iterator[Difference]:
-    """Yield where a file's ticks of a day are not the database's.
+    """Yield where a file's ticks on a day differ from the database's.
 
-    On a day whose partition the database no longer has, the file may have more.
+    On a day whose partition was dropped from the database, the file may have more.
     """
     for day, traded in sorted(checked.sums.keys() | stored.keys()):
         here, there = checked.sums.get((day, traded), NOTHING), stored.get((day, traded), NOTHING)
@@ -196,7 +196,7 @@ def _against(
 
 
 def _is_held(day: int, ranges: Sequence[tuple[int, int]] | None) -> bool:
-    """Return whether partitions for all of a day are there; a table that is not partitioned has every day."""
+    """Return whether there are partitions for the whole of a day; a table that is not partitioned has every day."""
     if ranges is None:
         return True
     reached = day * DAY_US
@@ -219,8 +219,8 @@ def _newest(database: Database) -> dict[str, int]:
 
 
 def _certain_until(last_us: int, newest_us: int | None, settle_us: int) -> int:
-    """Return up to when a file must have all that the database has: of a market that has gone on since it was read,
-    late rows of its last minutes may have come after.
+    """Return the time up to which a file must have all ticks in the database. If the market has newer ticks, late rows
+    may have arrived for the file's last minutes after it was read.
     """
     return last_us if newest_us is None or newest_us <= last_us else last_us - settle_us
 
@@ -228,7 +228,7 @@ def _certain_until(last_us: int, newest_us: int | None, settle_us: int) -> int:
 def _compare_markets(
     database: Database, newest: Mapping[str, int], layout: Layout, rows: Mapping[str, IndexRow], verdict: Verdict
 ) -> None:
-    """Find markets with ladder rows that no file holds, and ticks that came after the export."""
+    """Find markets with ladder rows that have no file, and ticks that came after the export."""
     without_ladder = {
         market_id
         for table in database.tables(TRADED)
@@ -255,7 +255,7 @@ def _compare_markets(
 
 
 def _described(database: Database, layout: Layout, rows: Mapping[str, IndexRow]) -> Iterator[Difference]:
-    """Yield where metadata files are not what the database says, status and in play aside: they change without a
+    """Yield where metadata files differ from the database, except in status and in-play, which change without a
     tick.
     """
     events = database.events()
@@ -270,7 +270,7 @@ def _described(database: Database, layout: Layout, rows: Mapping[str, IndexRow])
             path = layout.metadata_file(stored.market_id)
             here = metadata_json.parse(path.read_bytes())
             if here is None:
-                continue  # named already
+                continue  # already reported
             there = metadata_json.merged(metadata_json.described(stored), here)
             for key in here.keys() - set(_CHANGING):
                 if here[key] != there[key]:

@@ -1,4 +1,6 @@
-"""The index against the ledger: has a market lost ticks, or a file that the pipeline did not write?"""
+"""Compare the index with the ledger: has a market lost ticks, or does it have a file that the pipeline did not
+write?
+"""
 
 from collections.abc import Iterator, Mapping
 
@@ -17,9 +19,9 @@ _CHANGED = "Run ExportAll with the database, which repairs what can be repaired"
 
 
 def check_ledger(layout: Layout, rows: Mapping[str, IndexRow]) -> tuple[list[Difference], list[str]]:
-    """Return where the index says less or other than what was written, and the accepted losses as notes.
+    """Return where the index has fewer ticks or other checksums than were written, and the accepted losses as notes.
 
-    An export without a ledger (one that was delivered, or of version 0.1) has only its index to go by.
+    An export without a ledger (a delivered one, or one of version 0.1) can only be compared with its index.
     """
     notes = [f"{layout.accepted_losses.name}: {loss}" for loss in accepted_losses.read(layout.accepted_losses)]
     try:

@@ -1,6 +1,7 @@
-"""What is made of the market files, or read beside them: states, results, streams, runner summary, condition, report.
+"""Check the files that are made from market files or stored beside them: states, results, streams, runner summary,
+condition, report.
 
-A file that is not as it was written is a difference; one that was made of what has changed since is a note.
+A file that is not as it was written is a difference; one whose inputs have changed since is a note.
 """
 
 import json
@@ -29,9 +30,9 @@ _BATCH = 250
 def check_made_files(
     layout: Layout, rows: Mapping[str, IndexRow], database: Database | None, settle_us: int
 ) -> tuple[list[Difference], list[str]]:
-    """Return differences and notes. Files that nobody has asked for are no difference.
+    """Return differences and notes. A file that was never made is not a difference.
 
-    settle_us: so long lifecycle rows may still come late.
+    settle_us: how long lifecycle rows may still arrive late.
     """
     found: list[Difference] = []
     notes: list[str] = []
@@ -41,8 +42,8 @@ def check_made_files(
         _compare_states(layout, states, database, settle_us, found, notes)
         if results is not None and layout.results.exists():
             _compare_results(layout, results, settlements(database), found, notes)
-    if found:  # what is made of them cannot be judged
-        notes += ["streams and runner summary are not checked before states/ is mended"]
+    if found:  # the files made from them cannot be judged
+        notes += ["streams and runner summary were not checked, because states/ has differences"]
     else:
         found += _streams(layout, rows, notes)
         found += _summary(layout, rows, notes)
@@ -51,7 +52,7 @@ def check_made_files(
 
 
 def _read_states(layout: Layout, rows: Mapping[str, IndexRow], found: list[Difference]) -> dict[str, list[State]]:
-    """Return the states of each market that has a file; add what is wrong with it in itself."""
+    """Return the states of each market that has a file; add the faults of the file itself."""
     states = {}
     for market_id in rows:
         path = layout.states_file(market_id)
@@ -77,7 +78,7 @@ def _read_states(layout: Layout, rows: Mapping[str, IndexRow], found: list[Diffe
 
 
 def _follow(state: State, after: State | None) -> bool:
-    """Return whether an interval is one, and ends where the next one begins."""
+    """Return whether an interval is valid, and does not overlap the next one."""
     until_us = None if after is None else after.from_us
     return (
         state.from_us <= state.last_seen_us
@@ -128,13 +129,13 @@ def _compare_states(
                     )
                 )
     if newer:
-        notes.append(f"states/: the database has newer rows of {counted(newer, 'market')}; BuildStates adds them")
+        notes.append(f"states/: the database has newer rows for {counted(newer, 'market')}; BuildStates adds them")
 
 
 def _expected(seen: Sequence[Seen], here: Sequence[State], until_us: int) -> list[State]:
-    """Return what the file should say: what the database says up to a time, and what it said before and after that.
+    """Return what the file should contain: the database's rows up to a time, and the file's own before and after them.
 
-    What is older than all that the database has was dropped there.
+    Rows older than all of the database's have been dropped there.
     """
     since_us = seen[0][0] if seen else until_us + 1
     kept = [
@@ -185,7 +186,7 @@ def _streams(layout: Layout, rows: Mapping[str, IndexRow], notes: list[str]) -> 
         older += not stream_file.is_of_now(layout, row)
     if older:
         notes.append(
-            f"streams/: {counted(older, 'stream')} made of files that have changed since; BuildStreams makes them again"
+            f"streams/: {counted(older, 'stream')} made from files that have changed since; BuildStreams rebuilds them"
         )
 
 
@@ -198,13 +199,13 @@ def _summary(layout: Layout, rows: Mapping[str, IndexRow], notes: list[str]) -> 
         yield Difference("", _name(layout, path), what, here, there, _SUMMARY)
     if is_whole and not summary_file.is_current(layout, rows):
         notes.append(
-            f"{layout.runner_summary.name}: made of files that have changed since, or not of all markets;"
-            " BuildRunnerSummary makes it again"
+            f"{layout.runner_summary.name}: made from files that have changed since, or not from all markets;"
+            " BuildRunnerSummary rebuilds it"
         )
 
 
 def _report(layout: Layout) -> Iterator[Difference]:
-    """Yield where condition.json or report.html is not as Report has written it, which the journal knows."""
+    """Yield where condition.json or report.html is not as Report wrote it, according to the journal."""
     try:
         checksums = json.loads(layout.report_state.read_bytes())["sha256"]
     except (OSError, ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""One market file, row by row, against what the index says of it and against the contract of a tick."""
+"""Check one market file, row by row, against its row in the index and against the contract of a tick."""
 
 import collections
 import dataclasses
@@ -27,8 +27,8 @@ from tasks.verification.difference import Difference
 
 @dataclasses.dataclass(frozen=True)
 class Checked:
-    """A market file that was read. day_rows: ticks of each day; sums: by day and whether traded; both of days since
-    1970; repeated: rows with the key of another.
+    """A market file that was read. day_rows: ticks per day; sums: by day and whether traded (days since 1970);
+    repeated: how many rows have the key of another row.
     """
 
     differences: list[Difference]
@@ -38,9 +38,9 @@ class Checked:
 
 
 def check_market(path: Path, row: IndexRow, sums_until_us: int | None = None) -> Checked:
-    """Read a market file and compare it with its row of the index and with what its own ticks should look like.
+    """Read a market file and compare it with its row of the index, and its ticks with the contract.
 
-    sums_until_us: add the ticks up to this publish_time up, for comparison with the database (None: do not).
+    sums_until_us: add up the ticks up to this publish_time, for comparison with the database (None: do not).
     """
     found: list[Difference] = []
     day_rows: dict[int, int] = collections.Counter()
@@ -92,7 +92,7 @@ def check_market(path: Path, row: IndexRow, sums_until_us: int | None = None) ->
                 row.market_id,
                 row.file_path,
                 "text of the lines",
-                "another way to write the same ticks",
+                "another formatting of the same ticks",
                 "the pipeline's",
             )
         )
@@ -111,7 +111,7 @@ _READ = "Fix the cause (permissions, limits, the disk) and verify again; the fil
 
 
 def _messages(path: Path) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of a market file, cut between publish times."""
+    """Yield the rows of a market file in whole messages."""
     waiting: list[pa.RecordBatch] = []
     for batch in market_file.batches(path):
         for name in SCHEMA.names:
@@ -139,7 +139,7 @@ def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
 
 
 class _Rows:
-    """Compares rows with the rows that their own ticks make, in the order of the contract."""
+    """Compares rows with the rows that the pipeline would write for the same ticks."""
 
     def __init__(self, row: IndexRow) -> None:
         self.differences: list[Difference] = []
@@ -151,7 +151,7 @@ class _Rows:
         self._last_us: int | None = None
 
     def check(self, batch: pa.RecordBatch, ticks: Ticks) -> None:
-        """Check the next rows, which are cut between publish times."""
+        """Check the next rows, which are whole messages."""
         times = (ticks.publish_time, ticks.received_at)
         if any(int(values.min()) < FIRST_TIME_US or int(values.max()) > LAST_TIME_US for values in times):
             self._add("times", "one outside of the years 1 to 9999", "times that can be written")
@@ -210,7 +210,7 @@ def _shown(value: pa.Scalar) -> Any:
 
 
 def _facts(row: IndexRow, found: FileFacts, whole: bool) -> Iterator[Difference]:
-    """Yield what the index says otherwise of a file. whole: all of it could be read, in order."""
+    """Yield where the index differs from a file. whole: whether all of it could be read, in order."""
     names = {"size_bytes": "file_size_bytes", "checksum": "checksum"}
     if whole:
         names |= {
