@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# The front door: makes the project's own Python environment on first use, then runs `python -m tasks`.
+# Creates the project's own Python environment on first use, then runs `python -m tasks`.
 # Needs bash, python3 (3.11 or later) and pip. See ./run_pipeline.sh --help.
 set -euo pipefail
 
 here=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
-# Where the environment is made; TICK_EXPORT_VENV moves it, for instance off a read-only checkout.
+# Where the environment is; TICK_EXPORT_VENV moves it, for example if the checkout is read-only.
 venv=${TICK_EXPORT_VENV:-$here/.venv}
 python=$venv/bin/python
-# What the environment is made from: when this changes, it is brought up to date.
+# What the environment is made from: when this changes, the environment is updated.
 wanted=$(cat -- "$here/setup.cfg" "$here/pyproject.toml" "$here"/config/*.txt | cksum)
 
 fail() { echo "error: $*" >&2; exit 40; }
 
-# make_environment STAMP EXTRAS: bring the environment up to date with these extras, and note it in the stamp.
+# make_environment STAMP EXTRAS: update the environment with these extras, and record that in the stamp.
 make_environment() {
     base=$(command -v "${PYTHON:-python3}") || fail "no python3 found. Install Python 3.11 or later, or name one in PYTHON."
     "$base" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
@@ -23,7 +23,7 @@ make_environment() {
     "$base" -m pip --python "$python" install --quiet --disable-pip-version-check \
         --constraint "$here/config/constraints.txt" --editable "${here}[$2]" >&2 ||
         fail "pip could not install what the pipeline needs (see above). Mend that and start again."
-    if [[ $2 == bench ]]; then   # apart from the others: the package is for one version of DuckDB alone
+    if [[ $2 == bench ]]; then   # in a folder of its own: the package is for one version of DuckDB only
         "$base" -m pip install --quiet --disable-pip-version-check --root-user-action ignore --upgrade --target "$venv/duckdb-scanner" \
             --requirement "$here/config/duckdb-scanner.txt" >&2 || echo "The benchmark goes without DuckDB's PostgreSQL scanner." >&2
     fi
@@ -34,17 +34,17 @@ prepare() {
     if [[ $(cat -- "$venv/$1" 2>/dev/null) == "$wanted" ]]; then return; fi
     mkdir -p -- "$venv" || fail "cannot write to $venv. Name another folder in TICK_EXPORT_VENV."
     exec 9> "$venv/lock"
-    if command -v flock > /dev/null; then flock 9; fi   # two first runs at once: the second waits
+    if command -v flock > /dev/null; then flock 9; fi   # of two first runs at the same time, the second waits
     if [[ $(cat -- "$venv/$1" 2>/dev/null) != "$wanted" ]]; then make_environment "$@"; fi
     exec 9>&-
 }
 
 prepare made-from test
-# The engines that test --engines loads an export into are large too.
+# The engines for test --engines are large too.
 if [[ ${1:-} == test && " $* " == *" --engines "* ]]; then prepare made-from-engines engines; fi
-# A driver for a browser is installed when it is first asked for.
+# The driver for a browser is installed when it is first needed.
 if [[ ${1:-} == test && " $* " == *" --browser "* ]]; then prepare made-from-browser browser; fi
-# The tools that the benchmark measures beside the pipeline are large: installed when it is first used.
+# The tools that the benchmark compares with are large: they are installed when it is first used.
 if [[ ${1:-} == bench && " $* " != *" --help "* && " $* " != *" -h "* ]]; then prepare made-from-bench bench; fi
 
-exec "$python" -P -m tasks "$@"   # -P: a folder named tasks where the user stands shall not count
+exec "$python" -P -m tasks "$@"   # -P: a folder named tasks in the current directory must not be imported

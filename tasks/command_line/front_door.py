@@ -1,4 +1,4 @@
-"""What `python -m tasks`, and so run_pipeline.sh, does: .env, the subcommands that are not tasks, then Luigi."""
+"""The start of `python -m tasks`, and so of run_pipeline.sh: .env, the subcommands that are not tasks, then Luigi."""
 
 import importlib
 import os

@@ -1,9 +1,9 @@
-"""What a user would write instead of the pipeline: one query a market, one Parquet file a market, a pool of
+"""What a user would write instead of the pipeline: one query per market, one Parquet file per market, a pool of
 processes.
 
 Not sorted, not checked, not flushed to disk, no index, no metadata. They are spared the search for the markets
 too: the list is handed to them, the largest first. DuckDB reads whole tables with its own threads, as its users
-do: into a file a table, and, told the partitions by name, into files for each market.
+do: into one file per table, and, told the partitions by name, into files for each market.
 
 Nothing of the pipeline is imported here: a peer starts as fast as it would at its user's.
 
@@ -174,12 +174,12 @@ class Peer:
 
 
 PEERS = {
-    "adbc, a file a market": Peer(["adbc_driver_postgresql"], adbc),
-    "connectorx, a file a market": Peer(["connectorx"], connectorx),
-    "duckdb, a file a table": Peer(["duckdb", "duckdb_ext"], whole=duckdb_tables),
-    "duckdb by partitions, files a market": Peer(["duckdb", "duckdb_ext"], whole=duckdb_partitions),
-    "pandas, a file a market": Peer(["pandas", "sqlalchemy"], pandas),
-    "psycopg2 csv, a file a market": Peer(["psycopg2"], psycopg2_csv),
+    "adbc, one file per market": Peer(["adbc_driver_postgresql"], adbc),
+    "connectorx, one file per market": Peer(["connectorx"], connectorx),
+    "duckdb, one file per table": Peer(["duckdb", "duckdb_ext"], whole=duckdb_tables),
+    "duckdb by partitions, files per market": Peer(["duckdb", "duckdb_ext"], whole=duckdb_partitions),
+    "pandas, one file per market": Peer(["pandas", "sqlalchemy"], pandas),
+    "psycopg2 csv, one file per market": Peer(["psycopg2"], psycopg2_csv),
 }
 
 

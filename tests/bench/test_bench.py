@@ -48,7 +48,7 @@ def _run(tmp_path, group, rows, markets, only):
 def test_export_beside_its_limit_and_a_peer(tmp_path):
     found, text = _run(tmp_path, "export", 3_000, 8, "limit,ExportAll,adbc")
     ours = ["pipeline: ExportAll", "pipeline: ExportAll --report false"]
-    names = ["limit: psql COPY", *ours, "adbc, a file a market"]
+    names = ["limit: psql COPY", *ours, "adbc, one file per market"]
     assert [sample["contender"] for sample in found["samples"]] == names
     assert {sample["facts"]["rows"] for sample in found["samples"]} == {found["about"]["rows"]}
     assert found["about"]["rows"] > 1000

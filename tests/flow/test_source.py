@@ -235,7 +235,7 @@ def test_metadata_of_a_market_that_failed_and_was_purged_is_no_stray(pipeline, s
     verified = pipeline.run("VerifyExport")
     assert verified.returncode == 0, verified.stderr
     report = (pipeline.output_dir / "verification_report.txt").read_text()
-    assert "metadata of a market that has no file" in report
+    assert "metadata of a market without a file" in report
     archived = pipeline.run("Archive", "--offline")
     assert archived.returncode == 0 and "Not part of the export" not in archived.stderr, archived.stderr
     assert "because the export of their markets failed: markets/marketId=1.102_metadata.json" in archived.stderr

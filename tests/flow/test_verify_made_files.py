@@ -108,7 +108,7 @@ def test_a_stream_of_what_has_changed_since_is_a_note(export):
     path.write_text(json.dumps(known))
     found, notes = verified(export)
     assert not found and [
-        note for note in notes if note.startswith("streams/: 1 stream made of files that have changed since")
+        note for note in notes if note.startswith("streams/: 1 stream made from files that have changed since")
     ]
 
 
@@ -145,7 +145,7 @@ def test_damaged_states_are_found_and_nothing_is_judged_by_them(export):
     path = next(path for path in sorted(export.states_dir.glob("marketId*")) if path.stat().st_size)
     change(path, 30)
     (found,), notes = verified(export)
-    assert f"states/{path.name}: content: " in found and any("not checked before states/ is mended" in n for n in notes)
+    assert f"states/{path.name}: content: " in found and any("because states/ has differences" in n for n in notes)
 
 
 def forged(export, alter):
@@ -183,7 +183,7 @@ def test_newer_lifecycle_rows_and_settlements_are_notes(export, demo):
     export.results.write_bytes(market_results.render([row for row in rows if row.market_id != rows[0].market_id]))
     found, notes = verified(export, demo)
     assert not found, market_id
-    assert any(note.startswith("states/: the database has newer rows of 1 market;") for note in notes)
+    assert any(note.startswith("states/: the database has newer rows for 1 market;") for note in notes)
     assert any(note.startswith("states/results.parquet: 1 new settlement in the database") for note in notes)
 
 
