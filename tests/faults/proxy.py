@@ -20,10 +20,10 @@ class StallingProxy(LoopbackProxy):
         self._lock, self._resumed, self.is_kept = threading.Lock(), threading.Event(), threading.Event()
         self.asked = 0
 
-    def stall(self) -> None:
-        """Let nothing more of the server through."""
+    def stall(self, after: int) -> None:
+        """Let so many more bytes of the server through, and then none."""
         with self._lock:
-            self.left = 0
+            self.left = after
 
     def resume(self) -> None:
         """Let what was kept through, and all that comes."""

@@ -18,7 +18,7 @@ from tests.faults.proxy import StallingProxy
 
 #: What is tried by default.
 PARENT = {("ExportAll", "kill"), ("ConsolidateDayDirect", "Ctrl-C"), ("VerifyExport", "systemctl stop")}
-SILENT = {("ExportAll", 100, "Ctrl-C"), ("ExportAll", 1_000_000, "systemctl stop")}
+SILENT = {("ExportAll", 10_000, "Ctrl-C"), ("ExportAll", 1_000_000, "systemctl stop")}
 LIMITS = [0, 1, 100, 10_000, 1_000_000]
 
 

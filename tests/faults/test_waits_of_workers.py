@@ -37,6 +37,8 @@ TABLES = ", ".join(
     ["stream_ingest.ladder_levels", "stream_ingest.traded_volume", "stream_ingest.market_lifecycle_events"]
     + ["public.markets", "public.runners"]
 )
+#: Bytes from the server, after which a session is there, and has asked its first question.
+CONNECTED = 1_000
 #: What is tried by default.
 OF_A_WORKER = {("BuildMetadata", "lock", "systemctl stop"), ("ConsolidateDayDirect", "silence", "kill")}
 
@@ -55,15 +57,14 @@ def test_a_wait_in_a_worker_process(pipeline, small, is_walk, assert_stops, task
     with contextlib.ExitStack() as hindering, StallingProxy(int(small.environment["POSTGRES_PORT"])) as proxy:
         process = pipeline.start(task, *TASKS[task], "--workers", "2", POSTGRES_PORT=str(proxy.port))
         with first_worker_held(process):
-            asked = proxy.asked
             if hindrance == "lock":
                 hindering.enter_context(locked(small, TABLES))
             else:
-                proxy.stall()
+                proxy.stall(after=CONNECTED)
         if hindrance == "lock":
             wait_until_it_waits(small, process)
         else:
-            while proxy.asked == asked:
+            while proxy.left:
                 assert process.poll() is None, process.stderr.read()
                 time.sleep(0.05)
         assert_stops(pipeline, process, stop)
