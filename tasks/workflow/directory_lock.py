@@ -7,6 +7,7 @@ import errno
 import logging
 import multiprocessing
 import os
+import time
 from pathlib import Path
 from typing import NoReturn
 
@@ -29,6 +30,8 @@ _claimed: dict[Path, tuple[Layout, filelock.BaseFileLock | None]] = {}
 #: The directories that this process created for its lock: they are removed if nothing else is written there.
 _made: dict[Path, list[Path]] = {}
 _TRIES = 5
+#: Seconds that the workers of an interrupted run have to end by themselves.
+_GRACE_S = 1.0
 
 
 def claim(layout: Layout, make: bool = True) -> None:
@@ -143,8 +146,17 @@ def _refuse(layout: Layout, number: int) -> NoReturn:
 
 
 def clear_up() -> None:
-    """Remove what this interrupted process and its workers leave unfinished."""
-    for worker in multiprocessing.active_children():
+    """End the workers of this interrupted process and remove what all of them leave unfinished.
+
+    Most have heard the signal themselves. One that was being forked when it came has not, or ignores it. Killing it
+    loses nothing.
+    """
+    workers, until_s = multiprocessing.active_children(), time.monotonic() + _GRACE_S
+    for worker in workers:
+        worker.terminate()
+    for worker in workers:
+        worker.join(max(0.0, until_s - time.monotonic()))
+        worker.kill()
         worker.join()
     for layout, _ in _claimed.values():
         for directory in layout.directories:

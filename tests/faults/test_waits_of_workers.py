@@ -5,6 +5,10 @@ with each signal, held up by a lock or by a silent server.
 """
 
 import contextlib
+import os
+import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -89,3 +93,38 @@ def test_a_lock_that_stays_while_ticks_are_read_fails_no_market_by_name(recorded
     assert "Market 1." not in said, said
     assert not list(tmp_path.rglob("*.csv")), "a day without its markets"
     assert pipeline.run(task, *options).returncode == 0
+
+
+#: A run with a worker that has not heard the signal, and one that ignores it: as when it came during the fork.
+DEAF = """
+import multiprocessing, signal, time
+
+from tasks.workflow import directory_lock
+
+
+def work(is_deaf, begun):
+    if is_deaf:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    begun.set()
+    time.sleep(3600)
+
+
+begun = [multiprocessing.Event() for _ in range(2)]
+for is_deaf, event in enumerate(begun):
+    multiprocessing.Process(target=work, args=(is_deaf, event)).start()
+    event.wait()
+directory_lock.clear_up()
+print(len(multiprocessing.active_children()))
+"""
+
+
+def test_a_worker_that_has_not_heard_the_signal_is_ended():
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", DEAF], stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as run:
+        try:
+            said = run.communicate(timeout=60)[0]
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(run.pid, signal.SIGKILL)
+    assert run.returncode == 0 and said == "0\n"
