@@ -140,7 +140,7 @@ def _selected(chosen: argparse.Namespace, contenders: list[Contender]) -> list[C
 
 
 def _about(chosen: argparse.Namespace, what: str, **more: object) -> dict[str, object]:
-    from tests.bench.report import machine
+    from tests.bench.bench_results import machine
 
     return {"what": what, "rounds": chosen.rounds, **more, **machine()}
 
@@ -156,16 +156,16 @@ def _with_source(chosen: argparse.Namespace, rows: int, then: "Callable[[Source]
 
 
 def _export(chosen: argparse.Namespace, work: Path) -> str:
-    from tests.bench import export, report
+    from tests.bench import bench_results, export_contenders
 
     def run(source: "Source") -> str:
         about = _about(chosen, source.what, postgresql=source.query("SHOW server_version")[0][0])
-        contenders = _selected(chosen, export.contenders(source, functools.partial(_is_wanted, chosen)))
+        contenders = _selected(chosen, export_contenders.contenders(source, functools.partial(_is_wanted, chosen)))
         expected = source.facts()
         rows = int(str(expected["rows"]))
-        samples = run_in_turn(contenders, work, chosen.rounds, source.server_cpu(), export.need_bytes(rows))
+        samples = run_in_turn(contenders, work, chosen.rounds, source.server_cpu(), export_contenders.need_bytes(rows))
         require_same(samples, expected)
-        return report.write(
+        return bench_results.write(
             chosen.output, "export", about | expected, contenders, samples, dict.fromkeys(_names(contenders), rows)
         )
 
@@ -173,7 +173,7 @@ def _export(chosen: argparse.Namespace, work: Path) -> str:
 
 
 def _consolidate(chosen: argparse.Namespace, work: Path) -> str:
-    from tests.bench import consolidate, day_export, report
+    from tests.bench import bench_results, consolidate_contenders, day_export
 
     export_dir, date, rows = chosen.export_dir, chosen.date, chosen.rows or 6_400_000
     if export_dir is None:
@@ -183,11 +183,11 @@ def _consolidate(chosen: argparse.Namespace, work: Path) -> str:
     about = _about(
         chosen, f"the day {date} of {'an invented export' if chosen.export_dir is None else export_dir.name}"
     )
-    contenders = _selected(chosen, consolidate.contenders(export_dir.absolute(), date))
-    samples = run_in_turn(contenders, work, chosen.rounds, lambda: None, consolidate.need_bytes(rows))
+    contenders = _selected(chosen, consolidate_contenders.contenders(export_dir.absolute(), date))
+    samples = run_in_turn(contenders, work, chosen.rounds, lambda: None, consolidate_contenders.need_bytes(rows))
     require_same(samples)
     rows = int(str(samples[0].facts["rows"]))
-    return report.write(
+    return bench_results.write(
         chosen.output,
         "consolidate",
         about | dict(samples[0].facts),
@@ -198,7 +198,7 @@ def _consolidate(chosen: argparse.Namespace, work: Path) -> str:
 
 
 def _archive(chosen: argparse.Namespace, work: Path) -> str:
-    from tests.bench import archive, report
+    from tests.bench import archive_contenders, bench_results
 
     def run(source: "Source") -> str:
         export_dir = work / "tick_export"
@@ -215,19 +215,19 @@ def _archive(chosen: argparse.Namespace, work: Path) -> str:
                 f"ExportAll --format jsonl ended with {done.returncode}: {done.stderr.strip().splitlines()[-1]}"
             )
         about = _about(chosen, f"JSONL export of {source.what}")
-        contenders = _selected(chosen, archive.contenders(export_dir))
-        expected = archive.on_disk(export_dir)
-        samples = run_in_turn(contenders, work, chosen.rounds, lambda: None, archive.need_bytes(export_dir))
+        contenders = _selected(chosen, archive_contenders.contenders(export_dir))
+        expected = archive_contenders.on_disk(export_dir)
+        samples = run_in_turn(contenders, work, chosen.rounds, lambda: None, archive_contenders.need_bytes(export_dir))
         require_same(samples, expected)
         rows = dict.fromkeys(_names(contenders), int(str(source.facts()["rows"])))
-        return report.write(chosen.output, "archive", about | expected, contenders, samples, rows)
+        return bench_results.write(chosen.output, "archive", about | expected, contenders, samples, rows)
 
     return _with_source(chosen, 5_000_000, run)
 
 
 def _growth(chosen: argparse.Namespace, work: Path) -> str:
     from tasks.demo.recording import Recording
-    from tests.bench import export, growth, report, source
+    from tests.bench import bench_results, export_contenders, growth, source
 
     with source.own_server() as server:
         sources = [
@@ -248,7 +248,7 @@ def _growth(chosen: argparse.Namespace, work: Path) -> str:
             work,
             chosen.rounds,
             sources[0][2].server_cpu(),
-            export.need_bytes(most) + max(chosen.growth_markets) * 20_000,
+            export_contenders.need_bytes(most) + max(chosen.growth_markets) * 20_000,
         )
     rows = {}
     for sample in samples:
@@ -257,7 +257,7 @@ def _growth(chosen: argparse.Namespace, work: Path) -> str:
                 f"{sample.contender} exported {sample.facts['found']}, the database has {sample.facts['expected']}."
             )
         rows[sample.contender] = int(sample.facts["found"]["rows"])  # type: ignore[index]
-    return report.write(
+    return bench_results.write(
         chosen.output, "growth", about, contenders, samples, rows, growth.exponents(samples, contenders)
     )
 

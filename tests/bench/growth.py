@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.bench.export import parquet_facts
+from tests.bench.export_contenders import parquet_facts
 from tests.bench.measure import Contender, Sample, pipeline
 from tests.bench.source import Source
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.bench import growth, report
+from tests.bench import bench_results, growth
 from tests.bench.__main__ import main
 from tests.bench.measure import (
     ROOT,
@@ -139,7 +139,7 @@ def test_the_median_and_its_ratio_to_the_limit():
     samples = [
         _sample(name, wall_s) for name, walls in (("limit", (2, 1, 9)), ("other", (6, 5, 1))) for wall_s in walls
     ]
-    limit, other = report.lines(samples, contenders, {"limit": 10, "other": 10})
+    limit, other = bench_results.lines(samples, contenders, {"limit": 10, "other": 10})
     assert (limit.median_s, limit.spread, limit.rows_per_s) == (2, (1, 9), 5)
     assert (other.median_s, other.ratio) == (5, 2.5)
 
