@@ -1,14 +1,14 @@
-"""The Luigi tasks, by the names that `luigi --module tasks NAME` knows them by.
+"""The Luigi tasks, by the names for `luigi --module tasks NAME`.
 
-Importing this package, or one below it, starts nothing and loads no Luigi: a task is loaded when it is asked for. Where
-the process is Luigi's own command, all of them are, and the process is tuned for the work.
+Importing this package, or one below it, has no side effects and does not load Luigi: a task is loaded on demand. If the
+process is Luigi's own command, all tasks are loaded and the process is tuned.
 """
 
 import importlib
 import sys
 from typing import Any
 
-#: Each task that a user asks for, in the order in which the overview lists them, and the module that it is in.
+#: The tasks for users, in the order of the overview, and the module of each.
 PUBLIC = {
     "ExportAll": "tasks.export_all",
     "ExportMarket": "tasks.export",
@@ -45,7 +45,7 @@ def _is_luigi_command() -> bool:
     return "luigi" in sys.modules and "--module tasks" in arguments
 
 
-if _is_luigi_command():  # which only imports this module, and then expects its tasks to be known
+if _is_luigi_command():  # it imports only this module, and then expects that all tasks are loaded
     from tasks.workflow.process_start import tuned_start
 
     with tuned_start():

@@ -22,7 +22,7 @@ from tasks.workflow.progress import ByteProgress
 
 _log = logging.getLogger("tick_export.archive")
 
-#: How often luigid is told how far the archive is.
+#: How often progress is sent to luigid.
 _SAY_S = 1.0
 
 
@@ -74,12 +74,12 @@ class Archive(ReportedExportTask):
 
     @property
     def others_are(self) -> str:
-        """What became of the other markets if some failed."""
+        """What happened to the other markets if some failed."""
         return "in the archive"
 
     @property
     def up_to_date(self) -> str:
-        """What is said where there is nothing to do."""
+        """The message if there is nothing to do."""
         return f"{self.archive.path} holds what is in {self.layout.output_dir}"
 
     def complete(self) -> bool:
@@ -134,6 +134,6 @@ class Archive(ReportedExportTask):
         return self._lost() if self.offline else self.failures()
 
     def _lost(self) -> dict[str, str]:
-        """Return what markets of an export that is archived as it is have lost since it was written."""
+        """Return, for an export that is archived as it is, the markets that have lost ticks."""
         differences, _ = check_ledger(self.layout, export_source.indexed(self.layout))
         return {difference.market_id: str(difference) for difference in differences}

@@ -64,7 +64,7 @@ class ConsolidateDay(DayCsvTask, DayMarketsTask):
 
     @property
     def up_to_date(self) -> str:
-        """What is said where there is nothing to do."""
+        """The message if there is nothing to do."""
         return f"{self.layout.day_csv(self.date)} is up to date with the market files"
 
     def complete(self) -> bool:
@@ -153,7 +153,7 @@ class ConsolidateAll(CsvTask, AllMarketsTask):
 
     @property
     def up_to_date(self) -> str:
-        """What is said where there is nothing to do."""
+        """The message if there is nothing to do."""
         return f"{self.layout.full_csv} is up to date with the market files"
 
     def complete(self) -> bool:
@@ -221,7 +221,7 @@ def _with_ticks(rows: Mapping[str, IndexRow]) -> dict[str, IndexRow]:
 
 
 def _months_of_earlier(layout: Layout) -> list[Path]:
-    """Return the months of a CSV that has been replaced by one without them: nothing keeps them up to date."""
+    """Return the month files of an earlier CSV that the new one does not have: they would become out of date."""
     published = consolidation_report.read(layout.full_report)
     current = {part.name for part in published.parts} if published else set()
     return [path for path in layout.month_csvs() if path.name not in current]

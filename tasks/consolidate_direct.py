@@ -54,7 +54,7 @@ class ConsolidateDayDirect(DayCsvTask, MarketsTask):
         return False
 
     def work(self) -> Mapping[str, str]:
-        """Write the day; begin again without a market that cannot be read, and return why if there was one."""
+        """Write the day. If a market cannot be read, start again without it, and return the reason."""
         runners = self._runners()
         failed = execution_report.refused(runners.refused)
         while selections := {name: found for name, found in runners.selections.items() if name not in failed}:

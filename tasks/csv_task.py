@@ -1,4 +1,4 @@
-"""What the tasks that write a consolidated CSV have in common."""
+"""The base classes of tasks that write a consolidated CSV."""
 
 import dataclasses
 import datetime
@@ -24,7 +24,7 @@ _log = logging.getLogger("tick_export.consolidate")
 
 
 class StoredTicks(luigi.ExternalTask):
-    """The ticks that a consolidation is asked for, in the database or in market files."""
+    """The ticks for a consolidation, in the database or in market files."""
 
     when = luigi.Parameter(description="UTC day, or ever")
     missing = luigi.Parameter(
@@ -52,7 +52,7 @@ class CsvTask(ExportTask):
 
     @property
     def others_are(self) -> str:
-        """What became of the other markets if some failed."""
+        """What happened to the other markets if some failed."""
         return "in the CSV"
 
     def consolidate(self, wanted: Consolidation, source: TickSource) -> Totals:
@@ -124,7 +124,7 @@ def warnings(failed: Mapping[str, str]) -> list[str]:
 
 
 def is_current(layout: Layout, published: Published, rows: Mapping[str, IndexRow]) -> bool:
-    """Return whether a report names exactly the markets and checksums of now, and its files are there."""
+    """Return whether a report lists exactly the current markets and checksums, and its files are there."""
     return published.inputs == export_source.inputs(layout, rows.values()) and consolidation_report.is_in_place(
         published, layout.output_dir
     )

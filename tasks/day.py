@@ -26,7 +26,7 @@ class BuildDayMetadata(DayMarketsTask, SomeMarketsMetadata):
     """Write the metadata of the markets with ticks on the day."""
 
     def market_ids(self) -> list[str]:
-        """Return the markets that the database has ticks of on that day, and those whose files reach over it."""
+        """Return the markets with ticks on that day in the database, and those whose files overlap it."""
         return sorted({*self.day_market_ids(), *self.kept_market_ids()})
 
 
@@ -58,7 +58,7 @@ class IndexDay(DayMarketsTask):
         )
 
     def work(self) -> None:
-        """Write the index: of what is there, and what it said before of files that are damaged or gone."""
+        """Write the index: the files that exist, and the old rows of files that are damaged or missing."""
         layout = self.layout
         disk = directory_scan.look_at_disk(layout, directory_scan.list_files(layout))
         rows = disk.index | directory_scan.index_rows(layout, disk, self.plan().stored.events)

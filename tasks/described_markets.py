@@ -1,4 +1,4 @@
-"""What the tasks that write what the database says of markets beside their ticks have in common."""
+"""The base class of tasks that write the database's metadata or states of markets into small files."""
 
 import abc
 import logging
@@ -16,7 +16,7 @@ _log = logging.getLogger("tick_export.metadata")
 
 
 class DescribedMarketsTask(ExportTask):
-    """Writes a small file for each of some markets, wherever it differs from the database."""
+    """Writes a small file for each of some markets if it differs from the database."""
 
     #: What the log and luigid call one of the files.
     file_kind: ClassVar[str]

@@ -1,4 +1,4 @@
-"""What can go wrong, as one tree. Each message says what, where, found and expected, and the next step.
+"""All errors, as one tree. Each message says what, where, found and expected, and the next step.
 
 ExportError                 told to the operator in one line; exit code 30 unless it says otherwise
 ├── UsageError              the request cannot be carried out as it stands (2)
@@ -168,17 +168,17 @@ class ServerFailed(ExportError):
 
 
 def is_full_disk(error: BaseException) -> bool:
-    """Return whether an error is the operating system's word for a full disk, or for a quota that is used up."""
+    """Return whether an error is the operating system's for a full disk, or for a used-up quota."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def is_no_thread(error: BaseException | None) -> bool:
-    """Return whether an error is Python's word for a limit of processes or threads that is reached."""
+    """Return whether an error is Python's for a limit of processes or threads."""
     return isinstance(error, RuntimeError) and str(error) == "can't start new thread"
 
 
 def told(error: BaseException) -> str:
-    """Return the one line that an operator is told of an expected error, with the next step."""
+    """Return the one-line message for an expected error, with the next step."""
     if is_no_thread(error):
         return (
             "The system does not let this user start more threads. Raise the limit (ulimit -u, or pids.max of the"

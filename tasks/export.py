@@ -39,7 +39,9 @@ class StoredMarket(luigi.ExternalTask):
 
 
 class ExportMarkets(AllMarketsTask, MarketGroupExport):
-    """Export several markets in one process: a batch of ExportMarket tasks, or a group where very many wait."""
+    """Export several markets in one process: a batch of ExportMarket tasks, or one of the groups for very many
+    markets.
+    """
 
     #: The plan that the markets of a batch are part of.
     plan_of_batch: Plan | None = None
@@ -52,8 +54,8 @@ class ExportMarkets(AllMarketsTask, MarketGroupExport):
 class ExportMarket(MarketsTask, OneMarketExport):
     """Export one market to markets/marketId=<id>.<format>, or refresh its file with what is new in the database.
 
-    In a run over all markets it is part of their plan, and leaves a failure to the task that was asked for. Asked for
-    by itself it has a plan of its own, and fails.
+    In a run over all markets it is part of their plan, and the requested task reports its failure. Requested by itself,
+    it has its own plan, and fails.
     """
 
     writes = "markets/marketId=<id>.parquet (or .jsonl)"
@@ -110,7 +112,7 @@ class ExportMarket(MarketsTask, OneMarketExport):
 
     @property
     def accepts_losses(self) -> bool:  # type: ignore[override]
-        """Whether a file with fewer ticks than before is as it should be."""
+        """Whether a file with fewer ticks than before is accepted."""
         return bool(self.accept_loss)
 
     def is_known(self) -> bool:
@@ -125,7 +127,7 @@ class ExportMarket(MarketsTask, OneMarketExport):
         )
 
     def loss_to_accept(self) -> str | None:
-        """Return what the operator accepts with --accept-loss; None if that is not asked for, or nothing is lost."""
+        """Return the loss that --accept-loss accepts; None without that option, or if nothing is lost."""
         disk = self.plan().disk
         if not self.accept_loss:
             return None
@@ -141,7 +143,7 @@ class ExportMarket(MarketsTask, OneMarketExport):
 
     @property
     def up_to_date(self) -> str:
-        """What is said where there is nothing to do."""
+        """The message if there is nothing to do."""
         return f"{self.layout.market_file(self.market_id)} is complete. --refresh reads the market again"
 
     def complete(self) -> bool:

@@ -43,7 +43,7 @@ class ExportAll(AllMarketsTask):
     )
 
     def requires(self) -> Any:
-        """Return index and, unless switched off, metadata and the page; streams where they are wanted."""
+        """Return the index and, unless switched off, metadata and report; streams if requested."""
         tasks = [self.clone(BuildIndex)]
         if self.export_metadata:
             tasks.append(self.clone(BuildMetadata))
@@ -58,7 +58,7 @@ class ExportAll(AllMarketsTask):
 
     @property
     def up_to_date(self) -> str:
-        """What is said where there is nothing to do."""
+        """The message if there is nothing to do."""
         return f"all market files in {self.layout.output_dir} are complete, and index and metadata agree"
 
     def complete(self) -> bool:
@@ -67,7 +67,7 @@ class ExportAll(AllMarketsTask):
 
     @property
     def others_are(self) -> str:
-        """What became of the other markets if some failed."""
+        """What happened to the other markets if some failed."""
         return f"exported and indexed. See {self.layout.execution_report}"
 
     def work(self) -> Mapping[str, str]:

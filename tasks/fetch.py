@@ -25,7 +25,7 @@ class Fetch(ExportTask):
 
     unused_options = frozenset({"format", "export_metadata", "offline", "allow_other_database"})
 
-    # Python keeps the word for itself: it can be no name in the text of a class, but one in its name space.
+    # "from" is a keyword, so it cannot be assigned in the class body, but it can be in the class's namespace.
     locals()["from"] = AddressParameter(option="--from", description="s3://bucket/prefix or file:///folder")
     markets = MarketIdsParameter(default=(), description="only these markets, such as 1.200806927,1.200806928")
     days = DaysParameter(default=(), description="only markets with ticks around these UTC days, and the days' CSVs")
@@ -38,13 +38,13 @@ class Fetch(ExportTask):
         return open_place("--from", self._address, AT_ONCE)
 
     def complete(self) -> bool:
-        """Return False: this always runs, and brings nothing where all is here."""
+        """Return False: this always runs, and downloads nothing if everything is here."""
         with determining():
             retrieval.refuse_other_format(publication.require_manifest(self._place()), self.layout)
         return False
 
     def work(self) -> None:
-        """Fetch what is not here."""
+        """Fetch the files that are missing or different."""
         place = self._place()
         manifest = publication.require_manifest(place)
         progress = TransferProgress(sum(entry.size_bytes for entry in manifest.objects.values()))

@@ -41,7 +41,7 @@ class BuildIndex(AllMarketsTask):
 
     @property
     def up_to_date(self) -> str:
-        """What is said where there is nothing to do."""
+        """The message if there is nothing to do."""
         return f"{self.layout.index} describes exactly what is in {self.layout.markets_dir.name}"
 
     def complete(self) -> bool:
@@ -61,7 +61,7 @@ class BuildIndex(AllMarketsTask):
 
     @property
     def others_are(self) -> str:
-        """What became of the other markets if some failed."""
+        """What happened to the other markets if some failed."""
         return "indexed"
 
     def work(self) -> Mapping[str, str] | None:
@@ -78,5 +78,5 @@ class BuildIndex(AllMarketsTask):
             file.write(text.encode())
         directory_scan.publish_index(layout, disk, rows)
         self.say_done(f"index.csv: {len(rows):,} market files")
-        problems = disk.not_ours(layout)  # no consumer should take the index for whole
+        problems = disk.not_ours(layout)  # so that nobody takes the index for complete
         return problems | failed if problems or self.is_asked_for else None

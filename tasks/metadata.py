@@ -36,7 +36,7 @@ class BuildMetadata(MarketsTask, SomeMarketsMetadata):
 
     @property
     def up_to_date(self) -> str:
-        """What is said where there is nothing to do."""
+        """The message if there is nothing to do."""
         if self.offline:
             return "metadata comes from the database, which --offline leaves alone"
         return f"all metadata files in {self.layout.markets_dir} agree with the database"

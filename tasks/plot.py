@@ -48,7 +48,7 @@ class PlotMarket(ExportTask):
 
     @property
     def up_to_date(self) -> str:
-        """What is said where there is nothing to do."""
+        """The message if there is nothing to do."""
         return f"{self.result} is up to date with the market file"
 
     def complete(self) -> bool:

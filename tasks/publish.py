@@ -30,14 +30,14 @@ class Publish(ReportedExportTask):
 
     @property
     def others_are(self) -> str:
-        """What became of the other markets if some failed."""
+        """What happened to the other markets if some failed."""
         return "published"
 
     def _place(self) -> Place:
         return open_place("--to", self.to, AT_ONCE)
 
     def complete(self) -> bool:
-        """Return False: this always runs, and sends nothing where nothing changed."""
+        """Return False: this always runs, and sends nothing if nothing has changed."""
         with determining():
             publication.read_manifest(self._place())
             if self.offline:

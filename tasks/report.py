@@ -28,7 +28,9 @@ from tasks.workflow.settings import tick_export
 
 
 class Report(WholeExportTask):
-    """Write report.html, a page to look at, and condition.json: which markets and days are complete, and why not."""
+    """Write report.html, a page for people, and condition.json: which markets and days are complete, and if
+    not, why.
+    """
 
     writes = "report.html, condition.json"
     examples = ("", "--offline --output-dir their_export")
@@ -37,7 +39,7 @@ class Report(WholeExportTask):
         default=False,
         significant=False,
         visibility=ParameterVisibility.HIDDEN,
-        description="report on the export as it is, and ask the database only which markets it knows",
+        description="report on the export as it is, and query the database only for the markets it knows",
     )
 
     def output(self) -> list[luigi.LocalTarget]:
@@ -51,16 +53,16 @@ class Report(WholeExportTask):
 
     @property
     def others_are(self) -> str:
-        """What became of the other markets if some failed."""
+        """What happened to the other markets if some failed."""
         return "in the report"
 
     @property
     def up_to_date(self) -> str:
-        """What is said where there is nothing to do."""
+        """The message if there is nothing to do."""
         return f"{self.layout.report_page} and {self.layout.condition.name} are up to date with the market files"
 
     def complete(self) -> bool:
-        """Return whether both were made from what is there now."""
+        """Return whether both were made from the current files."""
         with determining():
             if self.takes_files_alone:
                 export_source.require_export(self.layout)
@@ -140,7 +142,7 @@ def _plotted(layout: Layout) -> set[str]:
 
 
 class ReportedExportTask(WholeExportTask):
-    """Makes something of a whole export and of its report, if it has one."""
+    """Makes something from a whole export, and from its report, if it has one."""
 
     def requires(self) -> Any:
         """Return index, metadata and the report that is there, and with them the exports that are missing."""

@@ -22,9 +22,9 @@ _log = logging.getLogger("tick_export.restore")
 
 
 class Restore(ExportTask):
-    """Load the export into PostgreSQL, into a new or empty schema, and compare both ways before the commit."""
+    """Load the export into PostgreSQL, into a new or empty schema, and compare the result before the commit."""
 
-    writes = "nothing; the tables are made in the database"
+    writes = "nothing; the tables are created in the database"
     examples = ("--schema restored", "--schema restored --compare")
 
     unused_options = frozenset({"format", "export_metadata", "offline", "allow_other_database"})

@@ -1,4 +1,4 @@
-"""What the tasks that export markets of a plan have in common: one market, or several together."""
+"""The base class of tasks that export markets of a plan: one market, or several together."""
 
 import abc
 import dataclasses
@@ -15,7 +15,7 @@ from tasks.workflow import run_context
 from tasks.workflow.market_batches import BatchNode, MarketNode, MarketsNode
 from tasks.workflow.plan import Plan
 
-#: How often luigid is told how far a task is: each time is a request.
+#: How often progress is sent to luigid: each time is a request.
 SAY_S = 1.0
 
 
@@ -29,20 +29,22 @@ class SomeMarketsExport(MarketsNode):
         """Return the plan that the markets are part of."""
 
     def is_open(self, market_id: str) -> bool:
-        """Return whether a market waits: neither written since the plan was made nor failed."""
+        """Return whether a market is still to be exported: neither written since the plan was made nor failed."""
         return self.plan().any_open((market_id,))
 
     def failures(self) -> dict[str, str]:
-        """Return why markets have failed, for luigid: whoever asked for them reports it."""
+        """Return why markets have failed, for luigid; the requested task reports them to the user."""
         failed = {} if self.plan().is_of_one else self.plan().failed()
         return {market_id: failed[market_id] for market_id in self.market_ids() if market_id in failed}
 
     def complete(self) -> bool:
-        """Return whether none of the markets waits any more."""
+        """Return whether none of the markets is still to be exported."""
         return not self.plan().any_open(self.market_ids())
 
     def work(self) -> None:
-        """Export the markets; those that fail are recorded, stop no other, and are reported at the end of the run."""
+        """Export the markets. Those that fail do not stop the others; they are recorded, and reported at the
+        run's end.
+        """
         self.export()
 
     def is_wanted(self, market_id: str) -> bool:
@@ -50,7 +52,7 @@ class SomeMarketsExport(MarketsNode):
         return market_id in self.plan().pending
 
     def export(self) -> list[Failed]:
-        """Export the markets that wait; return those that failed."""
+        """Export the markets that are still to be exported; return those that failed."""
         plan, failed = self.plan(), self.failures()
         pending = [
             dataclasses.replace(plan.market(market_id), accepted=self.accepts_losses)

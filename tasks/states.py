@@ -29,7 +29,7 @@ class BuildStates(MarketsTask, DescribedMarketsTask):
 
     @property
     def up_to_date(self) -> str:
-        """What is said where there is nothing to do."""
+        """The message if there is nothing to do."""
         if self.offline:
             return "states come from the database, which --offline leaves alone"
         return f"all files in {self.layout.states_dir} agree with the database"

@@ -95,7 +95,7 @@ class BuildStream(WriteStreams):
 
     @property
     def up_to_date(self) -> str:
-        """What is said where there is nothing to do."""
+        """The message if there is nothing to do."""
         row = self.index().get(self.market_id)
         if row is not None and not row.facts.tick_records:
             return f"market {self.market_id} has no ticks, so it has no stream"
@@ -165,7 +165,7 @@ class BuildStreams(FromMarketFiles):
 
     @property
     def up_to_date(self) -> str:
-        """What is said where there is nothing to do."""
+        """The message if there is nothing to do."""
         return f"all streams in {self.layout.streams_dir} are up to date with the market files"
 
     def complete(self) -> bool:

@@ -33,12 +33,12 @@ class BuildRunnerSummary(FromMarketFiles):
 
     @property
     def others_are(self) -> str:
-        """What became of the other markets if some failed."""
+        """What happened to the other markets if some failed."""
         return "in the summary"
 
     @property
     def up_to_date(self) -> str:
-        """What is said where there is nothing to do."""
+        """The message if there is nothing to do."""
         return f"{self.layout.runner_summary_csv} is up to date with the market files"
 
     def complete(self) -> bool:

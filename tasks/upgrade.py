@@ -36,7 +36,7 @@ class UpgradeExport(ExportTask):
 
     @property
     def up_to_date(self) -> str:
-        """What is said where there is nothing to do."""
+        """The message if there is nothing to do."""
         return f"all market files in {self.layout.markets_dir} have the current format version"
 
     def complete(self) -> bool:

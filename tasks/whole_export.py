@@ -54,7 +54,7 @@ class IndexedExportTask(WholeExportTask):
 
     @property
     def up_to_date(self) -> str:
-        """What is said where there is nothing to do."""
+        """The message if there is nothing to do."""
         return f"{self.result} is up to date with {self.layout.index.name}"
 
     @final

@@ -1,4 +1,4 @@
-"""One sorted CSV from a source of ticks: slices of time are sorted, de-duplicated and rendered side by side."""
+"""Make one sorted CSV from a source of ticks: slices of time are sorted, de-duplicated and rendered in parallel."""
 
 import collections
 import concurrent.futures
@@ -23,7 +23,7 @@ from tasks.storage.atomic_files import NewFile, flush_all_to_disk, flush_directo
 from tasks.storage.disk_space import require_room
 from tasks.ticks.tick_arrays import Ticks
 
-#: Rows of a slice: enough to make the work per slice vanish, few enough to stay near the processor.
+#: Rows of a slice: so many that the overhead per slice is negligible, and so few that they fit into the cache.
 SLICE_ROWS = 150_000
 _COPY_BYTES = 1 << 24
 
@@ -37,29 +37,29 @@ class TickSource(Source, Protocol):
 
     @property
     def markets(self) -> Sequence[Description]:
-        """What metadata says of each market."""
+        """The metadata of each market."""
 
     @property
     def read(self) -> npt.NDArray[np.int64]:
         """Ticks read of each market so far."""
 
     def verify(self) -> None:
-        """Raise an ExportError where the source is not what it should be."""
+        """Raise an ExportError if the source is not as it should be."""
 
     def reconcile(self) -> None:
-        """Raise an ExportError where what was read is not what was promised."""
+        """Raise an ExportError if the rows that were read are not those that were promised."""
 
     @property
     def inputs(self) -> Mapping[str, Inputs]:
-        """What each market's rows were made of."""
+        """What each market's rows were made from."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Consolidation:
-    """What is asked for: the ticks of a span, as one CSV with a report. notes: lines to head the report with.
+    """What to write: the ticks of a span as one CSV, with a report. notes: the first lines of the report.
 
-    day: the UTC day in words, None for everything; part_bytes: with a CSV of more bytes each month gets a file of its
-    own too, by part_path; progress is told the rows of every slice that is done.
+    day: the UTC day as text, None for everything; part_bytes: if the CSV is larger, each month also gets a file of its
+    own, named by part_path; progress: is called with the rows of every finished slice.
     """
 
     csv: Path
@@ -74,13 +74,13 @@ class Consolidation:
 
     @property
     def edges(self) -> list[int]:
-        """Where a slice has to end."""
+        """The times at which a slice has to end."""
         return [] if self.part_bytes is None else self.span.months()
 
 
 @dataclasses.dataclass(frozen=True)
 class _Slice:
-    """A slice as text, with what there is to count."""
+    """A slice as text, with its counts."""
 
     lines: list[pa.Buffer]
     first_us: int
@@ -92,13 +92,13 @@ class _Slice:
 
 
 def consolidate(wanted: Consolidation, source: TickSource) -> Totals:
-    """Write CSV and report, and give them their names if the rows add up; return what was counted.
+    """Write CSV and report, and give them their names if the rows add up; return the totals.
 
-    Raises ExportError, and publishes nothing, where the source is damaged, the rows do not add up or the disk is
-    too small.
+    Raises ExportError, and publishes nothing, if the source is damaged, the rows do not add up or the disk is too
+    small.
     """
     started_s = time.monotonic()
-    consolidation_report.read(wanted.report)  # raises where a later version wrote it
+    consolidation_report.read(wanted.report)  # raises if a later version wrote it
     _require_room(wanted, sum(source.expected_rows))
     source.verify()
     with NewFile(wanted.csv) as csv:
@@ -144,7 +144,7 @@ def _require_room(wanted: Consolidation, rows: float) -> None:
 
 
 def _write(wanted: Consolidation, source: TickSource, csv: NewFile) -> tuple[Totals, list[tuple[str, int]]]:
-    """Write all rows; return what was counted, and the months with the position at which each begins."""
+    """Write all rows; return the totals, and the months with the position at which each begins."""
     totals = Totals(np.zeros(len(source.market_ids), np.int64))
     months: list[tuple[str, int]] = []
     workers = len(os.sched_getaffinity(0))
@@ -209,7 +209,7 @@ def _require_sums(wanted: Consolidation, source: TickSource, totals: Totals) -> 
     for moment in (totals.first_us, totals.last_us):
         if moment is not None and not wanted.span.holds(moment):
             raise RowsDoNotAddUp(
-                f"{wanted.csv.name}: a row lies outside the time asked for. This is a fault of the pipeline: nothing"
+                f"{wanted.csv.name}: a row lies outside the requested time. This is a bug in the pipeline. Nothing"
                 " was published."
             )
 

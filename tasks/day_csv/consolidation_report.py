@@ -1,5 +1,5 @@
-"""consolidation_report.txt: what a consolidated CSV holds, and what it was made of, so that a later run sees what has
-changed.
+"""consolidation_report.txt: what a consolidated CSV holds, and what it was made from, so that a later run can tell what
+has changed.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ _INPUTS = "Inputs (market_id, rows written, SHA-256 of the market file, SHA-256 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a market's rows were made of: the SHA-256 of its market file and of its metadata file, "-" for none."""
+    """What a market's rows were made from: the SHA-256 of its market file and of its metadata file, "-" for none."""
 
     data: str
     metadata: str
@@ -42,7 +42,7 @@ class Csv:
 
     @staticmethod
     def parse(text: str) -> "Csv":
-        """Return what stands in a report. Raises ValueError if it is something else."""
+        """Return the CSV in a line of a report. Raises ValueError if it is not such a line."""
         name, size, written, checksum = text.split(", ")
         return Csv(
             name,
@@ -52,8 +52,8 @@ class Csv:
         )
 
     def is_in(self, directory: Path) -> bool:
-        """Return whether it is in a directory. It is read only where its modification time is another, as after
-        unpacking an archive.
+        """Return whether it is in a directory. It is read only if its modification time differs, as after unpacking an
+        archive.
         """
         try:
             stat = os.stat(directory / self.name)
@@ -68,7 +68,7 @@ class Csv:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Published:
-    """What a report says: its CSV, what that was made of by market, and the files with one month of it each."""
+    """The content of a report: its CSV, what it was made from by market, and the month files."""
 
     file: Csv
     inputs: Mapping[str, Inputs]
@@ -83,7 +83,7 @@ class Published:
 
 @dataclasses.dataclass
 class Totals:
-    """What was counted. market_rows: the rows written of each market; first_us, last_us: of publish_time."""
+    """The totals. market_rows: the rows written for each market; first_us, last_us: the range of publish_time."""
 
     market_rows: npt.NDArray[np.int64]
     slices: int = 0
@@ -103,7 +103,7 @@ def render(
     notes: Sequence[str],
     duration_s: float,
 ) -> str:
-    """Return the report of a CSV. notes: lines to begin with."""
+    """Return the report of a CSV. notes: its first lines."""
     read = totals.rows + totals.duplicates
     earliest, latest = ("none" if moment is None else time_text(moment) for moment in (totals.first_us, totals.last_us))
     lines = [
@@ -139,7 +139,7 @@ def render(
 
 
 def read(path: Path) -> Published | None:
-    """Return what a report says of its CSV, None if there is none or it is not one that the pipeline writes.
+    """Return the content of a report, None if there is none or it is not one that the pipeline writes.
 
     Raises NewerVersion.
     """
@@ -161,5 +161,5 @@ def read(path: Path) -> Published | None:
 
 
 def is_in_place(published: Published, directory: Path) -> bool:
-    """Return whether the CSV that a report speaks of is in a directory, with its months."""
+    """Return whether the CSV of a report is in a directory, with its months."""
     return all(file.is_in(directory) for file in published.files)

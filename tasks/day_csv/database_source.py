@@ -1,4 +1,4 @@
-"""The ticks of a span straight out of PostgreSQL, without a market file."""
+"""The ticks of a span, read straight from PostgreSQL without market files."""
 
 import collections
 import dataclasses
@@ -19,27 +19,27 @@ from tasks.postgres.tick_reader import Rows, TickReader, TooManyRows, read_marke
 from tasks.storage.file_names import is_market_id
 from tasks.ticks.tick_arrays import Ticks
 
-#: Rows that one read aims at, and the most it takes of either table before it is cut.
+#: The number of rows that a read aims at, and the most it takes from either table before it is cut.
 _BATCH_ROWS = 300_000
 _LIMIT_ROWS = 1_000_000
 _BATCH_MARKETS = 32
 
-#: Whatever the planner thinks of its statistics: rows are reached through an index.
+#: Rows are read through an index, whatever the planner concludes from its statistics.
 _THROUGH_INDEX = {"enable_seqscan": "off"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Runners:
-    """Who has ticks in a span: the selections of each market that an export covers, and invalid market ids."""
+    """The runners with ticks in a span: the selections of each market that an export covers; and invalid market ids."""
 
     selections: dict[str, list[int]]
     refused: list[str]
 
 
 def runners_between(database: Database, span: Span, without_ladder: bool = False) -> Runners:
-    """Find who has ticks in a span, by index probes in the partitions that can hold the span, and in traded_volume.
+    """Find the runners with ticks in a span, by index probes in the partitions that overlap it, and in traded_volume.
 
-    An export covers a market with a ladder row on any day; without_ladder: those too that have traded rows only.
+    An export covers a market with a ladder row on any day; without_ladder: also markets with traded rows only.
     """
     ladder = {market_id for table in database.tables(LADDER) for market_id in database.market_ids(table)}
     selections: dict[str, set[int]] = collections.defaultdict(set)
@@ -53,9 +53,9 @@ def runners_between(database: Database, span: Span, without_ladder: bool = False
 
 
 class DatabaseSource:
-    """The ticks of a span out of the database, all in one snapshot.
+    """The ticks of a span in the database, all read in one snapshot.
 
-    selections: the runners of each market that have ticks in the span; read: ticks read of each market so far.
+    selections: each market's runners with ticks in the span; read: the number of ticks read so far, by market.
     """
 
     inputs: Mapping[str, Inputs] = {}
@@ -87,10 +87,10 @@ class DatabaseSource:
         return [self._density.rows(market_id) for market_id in self.market_ids]
 
     def verify(self) -> None:
-        """Do nothing: the database vouches for itself."""
+        """Do nothing: the database is the reference."""
 
     def reconcile(self) -> None:
-        """Do nothing: the rows that came are those of the snapshot."""
+        """Do nothing: the rows are those of the snapshot."""
 
     def stream(self, market: int, batch_rows: int) -> Iterator[Ticks]:
         """Yield the ticks of a market in ascending order of publish_time, about so many at once."""
@@ -131,7 +131,7 @@ class DatabaseSource:
         selections = sorted({selection for market in markets for selection in self._selections[market]})
         try:
             ticks = self._reader.read(rows, selections, _LIMIT_ROWS)
-        except (TooManyRows, UnreadableRow):  # smaller batches fit, or tell which market it is
+        except (TooManyRows, UnreadableRow):  # smaller batches fit, or show which market it is
             for half in (markets[: len(markets) // 2], markets[len(markets) // 2 :]):
                 yield from self._read(half)
         else:

@@ -1,4 +1,4 @@
-"""Ticks out of the market files of an export, as its index lists them."""
+"""The ticks in the market files of an export, as listed in its index."""
 
 import concurrent.futures
 import contextlib
@@ -62,19 +62,19 @@ def indexed(layout: Layout) -> Index:
 
 
 def inputs(layout: Layout, rows: Iterable[IndexRow]) -> dict[str, Inputs]:
-    """Return what the rows of markets would be made of now."""
+    """Return the current inputs for the rows of markets."""
     return {row.market_id: Inputs(row.facts.checksum, metadata_checksum(layout, row.market_id)) for row in rows}
 
 
 def are_of_now(layout: Layout, rows: Mapping[str, IndexRow], made_of: Mapping[str, Inputs]) -> bool:
-    """Return whether what a consolidation was made of is what its markets have now."""
+    """Return whether a consolidation was made from the current files of its markets."""
     return made_of == inputs(layout, (rows[market_id] for market_id in made_of if market_id in rows))
 
 
 def with_ticks(layout: Layout, rows: Mapping[str, IndexRow], wanted: Span) -> dict[str, IndexRow]:
-    """Return those rows of an index, sorted by market id, whose market file has ticks in a span.
+    """Return the rows of an index, sorted by market id, whose market file has ticks in a span.
 
-    A file is opened only where the index leaves it open: where its ticks begin before the span and end after it.
+    A file is opened only if the index does not decide it: if its ticks begin before the span and end after it.
     """
     found = {}
     for market_id in sorted(rows):
@@ -91,7 +91,7 @@ def with_ticks(layout: Layout, rows: Mapping[str, IndexRow], wanted: Span) -> di
 
 
 def refuse_unindexed(layout: Layout, rows: Mapping[str, IndexRow]) -> None:
-    """Raise NotAnExport if index.csv and the market files in the directory are not of the same markets."""
+    """Raise NotAnExport if index.csv and the market files in the directory do not have the same markets."""
     present = list_files(layout).keys()
     for market_ids, problem in (
         (present - rows.keys(), "is there, but not in index.csv"),
@@ -106,9 +106,9 @@ def refuse_unindexed(layout: Layout, rows: Mapping[str, IndexRow]) -> None:
 
 
 class ExportSource:
-    """The ticks of a span out of market files. rows: what the index says of the markets, sorted by market id.
+    """The ticks of a span in market files. rows: the markets' rows in the index, sorted by market id.
 
-    read: ticks read of each market so far.
+    read: the number of ticks read so far, by market.
     """
 
     def __init__(self, layout: Layout, rows: Mapping[str, IndexRow], wanted: Span) -> None:
@@ -128,7 +128,7 @@ class ExportSource:
 
     @property
     def inputs(self) -> dict[str, Inputs]:
-        """What each market's rows are made of."""
+        """What each market's rows are made from."""
         return inputs(self._layout, self._rows)
 
     def _describe(self, row: IndexRow) -> Description:
@@ -142,7 +142,7 @@ class ExportSource:
         return flat_csv.describe(row.market_id, row.event_id, known)
 
     def verify(self) -> None:
-        """Raise DamagedFile if a market file is not the one that the index speaks of."""
+        """Raise DamagedFile if a market file is not the one that the index lists."""
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             for path, row, checksum in zip(self._paths, self._rows, pool.map(file_checksum, self._paths)):
                 if checksum != row.facts.checksum:

@@ -1,4 +1,4 @@
-"""Reading a market file: what is wrong with its content, and what only keeps us from reading it."""
+"""Tell wrong content of a market file from errors that only keep us from reading it."""
 
 import contextlib
 import errno
@@ -12,10 +12,10 @@ from tasks.errors import DamagedFile, NewerVersion
 
 @contextlib.contextmanager
 def decoding(path: Path) -> Iterator[None]:
-    """Turn whatever a decoder says of a file's content into DamagedFile.
+    """Turn a decoder's error about a file's content into DamagedFile.
 
-    What is no matter of content stays an OSError: an error of the operating system (no permission, too many open files,
-    an I/O error; it has an errno, a decoder's has none) and a lack of memory. The file may be sound then.
+    Other errors stay an OSError, because the file may be sound: errors of the operating system (no permission, too many
+    open files, an I/O error), which have an errno, unlike a decoder's; and a lack of memory.
     """
     try:
         yield
@@ -39,7 +39,7 @@ def _damaged(path: Path, error: Exception) -> DamagedFile:
 def require_regular(path: Path) -> None:
     """Raise DamagedFile if a directory, a pipe or a dangling link has a market file's name.
 
-    To open a pipe would wait for whoever writes into it.
+    Opening a pipe would wait for a process that writes into it.
     """
     try:
         mode = os.stat(path).st_mode

@@ -1,4 +1,4 @@
-"""What is known of a market file without reading it again, and counting it while its ticks go by."""
+"""The facts about a market file that the index has, and how they are counted while it is written."""
 
 import hashlib
 import struct
@@ -12,7 +12,7 @@ _FACTS, _NO_TIME = struct.Struct("5q32s"), -1 << 63
 
 
 class FileFacts(NamedTuple):
-    """What the index says of a market file. Times in microseconds since 1970, None if there are no ticks."""
+    """The facts about a market file. Times in microseconds since 1970, None if there are no ticks."""
 
     first_tick: int | None
     last_tick: int | None
@@ -22,10 +22,10 @@ class FileFacts(NamedTuple):
     checksum: str
 
     def packed(self) -> bytes:
-        """Return them as bytes. Raises ValueError if they are none of a file."""
+        """Return them as bytes. Raises ValueError if they cannot be those of a file."""
         first, last, *numbers, checksum = self
         if len(digest := bytes.fromhex(checksum)) != hashlib.sha256().digest_size:
-            raise ValueError(f"{checksum!r} is no SHA-256")
+            raise ValueError(f"{checksum!r} is not a SHA-256")
         try:
             return _FACTS.pack(
                 _NO_TIME if first is None else first, _NO_TIME if last is None else last, *numbers, digest

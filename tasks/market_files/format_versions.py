@@ -1,4 +1,4 @@
-"""Market files of every version, read as those of today's: what each version has is declared in ticks/schema.py."""
+"""Read market files of every version as if they had the current one. ticks/schema.py declares what each version has."""
 
 import functools
 from collections.abc import Collection, Mapping
@@ -11,7 +11,7 @@ from tasks.errors import DamagedFile, NewerVersion
 from tasks.ticks.schema import FORMAT_VERSION, SCHEMA, TEXT, schema_of
 from tasks.ticks.tick_arrays import Ticks
 
-#: What a Parquet file has its version under; the first one had none.
+#: The key of the version in a Parquet file; files of version 1 do not have it.
 KEY = b"tick_export.format_version"
 
 
@@ -24,7 +24,7 @@ def schema(version: int) -> pa.Schema:
 def version_of(found: pa.Schema, footer: Mapping[bytes, bytes], path: Path) -> int:
     """Return the version of a file by its Arrow schema, which may have columns that somebody has added, and its footer.
 
-    Raises NewerVersion, and DamagedFile where columns are not those of the version.
+    Raises NewerVersion, and DamagedFile if columns are not those of the version.
     """
     said = footer.get(KEY, b"1").decode("ascii", "replace")
     if not said.isdecimal() or not int(said):
@@ -39,9 +39,9 @@ def version_of(found: pa.Schema, footer: Mapping[bytes, bytes], path: Path) -> i
 
 
 def version_of_names(names: Collection[str], path: Path) -> int:
-    """Return the version of a text by the names of its columns, the newest that has these.
+    """Return the version of a text file by the names of its columns: the newest version with these columns.
 
-    Raises NewerVersion where there are more than today's, and DamagedFile where they are none of a tick.
+    Raises NewerVersion if there are more than in the current version, DamagedFile if they are not a tick's.
     """
     for version in range(FORMAT_VERSION, 0, -1):
         if set(names) == set(schema(version).names):
@@ -54,9 +54,9 @@ def version_of_names(names: Collection[str], path: Path) -> int:
 
 
 def require_schema(path: Path, found: pa.Schema, wanted: pa.Schema, what: str) -> None:
-    """Check the columns of a table that says no version. what: of what they are, for the message.
+    """Check the columns of a table that does not state a version. what: what the table has, for the message.
 
-    Raises NewerVersion where it has further ones, DamagedFile where it has others.
+    Raises NewerVersion if it has further columns, DamagedFile if it has others.
     """
     if found.equals(wanted):
         return
@@ -66,14 +66,14 @@ def require_schema(path: Path, found: pa.Schema, wanted: pa.Schema, what: str) -
 
 
 def as_today(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Return rows of a file of any version, which may have further columns, with the columns of today's.
+    """Return rows of a file of any version, which may have further columns, with the columns of the current version.
 
-    Text stays as it is, a dictionary or not: most of those that get the rows do not look at it.
+    Text stays as it is, as a dictionary or not, because most callers do not use it.
     """
     if batch.schema.names == SCHEMA.names and all(map(_is_alike, batch.schema, SCHEMA)):
         return batch
     missing = set(SCHEMA.names).difference(batch.schema.names)
-    if missing:  # they follow from the others, as if these ticks were written now
+    if missing:  # derived from the others, as if these ticks were written now
         market_id = str(batch.column("market_id")[0]) if len(batch) else ""
         sequence = batch.column("sequence").to_numpy(zero_copy_only=False).astype(np.int64)
         made = Ticks.from_batch(batch).to_table(market_id, sequence).combine_chunks()

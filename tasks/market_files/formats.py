@@ -1,4 +1,4 @@
-"""The registry of formats of market files. A new one is a class of its own file, and an entry here."""
+"""The registry of market file formats. A new format is a class in a file of its own, and an entry here."""
 
 from pathlib import PurePath
 
@@ -32,6 +32,6 @@ def of(path: PurePath) -> MarketFormat:
 
 
 def is_compressed(name: str) -> bool:
-    """Return whether a file of that name is a market file that an archive need not try to make smaller."""
+    """Return whether a file with this name is a market file that an archive need not compress."""
     known = _BY_NAME.get(name.rpartition(".")[2])
     return known is not None and known.is_compressed

@@ -1,4 +1,4 @@
-"""Ticks as JSONL: one object per line, the columns of schema.COLUMNS in their order."""
+"""Ticks as JSONL: one object per line, with the columns of schema.COLUMNS in order."""
 
 import functools
 import json
@@ -26,7 +26,7 @@ _TIMES = {column.name for column in COLUMNS if column.type == TIME}
 
 @functools.cache
 def _object(version: int) -> list[tuple[Column, str, str]]:
-    """Return the columns of a line, each with what stands around its value."""
+    """Return the columns of a line, each with the text before and after its value."""
     columns = columns_of(version)
     return [
         (column, ("," if number else "{") + f'"{column.name}":', "" if number < len(columns) - 1 else "}\n")
@@ -36,7 +36,7 @@ def _object(version: int) -> list[tuple[Column, str, str]]:
 
 @functools.cache
 def _plain_schema(version: int) -> pa.Schema:
-    """Return the schema of lines without dictionaries, which a reader of JSON does not make."""
+    """Return the schema of lines without dictionaries, because a JSON reader does not create them."""
     return pa.schema([(column.name, pa.string() if column.is_text else column.type) for column in columns_of(version)])
 
 
@@ -47,7 +47,7 @@ class Jsonl(TextFormat):
     row_bytes = 280
 
     def text(self, ticks: Ticks, market_id: str, sequence: Ints, version: int = FORMAT_VERSION) -> Iterator[pa.Buffer]:
-        """Yield the lines of ticks of one market, as a version has them, in buffers of many whole lines."""
+        """Yield the lines of one market's ticks in a version, in buffers of many whole lines."""
         for start in range(0, len(ticks), _RENDER_ROWS):
             rows = slice(start, start + _RENDER_ROWS)
             some = ticks[rows]

@@ -1,4 +1,4 @@
-"""Market files of every format: written from ticks in order, read back in order, inspected."""
+"""Write, read and inspect market files of every format. Ticks are written and read in file order."""
 
 import contextlib
 import os
@@ -21,10 +21,10 @@ from tasks.ticks.tick_arrays import Ticks
 
 
 class MarketWriter:
-    """Writes one market file from ticks that come in file order, cut between publish times only.
+    """Writes one market file from ticks in file order, given as whole messages.
 
-    finish() ends the file; file is what is then flushed to disk and published. Its format is that of its suffix.
-    bystander: is shown all ticks too.
+    finish() closes the file; then file can be flushed to disk and published. Its suffix determines the format.
+    bystander: also receives all ticks.
     """
 
     def __init__(self, path: Path, market_id: str, bystander: Callable[[Ticks], None] = lambda ticks: None) -> None:
@@ -41,7 +41,7 @@ class MarketWriter:
         self._bystander(ticks)
 
     def finish(self, modified_us: int) -> tuple[FileFacts, FileStat]:
-        """End the file, dated modified_us; return its facts and what stat says of it."""
+        """Close the file, with the modification time modified_us; return its facts and its stat."""
         self._sink.close()
         stat = self.file.finish(modified_us)
         return self._counter.facts(self.file.size_bytes, self.file.checksum), stat
@@ -52,14 +52,14 @@ class MarketWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._sink.abandon()  # after an error; after finish() it holds nothing
+        self._sink.abandon()  # after an error; after finish() it is empty
         self.file.__exit__(kind, error, trace)
 
 
 def read(path: Path, market: int = 0) -> Iterator[Ticks]:
     """Yield the ticks of a market file in their order, in batches of bounded size.
 
-    Raises DamagedFile if its content is not what MarketWriter writes, and OSError where it cannot be read.
+    Raises DamagedFile if its content is not what MarketWriter writes, and OSError if it cannot be read.
     """
     for batch in batches(path):
         yield Ticks.from_batch(batch, market)
@@ -74,9 +74,9 @@ def batches(path: Path) -> Iterator[pa.RecordBatch]:
 
 
 def read_span(path: Path, market: int, span: Span, batch_rows: int) -> Iterator[Ticks]:
-    """Yield the ticks of a market file that are in a span, in their order, about so many at once.
+    """Yield the ticks of a market file that are in a span, in order, about so many at once.
 
-    Raises DamagedFile if what is read is no market file's, and OSError where it cannot be read.
+    Raises DamagedFile if the part that is read is not that of a market file, and OSError if it cannot be read.
     """
     require_regular(path)
     with decoding(path):
@@ -88,9 +88,7 @@ def read_span(path: Path, market: int, span: Span, batch_rows: int) -> Iterator[
 
 
 def estimate_rows(path: Path, facts: FileFacts, span: Span) -> float:
-    """Return about how many ticks of a market file are in a span, without reading them; of Parquet at most so many
-    do.
-    """
+    """Estimate how many ticks of a market file are in a span, without reading them; for Parquet, an upper bound."""
     if span.share(facts) in (0, 1):
         return facts.tick_records * span.share(facts)
     require_regular(path)
@@ -101,8 +99,8 @@ def estimate_rows(path: Path, facts: FileFacts, span: Span) -> float:
 def inspect(path: Path, market_id: str) -> FileFacts:
     """Read a whole market file and return its facts.
 
-    Raises DamagedFile if it cannot be decoded, is out of order, or holds another market's ticks; OSError where it
-    cannot be read.
+    Raises DamagedFile if it cannot be decoded, is out of order, or holds another market's ticks; OSError if it cannot
+    be read.
     """
     counter = TickCounter()
     for batch in batches(path):

@@ -26,7 +26,8 @@ _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MICROSECOND = datetime.timedelta(microseconds=1)
 
 
-#: What is written: text as dictionaries, which costs a third of the time of plain strings and makes the same pages.
+#: The schema for writing: text as dictionaries, which takes a third of the time of plain strings and gives the same
+#: pages.
 _WRITTEN = pa.schema([field.with_type(TEXT) if field.type == pa.string() else field for field in SCHEMA])
 _TEXTS = [field.name for field in _WRITTEN if field.type == TEXT]
 #: In the footer: which types readers that use Arrow give the columns, under the key that Arrow has for it.
@@ -42,12 +43,12 @@ class Parquet(MarketFormat):
     def open(self, file: NewFile, market_id: str) -> "_ParquetSink":
         """Return what writes the ticks of a market into a file.
 
-        Row groups are cut at fixed row counts, so the bytes depend on the ticks alone, not on how they come.
+        Row groups are cut at fixed row counts, so the bytes depend only on the ticks, not on how they arrive.
         """
         return _ParquetSink(file, market_id)
 
     def batches(self, path: Path) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of a file in their order, in batches of bounded size. Raises as MarketFormat has it."""
+        """Yield the rows of a file in order, in batches of bounded size. Raises as in MarketFormat."""
         with pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=_TEXTS) as file:
             version = _version(file, path)
             names = schema(version).names
@@ -66,7 +67,7 @@ class Parquet(MarketFormat):
                 yield from file.iter_batches(batch_rows, row_groups=groups, columns=columns, use_threads=False)
 
     def rows_between(self, path: Path, facts: FileFacts, span: Span) -> float:
-        """Return how many ticks the row groups have that can hold ticks of a span: at most so many are in it."""
+        """Return how many ticks are in the row groups that overlap a span: an upper bound."""
         with pq.ParquetFile(path) as file:
             groups = (file.metadata.row_group(number) for number in range(file.num_row_groups))
             return float(sum(group.num_rows for group in groups if _overlaps(group, span)))
@@ -87,7 +88,7 @@ class Parquet(MarketFormat):
 
 
 class _ParquetSink:
-    """Writes one market's ticks, a row group whenever one is full."""
+    """Writes one market's ticks, one row group whenever it is full."""
 
     def __init__(self, file: NewFile, market_id: str) -> None:
         self._market_id = market_id
@@ -110,7 +111,7 @@ class _ParquetSink:
         self._writer.close()
 
     def abandon(self) -> None:
-        """Let go of what is held back: it must go nowhere."""
+        """Discard buffered rows: they must not be written."""
         if self._writer.is_open:
             with contextlib.suppress(OSError, pa.ArrowException):
                 self._writer.close()
@@ -121,8 +122,8 @@ class _ParquetSink:
 
 
 class _RowGroup:
-    """The rows of a row group while it fills. Its arrays are used again for the next one, so memory does not depend
-    on how rows come.
+    """The rows of a row group while it fills. Its arrays are reused for the next one, so memory does not depend on how
+    rows arrive.
     """
 
     def __init__(self) -> None:
@@ -133,7 +134,7 @@ class _RowGroup:
         """Copy as many of the first rows as there is room for; return how many."""
         count = min(len(ticks), ROW_GROUP_ROWS - self.rows)
         room = len(self._columns["sequence"])
-        if self.rows + count > room:  # most markets come in one piece, and need no more room than that
+        if self.rows + count > room:  # most markets come in one piece, and need only that much room
             room = ROW_GROUP_ROWS if room else count
             self._columns = {
                 name: np.concatenate([column[: self.rows], np.empty(room - self.rows, column.dtype)])
@@ -145,7 +146,7 @@ class _RowGroup:
         return count
 
     def drain(self, market_id: str) -> pa.Table:
-        """Return the rows as users see them, good until the next are taken, and forget them."""
+        """Return the rows as users see them, valid until the next ones are taken, and empty the group."""
         columns = {name: column[: self.rows] for name, column in self._columns.items()}
         sequence = columns.pop("sequence")
         self.rows = 0

@@ -21,7 +21,7 @@ _BLOCK_BYTES = 16 << 20
 
 
 class TextFormat(MarketFormat):
-    """A format with one line per tick and nothing else. row_bytes: about what a line takes."""
+    """A format with one line per tick and nothing else. row_bytes: the approximate size of a line."""
 
     is_compressed = False
     is_text = True
@@ -29,11 +29,11 @@ class TextFormat(MarketFormat):
 
     @abc.abstractmethod
     def text(self, ticks: Ticks, market_id: str, sequence: Ints, version: int = FORMAT_VERSION) -> Iterator[pa.Buffer]:
-        """Yield the lines of ticks of one market, as a version has them, in buffers of many whole lines."""
+        """Yield the lines of one market's ticks in a version, in buffers of many whole lines."""
 
     @abc.abstractmethod
     def parse(self, lines: bytes, path: Path) -> pa.RecordBatch:
-        """Return the rows of whole lines; path is for the error's text. Raises DamagedFile as batches() does."""
+        """Return the rows of whole lines. path: for the error message. Raises DamagedFile as batches() does."""
 
     @abc.abstractmethod
     def time_of(self, line: bytes) -> str:
@@ -75,7 +75,7 @@ class TextFormat(MarketFormat):
                 yield self.parse(lines, path)
 
     def rows_between(self, path: Path, facts: FileFacts, span: Span) -> float:
-        """Return about how many ticks of a file are in a span, by the bytes that they take."""
+        """Estimate how many ticks of a file are in a span, from their size in bytes."""
         with open(path, "rb") as file:
             size_bytes = self._line_from(file, span.upper_us) - self._line_from(file, span.lower_us)
         return facts.tick_records * size_bytes / max(facts.size_bytes, 1)
@@ -115,7 +115,7 @@ class _Lines:
 
 
 def _line_start(file: BinaryIO, position: int) -> int:
-    """Return where the first line begins that begins at or after a position."""
+    """Return the position of the first line that begins at or after a position."""
     if not position:
         return 0
     file.seek(position - 1)

@@ -12,7 +12,7 @@ _MICROSECOND = datetime.timedelta(microseconds=1)
 
 @dataclasses.dataclass(frozen=True)
 class Span:
-    """Times from lower_us up to but not at upper_us, microseconds since 1970."""
+    """Times from lower_us up to, but not including, upper_us, microseconds since 1970."""
 
     lower_us: int
     upper_us: int
@@ -28,7 +28,7 @@ class Span:
         return self.lower_us <= moment_us < self.upper_us
 
     def share(self, facts: FileFacts) -> float:
-        """Return about which share of a file's ticks is in the span, 0 only if none can, 1 only if all do."""
+        """Estimate the share of a file's ticks that is in the span: 0 only if none can be, 1 only if all are."""
         if facts.first_tick is None or facts.last_tick is None:
             return 0.0
         first, end = max(self.lower_us, facts.first_tick), min(self.upper_us, facts.last_tick + 1)

@@ -27,10 +27,10 @@ _FLUSHES_AT_ONCE = 32
 
 @functools.cache
 def _host() -> str:
-    """Return who can tell whether a process of the pipeline is alive: this host since its start, or this container.
+    """Return a name for the scope in which process ids are unique: this host since its start, or this container.
 
-    Two containers can have one name, and the same process ids; what tells them apart is the kernel's: the id of its
-    start, and the name space of process ids.
+    Two containers can have the same host name and the same process ids. The kernel's boot id and the namespace of
+    process ids tell them apart.
     """
     name = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname()) or "host"
     try:
@@ -41,12 +41,12 @@ def _host() -> str:
 
 
 def process_name() -> str:
-    """Return host and process as they stand in temporary names: netbet-1-3fc82a0e.4711."""
+    """Return host and process as in temporary names: netbet-1-3fc82a0e.4711."""
     return f"{_host()}.{os.getpid()}"
 
 
 def without_following(path: str, flags: int) -> int:
-    """Open a file as open() does, but through no symbolic link. For its opener."""
+    """Open a file without following symbolic links. For the opener of open()."""
     return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
 
 
@@ -61,8 +61,8 @@ class NewFile:
         self.path = path
         self.size_bytes = 0
         self._sha256 = hashlib.sha256()
-        # A name that nobody can guess, of a file that was not there: whoever may write into the directory must not have
-        # us write elsewhere through a link.
+        # A new file with a name that nobody can guess: otherwise anybody who may write into the directory could use a
+        # link to make us write elsewhere.
         self.temporary = path.with_name(f".{path.name}.{process_name()}.r{secrets.token_hex(6)}.tmp")
         self._file = open(self.temporary, "xb", opener=without_following)
 
@@ -88,7 +88,7 @@ class NewFile:
         return self._sha256.hexdigest()
 
     def finish(self, modified_us: int | None = None) -> FileStat:
-        """End the file, still under its temporary name, and return what stat says of it.
+        """Close the file, still under its temporary name, and return its stat.
 
         modified_us: the modification time it should have, microseconds since 1970 (now if None).
         """
@@ -104,13 +104,13 @@ class NewFile:
         _flush_to_disk(self.temporary)
 
     def finish_and_read_back(self) -> str:
-        """End the file, wait until it is on disk, and return the SHA-256 of what is read back, in hex."""
+        """Close the file, wait until it is on disk, read it back, and return the SHA-256 of that, in hex."""
         self.finish()
         self.flush_to_disk()
         return file_checksum(self.temporary)
 
     def publish(self) -> None:
-        """Give the file that is on disk its name, in place of any file that has it. flush_directory makes that last."""
+        """Give the file its final name, replacing any file with that name. flush_directory makes this durable."""
         os.replace(self.temporary, self.path)
 
     def __enter__(self) -> Self:
@@ -119,7 +119,7 @@ class NewFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with contextlib.suppress(OSError):  # on a full disk the last flush fails again: the file goes all the same
+        with contextlib.suppress(OSError):  # on a full disk the last flush fails again, but the file is removed anyway
             self._file.close()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.temporary)
@@ -129,7 +129,7 @@ class NewFile:
 def replacing(path: Path, modified_us: int | None = None) -> Iterator[NewFile]:
     """Open a file that replaces path when the block ends without an error.
 
-    modified_us: as NewFile.finish has it.
+    modified_us: as in NewFile.finish.
     """
     with NewFile(path) as file:
         yield file
@@ -140,7 +140,7 @@ def replacing(path: Path, modified_us: int | None = None) -> Iterator[NewFile]:
 
 
 def flush_all_to_disk(files: Iterable[NewFile]) -> None:
-    """Wait until all these finished files are on disk: together, since the disk writes many at the price of a few."""
+    """Wait until all these finished files are on disk. Many flushes at once take hardly longer than a few."""
     with concurrent.futures.ThreadPoolExecutor(_FLUSHES_AT_ONCE, "flush") as pool:
         for _ in pool.map(NewFile.flush_to_disk, files):
             pass
@@ -163,7 +163,7 @@ def remove_leftovers(directory: Path, finished_here: bool = False) -> list[str]:
     """Remove temporary files whose process is dead on this host (in this container), or that are a day old; return
     their names.
 
-    finished_here: this process writes none any more, so its own go too.
+    finished_here: this process no longer writes any, so its own are removed too.
     """
     removed = []
     with contextlib.suppress(FileNotFoundError), os.scandir(directory) as entries:
@@ -188,8 +188,8 @@ def _is_abandoned(host: str, pid: int, entry: os.DirEntry[str]) -> bool:
 
 
 def _is_alive(pid: int, at_s: float) -> bool:
-    """Return whether the process that had this id at a time still works: not dead, not a zombie, not a later one with
-    its id.
+    """Return whether the process that had this id at a time is still running: it is not dead, not a zombie, and not a
+    later process with the same id.
     """
     try:
         process = psutil.Process(pid)

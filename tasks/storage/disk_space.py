@@ -8,7 +8,7 @@ from tasks.ticks.value_text import size_text
 
 
 def require_room(path: Path, size_bytes: float) -> None:
-    """Raise NoRoom if the disk of a file to be written has less free than it will take about."""
+    """Raise NoRoom if the disk has less free space than a new file will take, approximately."""
     free = shutil.disk_usage(path.parent).free
     if size_bytes > free:
         raise NoRoom(

@@ -1,4 +1,4 @@
-"""What the names of the pipeline's files say: the market, the format, the day, the kind."""
+"""Parse the names of the pipeline's files: the market, the format, the day, the kind."""
 
 import datetime
 import re
@@ -25,14 +25,14 @@ def checked_market_id(market_id: str) -> str:
 
 
 class MarketFileName(NamedTuple):
-    """What the name of a market file says. format: its suffix, of a known format or not."""
+    """The parts of a market file's name. format: its suffix, known or not."""
 
     market_id: str
     format: str
 
 
 def market_file_name(name: str) -> MarketFileName | None:
-    """Return what a market file's name says, None for any other name."""
+    """Return the parts of a market file's name, None for any other name."""
     match = _MARKET_FILE.fullmatch(name)
     return None if match is None else MarketFileName(match["market_id"], match["format"])
 
@@ -64,7 +64,7 @@ def is_aside(name: str) -> bool:
 
 
 def day_of_report(name: str) -> datetime.date | None:
-    """Return the UTC day that a consolidation report speaks of, None for one of all days. Raises ValueError if there
-    is no such day."""
+    """Return the UTC day in the name of a consolidation report, None for the report on all days. Raises ValueError if
+    there is no such day."""
     match = _DAY_REPORT.fullmatch(name)
     return None if match is None else datetime.date(*map(int, match.groups()))

@@ -1,4 +1,4 @@
-"""Every path the pipeline writes, spelled once."""
+"""Every path that the pipeline writes, defined once."""
 
 import dataclasses
 import datetime
@@ -9,7 +9,7 @@ from pathlib import Path
 from tasks.errors import UsageError
 from tasks.storage.file_names import checked_market_id
 
-#: Names in the output directory that messages speak of.
+#: Names in the output directory that messages mention.
 INDEX, EXECUTION_REPORT = "index.csv", "execution_report.txt"
 
 _MONTH_CSV = re.compile(r"consolidated_ticks_\d{4}_\d\d\.csv")
@@ -39,15 +39,15 @@ class Layout:
 
     @property
     def own_files(self) -> tuple[Path, ...]:
-        """The files in the output directory that are part of an export, consolidated CSVs and their reports aside.
+        """The files in the output directory that are part of an export, except consolidated CSVs and their reports.
 
-        They are no strays, and go into an archive.
+        They are not strays, and go into archives.
         """
         pages = self.report_page, self.condition, self.runner_summary, self.runner_summary_csv
         return self.index, self.execution_report, self.accepted_losses, *pages
 
     def derived_files(self, market_id: str) -> tuple[Path, ...]:
-        """The files that are made of a market's file or beside it, where they are asked for."""
+        """The optional files that are made from a market's file or stored beside it."""
         return self.states_file(market_id), self.stream_file(market_id), self.stream_catalogue(market_id)
 
     def market_file(self, market_id: str) -> Path:
@@ -127,7 +127,7 @@ class Layout:
 
     @property
     def ledger(self) -> Path:
-        """data_exports/tick_export/.ledger: what was written of each market; vouches when index.csv is gone"""
+        """data_exports/tick_export/.ledger: what was written for each market; confirms files if index.csv is missing"""
         return self.output_dir / ".ledger"
 
     @property
@@ -147,7 +147,7 @@ class Layout:
 
     @property
     def statistics(self) -> Path:
-        """data_exports/tick_export/.journal/statistics.zst: what was counted of each market file"""
+        """data_exports/tick_export/.journal/statistics.zst: the statistics of each market file"""
         return self.journal_dir / "statistics.zst"
 
     @property
@@ -161,7 +161,7 @@ class Layout:
 
     @property
     def results(self) -> Path:
-        """data_exports/tick_export/states/results.parquet: who has won"""
+        """data_exports/tick_export/states/results.parquet: who won"""
         return self.states_dir / "results.parquet"
 
     @property
@@ -215,17 +215,17 @@ class Layout:
         return self.output_dir / f"consolidated_ticks_{month.replace('-', '_')}.csv"
 
     def month_csvs(self) -> list[Path]:
-        """Every month_csv that is there"""
+        """Every month_csv that exists"""
         return sorted(
             path for path in self.output_dir.glob("consolidated_ticks_*.csv") if _MONTH_CSV.fullmatch(path.name)
         )
 
     def consolidated_csvs(self) -> list[Path]:
-        """Every consolidated CSV that is there: of days, of all days, of months"""
+        """Every consolidated CSV that exists: of a day, of all days, of a month"""
         return sorted(self.output_dir.glob("consolidated_ticks*.csv"))
 
     def consolidation_reports(self) -> list[Path]:
-        """Every report of one that is there"""
+        """Every consolidation report that exists"""
         return sorted(self.output_dir.glob("consolidation_report*.txt"))
 
     def archive(self, date: datetime.date, kind: str) -> Path:
