@@ -54,26 +54,24 @@ Runs the tests, against a PostgreSQL that they start themselves.
 usage: ./run_pipeline.sh test [options of pytest] [files]
 
   -k WORDS  only tests with these words in their names
-  --walk  the long walks too: hours
-  --engines  the recipes for ClickHouse, Spark (which needs a Java) and fastparquet too; installs them, several hundred
+  --walk  also the exhaustive tests, which take hours
+  --engines  also the recipes for ClickHouse, Spark (which needs Java) and fastparquet; installs them, several hundred
              megabytes
-  --browser  the report and a plot in Chromium too (apt-get install chromium, or name one in CHROMIUM); installs its
+  --browser  also the report and a plot in Chromium (apt-get install chromium, or name one in CHROMIUM); installs its
              driver and axe-core
-  --backtest PYTHON  the backtest of docs/streams.md, by an environment that has flumine
+  --backtest PYTHON  also the backtest of docs/streams.md, with the Python of an environment that has flumine
   --help  this text; pytest's own options: .venv/bin/python -m pytest --help
 
 examples:
   ./run_pipeline.sh test
   ./run_pipeline.sh test tests/unit -k text
 
-exit codes: pytest's, 0 where all passed and 1 where a test failed.
+exit codes: pytest's, 0 if all passed and 1 if a test failed.
 """
 
 
 def load(arguments: Sequence[str]) -> None:
-    """Load the task that a command line asks for, with what it needs; all of them where it asks for
-    none, or for Luigi's own help.
-    """
+    """Load the task of a command line and what it needs; all tasks if it names none, or asks for Luigi's own help."""
     module = tasks.PUBLIC.get(arguments[0]) if arguments and "--help-all" not in arguments else None
     if module is None:
         importlib.import_module("tasks.every_task")

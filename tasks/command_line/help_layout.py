@@ -1,4 +1,4 @@
-"""Help texts, laid out for the terminal that they are read on: written with long lines, shown as wide as it is."""
+"""Fit help texts to the width of the terminal: they are written with long lines and wrapped when shown."""
 
 import re
 import shutil

@@ -1,1 +1,1 @@
-"""metrics.prom: what a run did and how the export stands, for the node exporter's textfile collector."""
+"""metrics.prom: what a run did and the state of the export, for the node exporter's textfile collector."""

@@ -61,7 +61,7 @@ class _Gauges(Collector):
 
 
 def read(path: Path) -> Samples:
-    """Return what a metrics.prom says; nothing if there is none, or it is not one that the pipeline writes."""
+    """Return the content of a metrics.prom; nothing if there is none, or it is not one that the pipeline writes."""
     samples: Samples = {}
     try:
         for family in text_string_to_metric_families(path.read_text(encoding="utf-8")):
@@ -74,7 +74,7 @@ def read(path: Path) -> Samples:
 
 
 def write(path: Path, samples: Samples) -> None:
-    """Write metrics.prom in place of the one that is there. Raises OSError."""
+    """Write metrics.prom, replacing the existing one. Raises OSError."""
     registry = CollectorRegistry()
     registry.register(_Gauges(samples))
     with replacing(path) as file:

@@ -18,10 +18,9 @@ NO_TIME = np.iinfo(np.int64).min
 class Books:
     """The books of a market with n runners as of t times.
 
-    times: shape (t,), what was asked for; publish_time: shape (t,), of the message that each book is, both as
-    datetime64[us] in UTC; NaT before the first message. selection_id: shape (n,), ascending. price: decimal odds, and
-    size: money, shape (t, n, 2, 8), of each runner, side (0 BACK, 1 LAY) and level (0 is the best); NaN where there is
-    none.
+    times: shape (t,), the requested times; publish_time: shape (t,), of the message of each book; both are
+    datetime64[us] in UTC, NaT before the first message. selection_id: shape (n,), ascending. price: decimal odds, and
+    size: money, shape (t, n, 2, 8), by runner, side (0 BACK, 1 LAY) and level (0 is the best); NaN if there is none.
     """
 
     times: np.ndarray
@@ -50,15 +49,15 @@ class Books:
 def books_as_of(ticks: Iterable[Ticks], times: Ints) -> Books:
     """Return the books of a market as of times, microseconds since 1970, in any order.
 
-    ticks: of the market, in file order, from its first message up to at least the last of the times; a message may be
-    cut. Only the messages that are asked for are laid out.
+    ticks: of the market, in file order, from its first message up to at least the last of the times; batches may end
+    within a message. Only the messages that are needed are laid out.
     """
     asked = _Asked(np.sort(times))
     for part in ticks:
         if len(part):
             asked.add(part)
     selection_id, moments, price, size = asked.found()
-    row = np.searchsorted(moments, times, side="right") - 1  # the first one is no message, and before all times
+    row = np.searchsorted(moments, times, side="right") - 1  # the first one is not a message, and is before all times
     return Books(
         times.view("datetime64[us]"),
         moments[row].view("datetime64[us]"),
@@ -69,7 +68,7 @@ def books_as_of(ticks: Iterable[Ticks], times: Ints) -> Books:
 
 
 class _Asked:
-    """Gathers the messages that times, ascending, ask for: of each the newest not after it."""
+    """Gathers the messages for ascending times: for each the newest one at or before it."""
 
     def __init__(self, times: Ints) -> None:
         self._times = times
@@ -78,7 +77,9 @@ class _Asked:
         self._books = [(_no_prices(1, 0), _no_prices(1, 0))]
 
     def add(self, ticks: Ticks) -> None:
-        """Lay out what is asked for of the next rows, and their last message: only later rows tell whether it is."""
+        """Lay out the needed messages of the next rows, and their last one: only later rows show whether it is
+        needed.
+        """
         starts = np.flatnonzero(np.diff(ticks.publish_time, prepend=ticks.publish_time[0] - 1))
         moments = ticks.publish_time[starts]
         before = np.searchsorted(self._times, moments)
@@ -109,7 +110,7 @@ class _Asked:
         self._books.append(book)
 
     def _runner(self, selection_id: Ints) -> Ints:
-        """Return the number of the runner of each row."""
+        """Return the position of each row's runner."""
         order = np.argsort(self._selection_id)
         known = self._selection_id[order]
         place = np.searchsorted(known, selection_id)
@@ -120,7 +121,9 @@ class _Asked:
         return np.asarray(order[place], np.int64)
 
     def found(self) -> tuple[Ints, Ints, Floats, Floats]:
-        """Return the runners, ascending, and of each message publish_time, price and size. The first is no message."""
+        """Return the runners, ascending, and each message's publish_time, price and size. The first is not a
+        message.
+        """
         runners = len(self._selection_id)
         rank = np.argsort(self._selection_id)
         price, size = (np.concatenate([_wider(book[number], runners) for book in self._books]) for number in range(2))
@@ -140,8 +143,8 @@ def _wider(book: Floats, runners: int) -> Floats:
 
 
 def best_prices(chunks: Iterable[Snapshots], slots: Slots) -> Iterator[pa.RecordBatch]:
-    """Yield publish_time, selection_id, back, back_size, lay, lay_size of each message and runner with a book;
-    null where one side is empty.
+    """Yield publish_time, selection_id, back, back_size, lay, lay_size for each message and runner with a book; null if
+    a side is empty.
     """
     for chunk in chunks:
         best, money = chunk.price[..., 0], chunk.size[..., 0]

@@ -31,9 +31,9 @@ _MICROSECOND = datetime.timedelta(microseconds=1)
 
 
 def open_export(directory: str | Path) -> "Export":
-    """Open an export by its output directory: your own, or one that somebody has sent.
+    """Open an export by its output directory: your own, or one that somebody has sent you.
 
-    Reads index.csv and nothing else. Raises NotAnExport where there is none, UnreadableIndex where it is no index.
+    Reads only index.csv. Raises NotAnExport if there is none, UnreadableIndex if it is not a valid index.
     """
     path = Path(directory).absolute()
     layout = Layout(path)
@@ -45,11 +45,11 @@ def open_export(directory: str | Path) -> "Export":
 
 
 class Export:
-    """An export on this disk. Nothing is held but its index; files are read when they are asked for.
+    """An export on this disk. Only its index is held in memory; files are read on demand.
 
-    Times are aware datetimes in what is asked for, and timestamps in microseconds, UTC, in what is returned. Ranges
-    are half open: start belongs to them, end does not. A market that the index does not have raises UsageError, a
-    market file with wrong content DamagedFile, one that the system does not let us read OSError.
+    Arguments are aware datetimes; returned times are timestamps in microseconds, UTC. Ranges are half open: they
+    include start, but not end. A market that is not in the index raises UsageError, a market file with wrong content
+    DamagedFile, one that the system cannot read OSError.
     """
 
     def __init__(self, layout: Layout, index: Index) -> None:
@@ -61,7 +61,7 @@ class Export:
         return sorted(self.index)
 
     def metadata(self, market_id: str) -> dict[str, Any]:
-        """Return the metadata of a market as its file has it, an empty dictionary where there is none."""
+        """Return the metadata of a market as in its file, an empty dictionary if there is none."""
         self._require(market_id)
         try:
             return metadata_json.parse(self.layout.metadata_file(market_id).read_bytes()) or {}
@@ -101,7 +101,7 @@ class Export:
     def runners(self, market_ids: Iterable[str] | None = None) -> pa.Table:
         """Return one row per runner of those markets (all if None): market_id, selection_id, runner_name, result.
 
-        result: WINNER, LOSER or REMOVED; null if the market is not settled or nobody knows.
+        result: WINNER, LOSER or REMOVED; null if the market is not settled, or if the result is unknown.
         """
         results = market_results.read(self.layout)
         rows = [
@@ -117,7 +117,7 @@ class Export:
         return reader_tables.to_table(rows, reader_tables.RUNNERS)
 
     def states(self, market_id: str) -> pa.Table:
-        """Return status and in-play of a market over time, an interval a row, as BuildStates writes it; no row where
+        """Return status and in-play of a market over time, one row per interval, as BuildStates writes them; no rows if
         there is no such file.
         """
         self._require(market_id)
@@ -135,8 +135,8 @@ class Export:
     ) -> Iterator[pa.RecordBatch]:
         """Yield ticks of one market, of several or of all (None), market after market, each in file order.
 
-        start, end: of publish_time; None: from the first, to the last. joined: with the columns JOINED, and in_play
-        filled in. A batch has ticks of one market, about 131,072, and never a part of a message.
+        start, end: of publish_time; None: from the first, to the last. joined: add the columns JOINED, and fill in
+        in_play. A batch has about 131,072 ticks of one market, always whole messages.
         """
         span = _span(start, end)
         for market_id in self._wanted(market_ids):
@@ -152,7 +152,7 @@ class Export:
         end: datetime.datetime | None = None,
         joined: bool = False,
     ) -> pa.Table:
-        """Return what batches() yields as one table, all of it in memory (about 80 bytes a tick)."""
+        """Return the rows of batches() as one table, all in memory (about 80 bytes per tick)."""
         schema = pa.schema([*SCHEMA, *reader_tables.JOINED]) if joined else SCHEMA
         batches = list(self.batches(market_ids, start, end, joined))
         return pa.Table.from_batches(batches, schema).unify_dictionaries()
@@ -162,7 +162,7 @@ class Export:
         return self.ticks(*asked, **options).to_pandas()
 
     def ticks_polars(self, *asked: Any, **options: Any) -> Any:
-        """Return ticks() as a Polars DataFrame. Raises ImportError where Polars is not installed."""
+        """Return ticks() as a Polars DataFrame. Raises ImportError if Polars is not installed."""
         import polars
 
         return polars.from_arrow(self.ticks(*asked, **options))
@@ -182,8 +182,8 @@ class Export:
     ) -> pa.Table:
         """Return the best prices of each runner at each message, by publish_time and selection_id.
 
-        Columns: publish_time, selection_id, back, back_size, lay, lay_size, status, in_play, runner_name. Null where a
-        side is empty; no row where both are.
+        Columns: publish_time, selection_id, back, back_size, lay, lay_size, status, in_play, runner_name. Null if a
+        side is empty; no row if both are.
         """
         self._require(market_id)
         slots = Slots()

@@ -66,7 +66,9 @@ Join = Callable[[pa.Table, Ticks], pa.Table]
 
 
 def joining(event_id: str, known: Mapping[str, Any], states: Sequence[State], results: Mapping[int, str]) -> Join:
-    """Return what adds the columns JOINED to ticks of a market, and fills in in_play. known: its metadata."""
+    """Return a function that adds the columns JOINED to ticks of a market, and fills in in_play. known: its
+    metadata.
+    """
 
     def same(count: int, text: str | None) -> pa.Array:
         return pa.DictionaryArray.from_arrays(
@@ -93,7 +95,7 @@ def joining(event_id: str, known: Mapping[str, Any], states: Sequence[State], re
 
 
 def states_at(states: Sequence[State], publish_time: Ints) -> tuple[pa.Array, pa.Array]:
-    """Return status and in-play at each time, null where they are not known."""
+    """Return status and in-play at each time, null if unknown."""
     position = market_states.position_at(states, publish_time)
     index = pa.array(position, mask=position < 0)
     status = pa.array([state.status for state in states], pa.string()).dictionary_encode().cast(TEXT)
@@ -106,6 +108,6 @@ def names(known: Mapping[str, Any]) -> dict[int, str]:
 
 
 def of_runners(texts: Mapping[int, str], selection_id: pa.ChunkedArray) -> pa.Array:
-    """Return the text of the runner of each row, null where there is none."""
+    """Return the text for each row's runner, null if there is none."""
     place = pc.index_in(selection_id, value_set=pa.array(list(texts), pa.int64()))
     return pa.array(list(texts.values()), pa.string()).dictionary_encode().cast(TEXT).take(place.combine_chunks())

@@ -1,9 +1,9 @@
 """The rows of one market, made in one pass over its ticks.
 
-The rules, which docs/summary.md gives in words: the off is the last change to in-play. Before it is pre-play (pp), from
-it on in-play (ip); prices are those of the newest message before the off less so much time, or before the scheduled
-start where the off is not known. A volume is the last that a price had in the phase; one that is gone (its runner is
-removed, the market is settled) keeps what it had. Falls are told apart beside it.
+docs/summary.md has the rules. In short: the off is the last change to in-play; before it is pre-play (pp), after it
+in-play (ip). Prices come from the newest message that is at least so much older than the off, or than the scheduled
+start if the off is unknown. A volume is the last one of a price in the phase; one that disappears (its runner is
+removed, the market is settled) keeps its last figure. Falls are counted by cause.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from tasks.ticks.snapshots import Floats, Slots, Snapshots
 from tasks.ticks.tick_arrays import Ticks
 from tasks.ticks.true_volume import TrueVolume, VolumeChanges, falls
 
-#: A price counts as traded in a phase if its volume grew by so much: conversion between currencies makes small steps.
+#: A price counts as traded in a phase if its volume grew by so much, because currency conversion causes small steps.
 LEAST_GROWTH = 1.0
 _NEVER = np.iinfo(np.int64).max
 
@@ -29,7 +29,7 @@ Row = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class MarketKnown:
-    """What is known of a market beside its ticks. condition: in a word, None where nobody can say."""
+    """What is known about a market besides its ticks. condition: its name, None if unknown."""
 
     market_id: str
     event_id: str | None
@@ -56,7 +56,7 @@ class MarketKnown:
 
 
 def summarise(known: MarketKnown, ticks: Iterable[Ticks]) -> list[Row]:
-    """Return one row per runner, by selection id: of the runners that metadata names, and of those with ticks."""
+    """Return one row per runner, by selection id: for the runners in the metadata and those with ticks."""
     summary = _Summary(known)
     for chunk in summary.slots.layout(ticks):
         summary.add(chunk)
@@ -109,7 +109,7 @@ class _Summary:
                 self._books[number] = (chunk.price[newest, :, :, 0].copy(), chunk.size[newest, :, :, 0].copy())
 
     def _seen(self, chunk: Snapshots) -> None:
-        """Note the first and last message with a row of each runner."""
+        """Record the first and last message with a row of each runner."""
         runners = chunk.price.shape[1]
         new = runners - len(self._first_us)
         self._first_us = np.append(self._first_us, np.full(new, _NEVER))
@@ -124,7 +124,7 @@ class _Summary:
             self._last_us[runner] = max(self._last_us[runner], chunk.publish_time[messages[-1]])
 
     def _trade(self, changes: VolumeChanges, in_play: Any, is_first: bool) -> None:
-        """Note the last traded price of each runner and phase: the one whose volume grew most in its message."""
+        """Record the last traded price of each runner and phase: the one whose volume grew most in its message."""
         grown = changes.volume - changes.before
         counts = (grown > 0.005) & ~np.isin(changes.message, list(changes.images))
         counts &= ~(is_first & (changes.message == 0))

@@ -29,7 +29,7 @@ from tasks.stream_files import stream_file
 from tasks.ticks import value_text
 from tasks.ticks.schema import FIRST_TIME_US, LAST_TIME_US, TIME
 
-#: Part of the format: with another number the same export gives another summary, and it is made again.
+#: The version of the format: after a change of this number, the summary is rebuilt.
 FORMAT_VERSION = 1
 _ALWAYS = Span(FIRST_TIME_US, LAST_TIME_US)
 _BATCH_ROWS = 131_072
@@ -39,7 +39,7 @@ Progress = Callable[[int], None]
 
 
 def is_current(layout: Layout, rows: Mapping[str, IndexRow]) -> bool:
-    """Return whether both files are there, as they were written, and made of what there is now."""
+    """Return whether both files exist, are as they were written, and were made from the current files."""
     try:
         noted = pq.read_schema(layout.runner_summary).metadata or {}
         return (
@@ -51,7 +51,7 @@ def is_current(layout: Layout, rows: Mapping[str, IndexRow]) -> bool:
 
 
 def flaws(layout: Layout) -> Iterator[tuple[Path, str, object, object]]:
-    """Yield where the two files are not as they were written: the file, what of it, found, expected."""
+    """Yield where the two files are not as they were written: the file, which part, found, expected."""
     for path in (layout.runner_summary, layout.runner_summary_csv):
         if not path.exists():
             yield path, "the file", "nothing", "a runner summary: the other file is there"
@@ -72,7 +72,7 @@ def flaws(layout: Layout) -> Iterator[tuple[Path, str, object, object]]:
 
 
 def write(layout: Layout, rows: Mapping[str, IndexRow], workers: int, progress: Progress) -> dict[str, str]:
-    """Write the summary of all markets; return why some could not be part of it. Then it is not current."""
+    """Write the summary of all markets; return why some could not be included. In that case it is not current."""
     made_of = _made_of(layout, rows)
     statistics, failed = statistics_store.load(layout, rows)
     order = sorted(rows, key=lambda market_id: (-rows[market_id].facts.tick_records, market_id))
@@ -95,7 +95,7 @@ def write(layout: Layout, rows: Mapping[str, IndexRow], workers: int, progress: 
         for one in (text, file):
             one.flush_to_disk()
         text.publish()
-        file.publish()  # last: it vouches for both
+        file.publish()  # last, because it confirms both
     flush_directory(layout.output_dir)
     return failed
 
@@ -111,7 +111,7 @@ def _made_of(layout: Layout, rows: Mapping[str, IndexRow]) -> bytes:
 def _each(
     layout: Layout, wanted: Sequence[tuple[IndexRow, Statistics | None]], workers: int
 ) -> Iterator[tuple[str, list[Row] | str]]:
-    """Yield the rows of each market, or why there are none, the markets over processes."""
+    """Yield the rows of each market, or why there are none; markets are distributed over processes."""
     if workers < 2 or len(wanted) < 2:
         for row, statistics in wanted:
             yield _of_market(layout, row, statistics)

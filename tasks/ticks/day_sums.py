@@ -1,4 +1,4 @@
-"""What ticks add up to, day by day: the same numbers from a file and from SQL, exact on both sides."""
+"""Sums of ticks by day: the same numbers from a file and from SQL, exact on both sides."""
 
 import dataclasses
 import decimal
@@ -14,19 +14,20 @@ from tasks.ticks.sort_keys import Ints
 from tasks.ticks.tick_arrays import BACK, TRADED, Ticks
 
 DAY_US = 86_400_000_000
-#: What rows are mixed with: products of two numbers below the prime, and of one with the factor, fit into 64 bits.
+#: The constants of the row checksum: products of two numbers below the prime, and of one with the factor, fit into 64
+#: bits.
 MIX_PRIME, MIX_FACTOR = 2_147_483_647, 1_000_003
-#: Enough digits for any sum of doubles; should they ever not be, that is an error, not a rounding.
+#: Enough digits for any sum of doubles. If they were ever not enough, that would be an error, not a rounding.
 _EXACT = decimal.Context(prec=2_000, traps=[decimal.Inexact, decimal.InvalidOperation])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Sums:
-    """What the ladder rows or the traded rows of one market and day add up to.
+    """The sums of the ladder rows or the traded rows of one market and day.
 
     publish_us: of publish_time within its day; delay_us: of received_at minus publish_time; price, size: of the
-    shortest decimals that read back as the same doubles, without NaN and infinities, which not_finite counts;
-    mixed: of a checksum of each row, so that values that changed places between rows show.
+    shortest decimals that read back as the same doubles, without NaN and infinities, which not_finite counts; mixed: of
+    a checksum of each row, which detects values that were swapped between rows.
     """
 
     rows: int
@@ -59,7 +60,7 @@ def mixed_columns(version: int) -> list[Column]:
 def by_day(ticks: Ticks, version: int = FORMAT_VERSION) -> Iterator[tuple[int, bool, Sums]]:
     """Yield day (since 1970), whether traded, and sums of ticks in ascending order of publish_time.
 
-    version: of the file that they are of, which says which columns it has.
+    version: the format version of their file, which determines the columns.
     """
     days = ticks.publish_time // DAY_US
     starts = np.flatnonzero(np.r_[True, days[1:] != days[:-1]]) if len(ticks) else ()
@@ -87,8 +88,8 @@ def _sums(ticks: Ticks, version: int) -> Sums:
 
 
 def _mixed(ticks: Ticks, version: int) -> int:
-    """Return the sum of the rows' checksums: a polynomial of the columns, squared, since the sum of a linear one
-    would not see values change places.
+    """Return the sum of the rows' checksums: a polynomial of the columns, squared, because the sum of a linear one
+    would not detect swapped values.
     """
     mixed = np.zeros(len(ticks), np.int64)
     for values in _numbers(ticks, version):
@@ -97,7 +98,7 @@ def _mixed(ticks: Ticks, version: int) -> int:
 
 
 def _numbers(ticks: Ticks, version: int) -> Iterator[npt.NDArray[Any]]:
-    """Yield what is mixed: the time of the day, the delay, each other column as a number."""
+    """Yield the numbers of the checksum: the time of the day, the delay, and each other column."""
     yield ticks.publish_time % DAY_US
     yield ticks.received_at - ticks.publish_time
     for column in mixed_columns(version):

@@ -1,8 +1,8 @@
 """Ticks as lines of text: the columns that schema.COLUMNS declares, each distinct piece of text written once.
 
-A line is a few pieces. Columns that stand side by side and show the same array are one piece; so are two with few
-distinct texts each (side and level). One `take` lays the pieces of all lines one after the other: the values of the
-resulting string array are the text.
+A line consists of a few pieces. Adjacent columns that show the same array are one piece; so are two with few distinct
+texts each (side and level). One `take` concatenates the pieces of all lines: the data buffer of the resulting string
+array is the text.
 """
 
 import itertools
@@ -25,14 +25,14 @@ _FEW_TEXTS = 128
 
 
 class Piece(NamedTuple):
-    """A part of each line: the distinct texts, and for each line the number of its own."""
+    """A part of each line: the distinct texts, and for each line the position of its text."""
 
     texts: pa.Array
     codes: npt.NDArray[np.integer[Any]]
 
 
 class Wording(NamedTuple):
-    """How a kind of text writes a value: what stands around what is no number, and what null is."""
+    """How a kind of text writes a value: the quotes around values that are not numbers, and the text for null."""
 
     quote: str
     null: str
@@ -42,7 +42,7 @@ JSON, CSV = Wording('"', "null"), Wording("", "")
 
 
 class _Written(NamedTuple):
-    """A column with what stands before and after its value."""
+    """A column with the text before and after its value."""
 
     column: Column
     before: str
@@ -56,7 +56,7 @@ def column_pieces(
     traded: npt.NDArray[np.bool_],
     market_id: str = "",
 ) -> list[Piece]:
-    """Return the pieces of columns, each of them with what stands before and after its value.
+    """Return the pieces of columns, each with the text before and after its value.
 
     arrays: those of the ticks, and sequence; traded: whether a row is a traded one; market_id: of all rows.
     """
@@ -87,12 +87,12 @@ def lines(pieces: Sequence[Piece]) -> Iterator[pa.Buffer]:
 
 
 def joined(*parts: pa.Array | str) -> pa.Array:
-    """Return texts one behind the other, those of arrays element by element."""
+    """Return texts concatenated, those of arrays element by element."""
     return pc.binary_join_element_wise(*parts, "")
 
 
 def _groups(columns: Sequence[_Written]) -> Iterator[tuple[str | None, list[_Written]]]:
-    """Yield columns that stand side by side and show no other array than one, and that array."""
+    """Yield adjacent columns that show the same array, and that array."""
     array, group = None, list[_Written]()
     for written in columns:
         if written.column.array is not None and array is not None and written.column.array != array:
@@ -104,7 +104,7 @@ def _groups(columns: Sequence[_Written]) -> Iterator[tuple[str | None, list[_Wri
 
 
 def _values(group: Sequence[_Written], array: npt.NDArray[Any], wording: Wording) -> tuple[pa.Array, Any]:
-    """Return the distinct texts of an array's values and the number of each row's."""
+    """Return the distinct texts of an array's values, and the position of each row's text."""
     column = next(written.column for written in group if written.column.array is not None)
     if column.words:
         return pa.array([f"{wording.quote}{word}{wording.quote}" for word in column.words]), array
@@ -133,7 +133,7 @@ def _piece(
     wording: Wording,
     market_id: str,
 ) -> Piece:
-    """Return the piece of a group: the texts of ladder rows, then those of traded rows where they are others."""
+    """Return the piece of a group: the texts of ladder rows, then those of traded rows if they differ."""
 
     def texts(kind: str) -> tuple[pa.Array, bool]:
         parts: list[pa.Array | str] = []
@@ -161,7 +161,7 @@ def _literal(column: Column, shown: Shown | str | None, wording: Wording, market
 
 
 def _merged(parts: Sequence[pa.Array | str]) -> Iterator[pa.Array | str]:
-    """Yield parts, texts that stand side by side as one."""
+    """Yield parts; adjacent texts are merged into one."""
     for is_text, some in itertools.groupby(parts, lambda part: isinstance(part, str)):
         if is_text:
             yield "".join(some)
@@ -170,7 +170,7 @@ def _merged(parts: Sequence[pa.Array | str]) -> Iterator[pa.Array | str]:
 
 
 def _product(first: Piece, second: Piece) -> Piece:
-    """Return two pieces as one, whose texts are each of the first with each of the second."""
+    """Return two pieces as one, whose texts combine each of the first with each of the second."""
     few, many = np.arange(len(first.texts)), np.arange(len(second.texts))
     texts = joined(
         first.texts.take(pa.array(np.repeat(few, len(many)))), second.texts.take(pa.array(np.tile(many, len(few))))

@@ -1,10 +1,10 @@
-"""Every column of a tick, once: name, type, meaning, where it comes from, what its rows show.
+"""Every column of a tick, declared once: name, type, meaning, where it comes from, what its rows show.
 
-From this follow the Arrow schema and the Parquet files, the text of JSONL and of the consolidated CSV (row_text.py),
-the statements that read ticks and their decoder (postgres/tick_statements.py, tick_decoder.py), the arrays of Ticks and
-the checksums of a verification on both sides (day_sums.py, postgres/stored_sums.py). By hand stay, where speed asks for
-it: how selection, level and side travel together from the server, and the heads of the lines of a CSV.
-tests/unit/test_columns.py finds each place that does not know a column.
+These are derived from it: the Arrow schema and the Parquet files, the text of JSONL and of the consolidated CSV
+(row_text.py), the statements that read ticks and their decoder (postgres/tick_statements.py, tick_decoder.py), the
+arrays of Ticks, and the checksums of a verification on both sides (day_sums.py, postgres/stored_sums.py). Two things
+are written by hand for speed: how the server packs selection, level and side, and the beginning of the lines of a CSV.
+tests/unit/test_columns.py finds each place that lacks a column.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ ROW_GROUP_ROWS = 131_072
 
 
 class Shown(enum.Enum):
-    """What a column shows, if it is not the same word in every row and not null."""
+    """What a column shows if it is neither null nor the same word in every row."""
 
     VALUE = "the element of its array"
     MARKET_ID = "the market id of the file"
@@ -45,12 +45,12 @@ class Shown(enum.Enum):
 class Column:
     """One field of a tick as users see it.
 
-    array: the array of Ticks (or "sequence") that it is made of, None if it is the same in all rows of a kind.
-    ladder, traded: what ladder rows and traded rows show: of an array VALUE, or null (None); otherwise a word or null.
-    words: the texts that the numbers of the array stand for. source: the SQL of the array's values, of ladder_levels
-    and of traded_volume; where two columns show one array, the first has it. since: the first version whose files have
-    the column; in those of earlier ones it reads as 0, or as the word that it shows. was: types that it had, each with
-    the last version of it.
+    array: the array of Ticks (or "sequence") that it shows, None if it is the same in all rows of a kind. ladder,
+    traded: what ladder rows and traded rows show: with an array VALUE, or null (None); without one a word, or null.
+    words: the texts for the numbers in the array. source: the SQL of the array's values, for ladder_levels and for
+    traded_volume; if two columns show the same array, the first one has it. since: the first version whose files have
+    the column; in earlier files it reads as 0, or as its word. was: earlier types, each with the last version that had
+    it.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Column:
 
     @property
     def is_text(self) -> bool:
-        """Whether its values are words."""
+        """Whether its values are text."""
         return self.type in (TEXT, pa.string())
 
 

@@ -1,6 +1,6 @@
-"""The messages of one market as full pictures: its ladder and its traded rows in arrays, one row per message.
+"""The messages of one market as full images: its ladder and its traded rows in arrays, one row per message.
 
-A stored message is a full picture (docs/loading.md), so what a market looked like needs no replay: it is looked up.
+A stored message is a full image (docs/loading.md), so the state of a market at a time needs no replay: it is looked up.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from tasks.ticks.tick_arrays import TRADED, Ticks
 Floats = npt.NDArray[np.float64]
 
 LEVELS = MAX_LEVEL + 1
-#: Numbers held at once while ticks are laid out: bounds the memory, whatever the market looks like.
+#: How many numbers are held at once while ticks are laid out: limits memory, whatever the market.
 _MOST_NUMBERS = 3_000_000
 #: Betfair's highest price, 1000, in hundredths.
 _MOST_HUNDREDTHS = 100_000
@@ -43,9 +43,9 @@ class Snapshots:
 
 
 class Slots:
-    """The places of runners and of traded prices in Snapshots, numbered as they appear.
+    """The positions of runners and of traded prices in Snapshots, in order of appearance.
 
-    selection_id: shape (n,). traded_runner, traded_price: shape (k,), the number of the runner, and the price.
+    selection_id: shape (n,). traded_runner, traded_price: shape (k,), the position of the runner, and the price.
     """
 
     def __init__(self) -> None:
@@ -98,7 +98,7 @@ class Slots:
             )
 
     def _runners(self, selection_id: Ints) -> Ints:
-        """Return the number of each row's runner."""
+        """Return the position of each row's runner."""
         is_first = np.ones(len(selection_id), bool)
         np.not_equal(selection_id[1:], selection_id[:-1], out=is_first[1:])
         starts = np.flatnonzero(is_first)
@@ -113,7 +113,7 @@ class Slots:
         return np.asarray(np.repeat(numbers, np.diff(starts, append=len(selection_id))), np.int64)
 
     def _traded_slots(self, runner: Ints, price: Floats) -> Ints:
-        """Return the number of each row's traded price of its runner."""
+        """Return, for each row, the position of its runner's traded price."""
         number = self._prices.of(price)
         runners, prices = len(self.selection_id), len(self._prices)
         if self._traded.shape != (runners, prices):

@@ -17,9 +17,9 @@ _MOST_HUNDREDTHS = 100_000
 def dense_rank(values: npt.NDArray[Any]) -> Ints:
     """Number the distinct values 0, 1, 2 … in ascending order.
 
-    NaN is one value, after all others (as PostgreSQL orders it); 0.0 and -0.0 are one value. A recorder's rows
-    come in runs of equal values (of a message, of a runner): only the first of each run is looked up, by a hash
-    where they do not ascend.
+    NaN is one value, after all others (as in PostgreSQL); 0.0 and -0.0 are one value. A recorder's rows have runs of
+    equal values (for a message, for a runner): only the first of each run is looked up, by a hash if they do not
+    ascend.
     """
     if len(values) == 0:
         return np.zeros(0, np.int64)
@@ -37,8 +37,8 @@ def dense_rank(values: npt.NDArray[Any]) -> Ints:
 
 
 def price_rank(prices: npt.NDArray[np.float64]) -> Ints:
-    """Number prices in ascending order, equal ones alike. Betfair's are hundredths, which number themselves: a fifth
-    of dense_rank's time.
+    """Number prices in ascending order, equal ones alike. Betfair's prices are multiples of 0.01, so their hundredths
+    are used as numbers, which takes a fifth of dense_rank's time.
     """
     with np.errstate(over="ignore"):
         hundredths = np.rint(prices * 100)
@@ -50,7 +50,7 @@ def price_rank(prices: npt.NDArray[np.float64]) -> Ints:
 def pack(ranks: Sequence[Ints]) -> Ints:
     """Join non-negative integers, the most significant first, into one integer per row that sorts the same way.
 
-    Where their bits do not fit, rows are ranked by a full sort instead: the result orders and compares alike.
+    If the bits do not fit, rows are ranked by a full sort instead: the result has the same order and equalities.
     """
     if len(ranks[0]) == 0:
         return np.zeros(0, np.int64)

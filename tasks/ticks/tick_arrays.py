@@ -40,10 +40,10 @@ class Ticks(TickArrays):
         return Ticks(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
     def keys(self) -> Ints:
-        """Return one integer per row that orders rows as a market file does, up to the rows of equal identity.
+        """Return one integer per row that sorts rows into file order, except among rows with the same identity.
 
-        Identity is (market, selection, side, level, publish_time) for ladder rows and (market, selection, price,
-        publish_time) for traded ones: rows of equal identity have equal keys, and no others do.
+        The identity is (market, selection, side, level, publish_time) for ladder rows and (market, selection, price,
+        publish_time) for traded ones. Rows have equal keys if and only if they have the same identity.
         """
         traded = self.side == TRADED
         price = np.zeros(len(self), np.int64)
@@ -67,13 +67,15 @@ class Ticks(TickArrays):
         order = ascending_order(key)
         if order is not None:
             key = key[order]
-        if bool(np.any(key[1:] == key[:-1])):  # rows of one identity: only a table without its primary key has them
+        if bool(
+            np.any(key[1:] == key[:-1])
+        ):  # rows with the same identity exist only in a table without its primary key
             key = self.keys()
             order = np.lexsort((self.size, self.received_at, dense_rank(self.price), key))
         return self if order is None else self[order]
 
     def merged_over(self, older: "Ticks") -> "Ticks":
-        """Return these rows and those of older whose identity is not among these, in file order."""
+        """Return, in file order, these rows and the rows of older whose identity is not among them."""
         if not len(older):
             return self.sorted()
         keys = Ticks.concatenate([self, older]).keys()
@@ -81,7 +83,7 @@ class Ticks(TickArrays):
         return Ticks.concatenate([self, older[unknown]]).sorted()
 
     def sequence(self) -> Ints:
-        """Return the sequence of each of these rows, which are in file order and cut between publish times.
+        """Return the sequence of each of these rows, which are whole messages in file order.
 
         Ladder: the level. Traded: the rank of the price among the distinct traded prices of the same market,
         selection and publish_time.
@@ -129,7 +131,7 @@ class Ticks(TickArrays):
 
 
 def _shown(column: Column, arrays: dict[str, Any], traded: npt.NDArray[np.bool_], market_id: str) -> pa.Array:
-    """Return a column as users see it, but for its type; words as a dictionary."""
+    """Return a column as users see it, except for its type; words as a dictionary."""
     if column.array is not None:
         values, hidden = arrays[column.array], None
         if column.nullable:
@@ -148,7 +150,7 @@ def _shown(column: Column, arrays: dict[str, Any], traded: npt.NDArray[np.bool_]
 
 
 def _array(column: Column, found: pa.Array) -> npt.NDArray[Any]:
-    """Return the array of Ticks that a column shows: 0 for null, and TRADED for the side of no word."""
+    """Return the array of Ticks for a column: 0 for null, and TRADED for a side that is null."""
     assert column.array is not None
     if column.words:
         words = pa.array(column.words)

@@ -22,8 +22,8 @@ _HALF_A_PENNY = 0.005
 class VolumeChanges:
     """v changed volumes, by message: arrays of length v.
 
-    message: its number in Snapshots; slot: of the traded price in Slots; volume: the new cumulative volume, 0 where the
-    price is gone; before: the one it had. images: the messages at which the sums began again.
+    message: its position in Snapshots; slot: the position of the traded price in Slots; volume: the new cumulative
+    volume, 0 if the price is gone; before: the previous one. images: the messages at which the sums started again.
     """
 
     message: Ints
@@ -86,7 +86,9 @@ class TrueVolume:
         return before
 
     def _is_image(self, message: Ints, slot: Ints, volume: Floats, number: int, old: Floats, new: Floats) -> bool:
-        """Return whether the sums of a message begin again: most of the prices that had been added up fall, if any."""
+        """Return whether the sums start again at a message: most of the sums that had more than one figure
+        fall, if any.
+        """
         volume_then = self.volume.copy()
         earlier = message < number
         volume_then[slot[earlier]] = volume[earlier]
@@ -101,5 +103,5 @@ def _told(new: Floats, old: Floats) -> Floats:
 
 
 def falls(changes: VolumeChanges) -> npt.NDArray[np.bool_]:
-    """Tell which changes lower a volume by more than rounding."""
+    """Return which changes lower a volume by more than rounding."""
     return changes.volume < changes.before - _HALF_A_PENNY

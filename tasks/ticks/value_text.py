@@ -1,4 +1,4 @@
-"""Values as text, the same in JSONL, CSV, index and reports; each distinct value is written once, not each row."""
+"""Values as text, the same in JSONL, CSV, index and reports; each distinct value is rendered once, not in each row."""
 
 import re
 from collections.abc import Sequence
@@ -32,12 +32,12 @@ def time_texts(microseconds: Sequence[int | None]) -> list[str]:
 
 
 def parse_time(text: str) -> int:
-    """Return the microseconds since 1970 of a text that time_text has made; raise ValueError for any other."""
+    """Return the microseconds since 1970 of a text made by time_text. Raises ValueError for any other."""
     return int(np.datetime64(_checked(text)[:-1], "us").astype(np.int64))
 
 
 def parse_times(texts: Sequence[str]) -> list[int | None]:
-    """Return the microseconds since 1970 of texts that time_text has made, None for an empty one.
+    """Return the microseconds since 1970 of texts made by time_text, None for an empty one.
 
     Raises ValueError for any other text.
     """
@@ -73,7 +73,7 @@ def times(microseconds: Ints) -> pa.DictionaryArray:
 def floats(values: npt.NDArray[np.float64]) -> pa.DictionaryArray:
     """Return numbers as the shortest decimal that reads back as the same double; NaN, Infinity, -Infinity as words.
 
-    Minus zero is -0.0: who reads JSON takes -0 for an integer, which has no sign then.
+    Minus zero is -0.0, because a JSON reader takes -0 for an integer and drops the sign.
     """
     encoded = pa.array(values).dictionary_encode()
     distinct = pc.cast(encoded.dictionary, pa.string())
@@ -84,7 +84,7 @@ def floats(values: npt.NDArray[np.float64]) -> pa.DictionaryArray:
 
 
 def integers(values: npt.NDArray[np.integer[Any]]) -> pa.DictionaryArray:
-    """Return integers as text. Small ones number themselves."""
+    """Return integers as text. Small ones are looked up by their value."""
     if len(values) and 0 <= values.min() and values.max() < _SMALL:
         texts = pc.cast(pa.array(np.arange(int(values.max()) + 1)), pa.string())
         return pa.DictionaryArray.from_arrays(values.astype(np.int32), texts)

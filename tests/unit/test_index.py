@@ -83,7 +83,7 @@ def test_no_file_is_an_empty_index(tmp_path):
         (lambda text: text.replace("markets/marketId=1.9", "../1.9"), "file_path"),
         (lambda text: text.replace("1.9", "x"), "is not a market id"),
         (lambda text: text.replace(",4711,", f",{1 << 63},"), "64 bits"),
-        (lambda text: text.replace("0f" * 32, "0f" * 31), "no SHA-256"),
+        (lambda text: text.replace("0f" * 32, "0f" * 31), "not a SHA-256"),
         (lambda text: text.replace("0f" * 32, "0g" * 32), "hexadecimal"),
         (lambda text: text.replace("T12:10:54", " 12:10:54"), "not a time"),
         (lambda text: text.replace("1.9,", '"1.9,'), "unexpected end"),
