@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,7 +29,6 @@ from tests.source_database import Source
 ROOT = Path(__file__).resolve().parent.parent
 SCHEMA = (ROOT / "tasks" / "demo" / "source_schema.sql").read_text()
 FORMATS = formats.NAMES
-TODAY = datetime.datetime.now(datetime.UTC).date()
 _numbers = itertools.count()
 
 #: One ladder row and one traded row with another value in every array.
@@ -237,8 +237,18 @@ def fresh(pipeline: Pipeline, name: str = "fresh", *arguments: str):
 
 
 def ago(days: int) -> str:
-    """Return the UTC day so many days before today."""
-    return str(TODAY - datetime.timedelta(days=days))
+    """Return the UTC day so many days before today. Ask in the test: a module that is loaded before midnight is wrong
+    after it."""
+    return str(datetime.datetime.now(datetime.UTC).date() - datetime.timedelta(days=days))
+
+
+@pytest.fixture(autouse=True)
+def within_one_day() -> None:
+    """Begin no test in the last three minutes of a UTC day: "yesterday" means one day from its start to its end."""
+    now = datetime.datetime.now(datetime.UTC)
+    midnight = datetime.datetime.combine(now.date() + datetime.timedelta(days=1), datetime.time(), datetime.UTC)
+    if midnight - now < datetime.timedelta(minutes=3):
+        time.sleep((midnight - now).total_seconds() + 1)
 
 
 def works_in(process: psutil.Process, session: int) -> bool:

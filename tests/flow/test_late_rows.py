@@ -4,7 +4,10 @@ import pytest
 
 from tests.conftest import Pipeline, ago, fresh, index_of
 
-OLD = f"{ago(2)} 09:00+00"
+
+def two_days_ago() -> str:
+    """Return a moment of the day before yesterday, before that day's tick of the market."""
+    return f"{ago(2)} 09:00+00"
 
 
 @pytest.fixture
@@ -23,7 +26,7 @@ def test_they_are_found_by_counting(pipeline, recorded, format, late):
     options = ("--format", format)
     assert pipeline.run("ExportAll", *options).returncode == 0
     before = index_of(pipeline)
-    recorded.message("1.101", OLD, **late)
+    recorded.message("1.101", two_days_ago(), **late)
     assert "Nothing to do" in pipeline.run("ExportAll", *options).stderr, "what the README says of the default"
     assert "Nothing to do" in pipeline.run("ExportAll", "--recheck-days", "2", *options).stderr, "today and yesterday"
     result = pipeline.run("ExportAll", "--recheck-days", "3", *options)
@@ -40,7 +43,7 @@ def test_trades_that_came_late_do_not_hide_behind_a_dropped_ladder(pipeline, rec
     ticks = int(index_of(pipeline)["1.101"]["total_tick_records"])
     recorded.query("DELETE FROM stream_ingest.ladder_levels WHERE publish_time::date = %s", ago(2))
     assert "Nothing to do" in pipeline.run("ExportAll", "--recheck-days", "5").stderr
-    recorded.message("1.101", OLD, prices=())
+    recorded.message("1.101", two_days_ago(), prices=())
     assert pipeline.run("ExportAll", "--recheck-days", "5").returncode == 0
     assert int(index_of(pipeline)["1.101"]["total_tick_records"]) == ticks + 3
 
@@ -58,7 +61,7 @@ def test_nightly_consolidates_a_day_anew(pipeline, recorded, tmp_path):
     assert pipeline.run("nightly", "--catch-up", "3").returncode == 0
     assert [rows_of(ago(number)) for number in (1, 2, 3)] == [7, 7, 7]
     recorded.message("1.101", f"{ago(3)} 09:00+00")
-    recorded.message("1.101", OLD)
+    recorded.message("1.101", two_days_ago())
     none = tmp_path / "none.cfg"
     none.write_text("[tick_export]\nrecheck_days = 0\n")
     assert pipeline.run("nightly", LUIGI_CONFIG_PATH=str(none)).returncode == 0
