@@ -65,7 +65,8 @@ def load(
 ) -> tuple[dict[str, Statistics], dict[str, str]]:
     """Return the statistics of the market files that an index lists, and why others could not be read.
 
-    A file is read only if it has changed since its statistics were gathered. save: add new statistics to the one file.
+    A file is read only if it has changed since its statistics were gathered. save: rows are all that the index lists:
+    add new statistics to the one file; otherwise add them to the journal.
     """
     kept, are_saved = _kept(layout, {(row.market_id, row.facts.checksum) for row in rows.values()})
     found: dict[str, Statistics] = {}
@@ -79,6 +80,9 @@ def load(
                 failed[market_id] = str(error)
                 continue
             are_saved = False
+            if not save:
+                with contextlib.suppress(OSError):  # losing them costs only time
+                    _append(layout.journal_dir, market_id, row.facts.checksum, statistics)
             progress(0, row.facts.tick_records)
         found[market_id] = statistics
         progress(1, 0)

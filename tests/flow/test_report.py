@@ -83,6 +83,21 @@ def test_unchanged_markets_are_not_read(pipeline):
     assert (pipeline.output_dir / "report.html").exists(), "of what there is"
 
 
+def test_a_day_that_had_to_read_market_files_keeps_what_it_counted(pipeline):
+    assert pipeline.run("ExportAll", "--report", "false").returncode == 0
+    day = ("ConsolidateDay", "--date", "2026-02-05", "--offline")
+    assert pipeline.run(*day).returncode == 0
+    kept = [path.read_text() for path in (pipeline.output_dir / ".journal").glob("statistics.*.jsonl")]
+    assert sorted(json.loads(line)[0] for text in kept for line in text.splitlines()) == ["1.101", "1.103"]
+    for path in pipeline.output_dir.glob("consolidat*"):
+        path.unlink()
+    assert pipeline.run(*day).returncode == 0
+    again = [path.read_text() for path in (pipeline.output_dir / ".journal").glob("statistics.*.jsonl")]
+    assert again == kept, "a market was read once more"
+    assert pipeline.run("Report").returncode == 0
+    assert not list((pipeline.output_dir / ".journal").glob("statistics.*.jsonl")), "the report collects them"
+
+
 def test_the_archive_has_report_and_condition(pipeline):
     assert pipeline.run("ExportAll").returncode == 0
     result = pipeline.run("Archive", "--date", "2026-02-07", "--archive-format", "zip")
