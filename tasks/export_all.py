@@ -43,13 +43,12 @@ class ExportAll(AllMarketsTask):
     )
 
     def requires(self) -> Any:
-        """Return the index and, unless switched off, metadata and report; streams if requested."""
-        tasks = [self.clone(BuildIndex)]
-        if self.export_metadata:
-            tasks.append(self.clone(BuildMetadata))
-        if self.streams:
-            tasks.append(self.clone(BuildStreams))
-        return [*tasks, self.clone(Report)] if self.report else tasks
+        """Return the report, which needs index and metadata, or these alone; streams where they are wanted."""
+        if self.report:
+            tasks = [self.clone(Report)]
+        else:
+            tasks = [self.clone(BuildIndex), *([self.clone(BuildMetadata)] if self.export_metadata else [])]
+        return [*tasks, self.clone(BuildStreams)] if self.streams else tasks
 
     @property
     def result(self) -> Path:

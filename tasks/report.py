@@ -127,7 +127,7 @@ class Report(WholeExportTask):
             "page": page.fingerprint(),
             "below": int(tick_export().day_below_percent),
             # the day that is not over turns into one that is
-            "open_day": str(today) if judging.reaches(export_source.indexed(layout), today) else "",
+            "open_day": str(today) if judging.reaches(export_source.indexed(layout).facts.values(), today) else "",
             # VerifyExport compares them too
             "sha256": [file_checksum(path) for path in (layout.condition, layout.report_page)],
         }

@@ -89,7 +89,7 @@ class MetadataFiles(DescribedFiles[MarketMetadata]):
         self._layout = layout
 
     def _path(self, market_id: str) -> str:
-        return f"{self._layout.markets_dir}/{self._layout.metadata_name(market_id)}"
+        return f"{self._directory}/{self._layout.metadata_name(market_id)}"
 
     def _new(self, stored: MarketMetadata) -> bytes:
         return render(described(stored))

@@ -3,13 +3,14 @@
 import contextlib
 import datetime
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from tasks.condition import export_condition
 from tasks.condition.export_condition import ExportCondition
 from tasks.condition.reasons import Condition
 from tasks.errors import ExportError
 from tasks.export_directory.index_csv import IndexRow
+from tasks.market_files.file_facts import FileFacts
 from tasks.market_files.time_span import DAY_US, Span
 from tasks.postgres import known_markets
 from tasks.postgres.database import Database
@@ -81,7 +82,7 @@ def today() -> datetime.date:
     return datetime.datetime.now(datetime.UTC).date()
 
 
-def reaches(rows: Mapping[str, IndexRow], date: datetime.date) -> bool:
+def reaches(markets: Iterable[FileFacts], date: datetime.date) -> bool:
     """Return whether a market has ticks on a day or after it."""
     lower_us = Span.of_day(date).lower_us
-    return any(row.facts.last_tick is not None and row.facts.last_tick >= lower_us for row in rows.values())
+    return any(facts.last_tick is not None and facts.last_tick >= lower_us for facts in markets)

@@ -130,12 +130,13 @@ def _of_run(samples: Samples) -> Samples:
 
 def _of_export(layout: Layout, samples: Samples) -> Samples:
     """Return the samples about the state of the export, from its index and condition.json."""
-    facts = index_csv.read(layout.index).facts.values()
-    newest = [fact.last_tick for fact in facts if fact.last_tick is not None]
-    samples["markets", ""] = float(len(facts))
-    samples["ticks", ""] = float(sum(fact.tick_records for fact in facts))
-    samples["bytes", ""] = float(sum(fact.size_bytes for fact in facts))
-    if newest:
+    markets = [
+        (facts.tick_records, facts.size_bytes, facts.last_tick) for facts in index_csv.read(layout.index).facts.values()
+    ]
+    samples["markets", ""] = float(len(markets))
+    samples["ticks", ""] = float(sum(ticks for ticks, _, _ in markets))
+    samples["bytes", ""] = float(sum(size_bytes for _, size_bytes, _ in markets))
+    if newest := [last_tick for _, _, last_tick in markets if last_tick is not None]:
         samples["newest_tick_timestamp_seconds", ""] = max(newest) / 1e6
     known = export_condition.read_counts(layout.condition)
     if known is None:
