@@ -13,5 +13,5 @@ def require_room(path: Path, size_bytes: float) -> None:
     if size_bytes > free:
         raise NoRoom(
             f"{path} will take about {size_text(size_bytes)}, {path.parent} has {size_text(free)} free. Make room"
-            " there, or choose another --output-dir."
+            " on that disk and start again."
         )
