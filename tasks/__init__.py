@@ -18,6 +18,7 @@ PUBLIC = {
     "BuildStreams": "tasks.streams",
     "BuildStream": "tasks.streams",
     "BuildRunnerSummary": "tasks.summary",
+    "BuildCatalogue": "tasks.catalogue",
     "ConsolidateDay": "tasks.consolidate",
     "ConsolidateAll": "tasks.consolidate",
     "ConsolidateDayDirect": "tasks.consolidate_direct",

@@ -44,6 +44,7 @@ class Jsonl(TextFormat):
     """JSON lines."""
 
     name = "jsonl"
+    duckdb = "read_json({files}, format = 'newline_delimited', hive_partitioning = false, columns = {columns})"
     row_bytes = 280
 
     def text(self, ticks: Ticks, market_id: str, sequence: Ints, version: int = FORMAT_VERSION) -> Iterator[pa.Buffer]:

@@ -32,12 +32,14 @@ class MarketFormat(abc.ABC):
     """A format of market files; formats.py has them all.
 
     name: as in --format, and the suffix of its files without the dot; is_compressed: whether an archive need not
-    compress its files; is_text: whether a file is just the text of its ticks, one after the other.
+    compress its files; is_text: whether a file is just the text of its ticks, one after the other;
+    duckdb: how DuckDB reads its files, a table function of {files} and the types of the {columns}; "" if it cannot.
     """
 
     name: str
     is_compressed: bool
     is_text = False
+    duckdb = ""
 
     @abc.abstractmethod
     def open(self, file: NewFile, market_id: str) -> TickSink:

@@ -39,6 +39,7 @@ class Parquet(MarketFormat):
 
     name = "parquet"
     is_compressed = True
+    duckdb = "read_parquet({files}, hive_partitioning = false)"
 
     def open(self, file: NewFile, market_id: str) -> "_ParquetSink":
         """Return what writes the ticks of a market into a file.

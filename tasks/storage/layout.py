@@ -43,7 +43,7 @@ class Layout:
 
         They are not strays, and go into archives.
         """
-        pages = self.report_page, self.condition, self.runner_summary, self.runner_summary_csv
+        pages = self.report_page, self.condition, self.runner_summary, self.runner_summary_csv, self.catalogue
         return self.index, self.execution_report, self.accepted_losses, *pages
 
     def derived_files(self, market_id: str) -> tuple[Path, ...]:
@@ -158,6 +158,11 @@ class Layout:
     def states_file(self, market_id: str) -> Path:
         """data_exports/tick_export/states/marketId=1.200806927.parquet"""
         return self.states_dir / f"marketId={checked_market_id(market_id)}.parquet"
+
+    @property
+    def catalogue(self) -> Path:
+        """data_exports/tick_export/catalogue.sql"""
+        return self.output_dir / "catalogue.sql"
 
     @property
     def results(self) -> Path:

@@ -1,15 +1,16 @@
 """Check the files that are made from market files or stored beside them: states, results, streams, runner summary,
-condition, report.
+condition, report, catalogue.
 
 A file that is not as it was written is a difference; one whose inputs have changed since is a note.
 """
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from tasks.errors import DamagedFile
-from tasks.export_directory import market_results, market_states
+from tasks.errors import DamagedFile, UsageError
+from tasks.export_directory import catalogue_sql, market_results, market_states
 from tasks.export_directory.index_csv import IndexRow
 from tasks.export_directory.market_states import Seen, State
 from tasks.postgres.database import Database
@@ -48,6 +49,7 @@ def check_made_files(
         found += _streams(layout, rows, notes)
         found += _summary(layout, rows, notes)
     found += _report(layout)
+    _catalogue(layout, rows, notes)
     return found, notes
 
 
@@ -215,6 +217,12 @@ def _report(layout: Layout) -> Iterator[Difference]:
             yield Difference("", path.name, "the file", "nothing", "what Report has written", _REPORT)
         elif (found := file_checksum(path)) != expected:
             yield Difference("", path.name, "checksum", found, f"{expected}, as Report has written it", _REPORT)
+
+
+def _catalogue(layout: Layout, rows: Mapping[str, IndexRow], notes: list[str]) -> None:
+    with contextlib.suppress(FileNotFoundError, UsageError):
+        if layout.catalogue.read_bytes() != catalogue_sql.text(layout, rows).encode():
+            notes.append(f"{layout.catalogue.name}: not as BuildCatalogue would write it now; run it again")
 
 
 def _name(layout: Layout, path: Path) -> str:

@@ -13,6 +13,8 @@ import polars as pl
 import pyarrow.dataset
 import pytest
 
+from tasks.export_directory import catalogue_sql, index_csv
+from tasks.storage.layout import Layout
 from tests.conftest import FORMATS, ROOT
 
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -29,6 +31,9 @@ def exports(tmp_path, monkeypatch):
             archive.extractall(tmp_path / "data_exports", filter="tar")
     (tmp_path / "data_exports" / "parquet").rename(tmp_path / "data_exports" / "demo")
     (tmp_path / "data_exports" / "jsonl").rename(tmp_path / "data_exports" / "demo_jsonl")
+    for format in FORMATS:
+        layout = Layout(tmp_path / "data_exports" / ("demo" if format == "parquet" else "demo_jsonl"), format)
+        layout.catalogue.write_text(catalogue_sql.text(layout, index_csv.read(layout.index)))
     monkeypatch.chdir(tmp_path)
     return tmp_path / "data_exports"
 
