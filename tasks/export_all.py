@@ -52,8 +52,8 @@ class ExportAll(AllMarketsTask):
 
     @property
     def result(self) -> Path:
-        """The execution report."""
-        return self.layout.execution_report
+        """The page, or the execution report where there is none."""
+        return self.layout.report_page if self.report else self.layout.execution_report
 
     @property
     def up_to_date(self) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +26,8 @@ from tasks.workflow import judging
 from tasks.workflow.exit_codes import determining
 from tasks.workflow.progress import PartProgress
 from tasks.workflow.settings import tick_export
+
+_log = logging.getLogger("tick_export.report")
 
 
 class Report(WholeExportTask):
@@ -98,7 +101,10 @@ class Report(WholeExportTask):
         with replacing(layout.report_state) as file:
             file.write(json.dumps(self._state()).encode())
         good = sum(1 for day in judged.days if day.condition == "good")
-        self.say_done(f"{counted(len(rows), 'market')}; {good:,} of {counted(len(judged.days), 'day')} good")
+        text = (
+            f"{layout.report_page}: {counted(len(rows), 'market')}, {good:,} of {counted(len(judged.days), 'day')} good"
+        )
+        self.say_done(text, _log if self.is_asked_for else None)
         known_failures = self.failures()
         return {market_id: reason for market_id, reason in failed.items() if market_id not in known_failures}
 

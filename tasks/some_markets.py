@@ -12,6 +12,7 @@ from tasks.exporting.market_export import export
 from tasks.exporting.market_reads import Job
 from tasks.ticks.value_text import counted
 from tasks.workflow import run_context
+from tasks.workflow.base_task import link
 from tasks.workflow.market_batches import BatchNode, MarketNode, MarketsNode
 from tasks.workflow.plan import Plan
 
@@ -90,6 +91,11 @@ class SomeMarketsExport(MarketsNode):
         """Where the market files are."""
         return self.layout.markets_dir
 
+    @property
+    def address(self) -> str:
+        """The address of the page, if the run makes it."""
+        return link(self.layout, self.layout.report_page) if run_context.current().makes_report else super().address
+
 
 class OneMarketExport(MarketNode, SomeMarketsExport):
     """Exports one market of a plan."""
@@ -121,6 +127,15 @@ class OneMarketExport(MarketNode, SomeMarketsExport):
     def result(self) -> Path:
         """The market file."""
         return self.layout.market_file(self.market_id)
+
+    @property
+    def address(self) -> str:
+        """The address of the market's plot, of the market on the page, or of its file: the first that there is."""
+        if (plot := self.layout.plot(self.market_id)).exists():
+            return link(self.layout, plot)
+        if run_context.current().makes_report:
+            return f"{super().address}#{self.market_id}"
+        return link(self.layout, self.result)
 
 
 class MarketGroupExport(BatchNode, SomeMarketsExport):

@@ -97,6 +97,11 @@ class ExportTask(luigi.Task):
         return self.layout.output_dir
 
     @property
+    def address(self) -> str:
+        """The address of that, as luigid shows it."""
+        return link(self.layout, self.result)
+
+    @property
     def is_asked_for(self) -> bool:
         """Whether the user asked for this task, rather than for one that requires it."""
         return self.task_id in run_context.current().asked_for
@@ -164,7 +169,7 @@ class ExportTask(luigi.Task):
             log.info("%s.", message)
         self.say(message, 100)
         if self.set_tracking_url is not None:
-            self.set_tracking_url(link(self.layout, self.result))
+            self.set_tracking_url(self.address)
 
 
 @ExportTask.event_handler(luigi.Event.DEPENDENCY_PRESENT)

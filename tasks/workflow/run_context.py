@@ -36,6 +36,11 @@ class Run:
         """Whether a report may follow: no requested task leaves it out (ExportAll --report false)."""
         return all(getattr(task, "report", True) for task in self.asked_for.values())
 
+    @property
+    def makes_report(self) -> bool:
+        """Whether a task that was asked for has report.html made, too."""
+        return any(getattr(task, "report", False) for task in self.asked_for.values())
+
     def at_end(self, remember: Callable[[], None]) -> None:
         """Register a function to be called at the end of the run, in the process that the run began in."""
         self._at_end.append(remember)

@@ -101,6 +101,8 @@ def test_the_report_is_searched_sorted_and_followed(page, export):
     assert not serious(page)
     page.get_by_label("Search").fill(by_ticks[3])
     assert shown_markets(page) == [by_ticks[3]] and f"1 of {len(rows)} markets" == page.locator("#found").inner_text()
+    page.goto(f"{(pipeline.output_dir / 'report.html').as_uri()}#{by_ticks[4]}")
+    assert shown_markets(page) == [by_ticks[4]], "as luigid links to a market"
     page.get_by_label("Search").fill("")
     page.get_by_role("button", name="Next").click()
     assert shown_markets(page) == by_ticks[25:50]

@@ -161,6 +161,8 @@ def test_luigid_shows_tasks_progress_messages_and_links_and_no_password(server, 
         assert (task["status"], task["progress_percentage"]) == ("DONE", 100) and task["status_message"], task
         path = urllib.parse.urlsplit(task["tracking_url"])
         assert path.scheme == "file" and Path(urllib.parse.unquote(path.path)).exists(), task
+        assert path.path.endswith("/report.html") or task["name"] in ("BuildIndex", "BuildMetadata"), task
+        assert path.fragment in ("", task["params"].get("market_id")), task
         assert set(task["params"]) <= {
             "output_dir",
             "format",

@@ -136,7 +136,7 @@ function row(i) {
   const name = CONDITIONS[M.condition[i]], id = M.id[i], file = "markets/marketId=" + id + "." + DATA.format;
   const line = el("tr", { class: "row" },
     el("td", {}, el("span", { class: "name" }, M.name[i] || "(no name)"), el("span", { class: "id" }, id + (M.event[i] ? " · event " + M.event[i] : ""))),
-    el("td", { class: "wide type" }, M.types[M.type[i]]), el("td", { class: "wide id" }, M.start[i] ? M.start[i].slice(0, 10) + " " + M.start[i].slice(11, 16) : "–"),
+    el("td", { class: "wide type" }, M.types[M.type[i]].replaceAll("_", "_\u200b")), el("td", { class: "wide id" }, M.start[i] ? M.start[i].slice(0, 10) + " " + M.start[i].slice(11, 16) : "–"),
     el("td", { class: "number" }, number(M.ticks[i])), el("td", { class: "number wide" }, number(M.messages[i])),
     el("td", { class: "wide id" }, M.first[i] === null ? "–" : duration(M.last[i] - M.first[i])),
     el("td", { class: "picture" }, picture(M.picture[i])),
@@ -171,7 +171,15 @@ function reasons() {
   const met = new Set(M.reasons.flat().map(([reason]) => reason));
   $("reasons").append(...DATA.reasons.map(([, title, text, note], n) => el("div", {}, el("dt", {}, title[0].toUpperCase() + title.slice(1), note ? el("small", {}, "a note") : null, met.has(n) ? el("small", {}, "met here") : null), el("dd", {}, text))));
 }
-atAGlance(); choices(); coverage(); legend(); filter(); reasons(); latency();
+function wanted() {  // report.html#1.200806927 shows that market
+  const id = decodeURIComponent(location.hash.slice(1));
+  if (!M.id.includes(id)) return;
+  $("search").value = id;
+  filter();
+  $("markets").scrollIntoView();
+}
+atAGlance(); choices(); coverage(); legend(); filter(); reasons(); latency(); wanted();
+addEventListener("hashchange", wanted);
 onTheme(latency);
 let width = innerWidth;
 addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; plot && plot.setSize({ width: $("latency").clientWidth, height: 220 }); } });
