@@ -29,6 +29,7 @@ usage: ./run_pipeline.sh TASK [options]  run a task; for its options: ./run_pipe
        ./run_pipeline.sh demo  export an invented recording and look at the result: demo --help
        ./run_pipeline.sh test [options]  run the tests; options are pytest's: test --help
        ./run_pipeline.sh bench GROUP  compare its speed with other tools: bench --help
+       ./run_pipeline.sh docs [DIR]  make a site of the documentation: docs --help
        ./run_pipeline.sh --help  this text
 
 tasks:
@@ -67,6 +68,17 @@ examples:
   ./run_pipeline.sh test tests/unit -k text
 
 exit codes: pytest's, 0 if all passed and 1 if a test failed.
+"""
+
+DOCS_HELP = """\
+Makes a site of docs/ and the README, which opens from disk and loads nothing from the network.
+
+usage: ./run_pipeline.sh docs [DIR]
+
+  DIR  where to, default data_exports/docs
+  --help  this text
+
+exit codes: Sphinx's, 0 where all is well and 1 or 2 where a page could not be made or a link leads nowhere.
 """
 
 
@@ -168,6 +180,32 @@ def _test(arguments: Sequence[str]) -> int:
     return subprocess.call([sys.executable, "-m", "pytest", *arguments], cwd=ROOT)
 
 
+def _docs(arguments: Sequence[str]) -> int:
+    import subprocess
+
+    if {"--help", "-h"} & {*arguments}:
+        print(fitted(DOCS_HELP), end="")
+        return 0
+    if len(arguments) > 1 or arguments and arguments[0].startswith("-"):
+        stop(f"docs takes one directory, found {' '.join(arguments)!r}. See ./run_pipeline.sh docs --help.", EXIT_USAGE)
+    site = Path(arguments[0] if arguments else ROOT / "data_exports" / "docs")
+    sphinx = [
+        "-m",
+        "sphinx",
+        "--quiet",
+        "--fail-on-warning",
+        "--keep-going",
+        "-b",
+        "html",
+        "-d",
+        str(site / ".doctrees"),
+    ]
+    code = subprocess.call([sys.executable, *sphinx, str(ROOT / "docs"), str(site)])
+    if not code:
+        print(f"Open {site / 'index.html'}")
+    return code
+
+
 def _bench(arguments: Sequence[str]) -> int:
     """Run the benchmark in place of this process: it is part of the tests, which are not installed."""
     if "--database" in arguments:
@@ -180,5 +218,6 @@ _COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "nightly": _nightly,
     "demo": _demo,
     "test": _test,
+    "docs": _docs,
     "bench": _bench,
 }

@@ -62,7 +62,7 @@ def test_help_says_what_is_written_and_its_examples_are_command_lines_that_the_t
 
 
 @pytest.mark.parametrize("columns", [60, 80, 200])
-@pytest.mark.parametrize("arguments", [("--help",), *((name, "--help") for name in ("nightly", "demo", "test"))])
+@pytest.mark.parametrize("arguments", [("--help",), *((name, "--help") for name in ("nightly", "demo", "test", "docs"))])
 def test_the_help_of_all_that_is_no_task_is_as_wide_as_the_terminal_too(monkeypatch, capsys, columns, arguments):
     monkeypatch.setenv("COLUMNS", str(columns))
     with contextlib.suppress(SystemExit):
@@ -121,7 +121,7 @@ def test_options_that_scripts_give_to_every_task_are_accepted(name):
     _refuse_unused(name, [name, "--format", "jsonl", "--export-metadata", "false"])
 
 
-@pytest.mark.parametrize("name", ["nightly", "demo", "test"])
+@pytest.mark.parametrize("name", ["nightly", "demo", "test", "docs"])
 def test_every_subcommand_has_help(run, name):
     code, text, error = run(name, "--help")
     assert code == 0 and f"usage: ./run_pipeline.sh {name}" in text and not error
