@@ -62,7 +62,9 @@ def test_help_says_what_is_written_and_its_examples_are_command_lines_that_the_t
 
 
 @pytest.mark.parametrize("columns", [60, 80, 200])
-@pytest.mark.parametrize("arguments", [("--help",), *((name, "--help") for name in ("nightly", "demo", "test", "docs"))])
+@pytest.mark.parametrize(
+    "arguments", [("--help",), *((name, "--help") for name in ("nightly", "demo", "test", "docs"))]
+)
 def test_the_help_of_all_that_is_no_task_is_as_wide_as_the_terminal_too(monkeypatch, capsys, columns, arguments):
     monkeypatch.setenv("COLUMNS", str(columns))
     with contextlib.suppress(SystemExit):
