@@ -19,16 +19,15 @@ from tasks.storage.disk_space import require_room
 from tasks.storage.file_identity import file_checksum
 from tasks.storage.layout import Layout
 
-#: The share of its size that text takes when it is compressed, at the most that was seen: for the estimate of the
-#: disk needed.
+#: The highest ratio of compressed to original size of text that was seen; for estimating the disk space needed.
 _TEXT_SHARE = 0.2
-#: What a member costs beyond its content.
+#: The bytes that a member takes in addition to its content.
 _MEMBER_BYTES = 2_048
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Member:
-    """A file for the archive: its name there, where it lies, its size, and the SHA-256 it must have."""
+    """A file for the archive: its name there, its path, its size, and the SHA-256 that it must have."""
 
     name: str
     path: Path
@@ -64,18 +63,18 @@ class Archive:
 
 
 def fingerprint(members: Sequence[Member]) -> str:
-    """Return what stands in an archive for all of its members: the SHA-256 of their checksums and names."""
+    """Return the note of an archive, which identifies its members: the SHA-256 of their checksums and names."""
     return hashlib.sha256("".join(f"{member.checksum}  {member.name}\n" for member in members).encode()).hexdigest()
 
 
 def members(layout: Layout, with_streams: bool = False) -> tuple[list[Member], Inventory]:
-    """Return what belongs into the archive of an export, sorted by name, and what else is there.
+    """Return the files that belong in the archive of an export, sorted by name, and the other files in the directory.
 
-    with_streams: stream files too.
+    with_streams: include stream files.
 
-    A market file must have the checksum that index.csv says, a CSV the one of its report. Raises UsageError if
-    index and market files are not of the same markets or a day was consolidated before it was over; DamagedFile
-    where a file is not the one it must be.
+    A market file must have the checksum in index.csv, a CSV the one in its report. Raises UsageError if index and
+    market files do not have the same markets or a day was consolidated before it was over; DamagedFile if a file does
+    not have its checksum.
     """
     rows = export_source.indexed(layout)
     export_source.refuse_unindexed(layout, rows)
@@ -99,7 +98,7 @@ def members(layout: Layout, with_streams: bool = False) -> tuple[list[Member], I
 
 
 def _consolidated(layout: Layout) -> dict[str, str]:
-    """Return the checksum of each consolidated CSV, as its report has it."""
+    """Return the checksum of each consolidated CSV from its report."""
     directory = layout.output_dir
     known: dict[str, str] = {}
     for path in layout.consolidation_reports():
@@ -124,7 +123,7 @@ def _consolidated(layout: Layout) -> dict[str, str]:
 
 
 def outdated(layout: Layout) -> list[str]:
-    """Return the names of consolidated CSVs made of market files or metadata that were refreshed since."""
+    """Return the names of consolidated CSVs made from market files or metadata that were refreshed since."""
     rows = export_source.indexed(layout)
     reports = filter(None, map(consolidation_report.read, layout.consolidation_reports()))
     return [
@@ -135,17 +134,17 @@ def outdated(layout: Layout) -> list[str]:
 
 
 def _checksum_line(checksum: str, path: Path) -> str:
-    """Return the line that sha256sum writes and checks: with a name that has a line break in it, escaped."""
+    """Return a line as sha256sum writes and checks it; a line break in the name is escaped."""
     name = path.name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
     mark = "\\" if name != path.name else ""
     return f"{mark}{checksum}  {name}\n"
 
 
 def make(archive: Archive, contents: Sequence[Member], progress: Progress, workers: int | None = None) -> None:
-    """Write an archive, read it back, and give it its name when every member has the checksum it must have.
+    """Write an archive, read it back, and give it its name if every member has the right checksum.
 
-    progress is told the bytes of every piece, once when it is written and once when it is read back; workers: how many
-    cores to use (all if None), which does not change the result. Raises ExportError.
+    progress is called with the bytes of every piece, once when it is written and once when it is read back; workers:
+    how many cores to use (all if None), which does not change the result. Raises ExportError.
     """
     _require_room(archive, contents)
     with NewFile(archive.path) as file:
@@ -178,7 +177,7 @@ def _require_room(archive: Archive, contents: Sequence[Member]) -> None:
 
 
 def _compare(archive: Archive, path: Path, contents: Sequence[Member], progress: Progress) -> None:
-    """Raise where the archive at path does not hold exactly these members."""
+    """Raise ArchiveFailed if the archive at path does not hold exactly these members."""
     try:
         found = list(containers.checksums(archive.kind, path, progress))
     except containers.DAMAGED as error:
@@ -201,5 +200,5 @@ def _compare(archive: Archive, path: Path, contents: Sequence[Member], progress:
             )
         raise DamagedFile(
             f"{member.path}: its SHA-256 is {checksum[:16]}…, expected {member.checksum[:16]}…. Restore the file, or"
-            " run ExportAll with the database to mend it. Nothing was published."
+            " run ExportAll with the database to repair it. Nothing was published."
         )

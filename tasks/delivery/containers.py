@@ -1,5 +1,5 @@
-"""tar.gz, tar.zst and zip: the same bytes for the same content on every machine, compressed on all cores, read
-without unpacking.
+"""tar.gz, tar.zst and zip: the same bytes for the same content on every machine, compressed on all cores, and read back
+without unpacking to disk.
 """
 
 import collections
@@ -23,22 +23,22 @@ from tasks.ticks.prefetch import prefetched
 
 KINDS = ("tar.gz", "zip", "tar.zst")
 
-#: The largest level whose result is at most a tenth larger than gzip's, at several times its speed a core.
+#: The level whose result is about a tenth larger than gzip's, at several times its speed per core.
 _DEFLATE_LEVEL = 4
 _ZSTD_LEVEL = 3
-#: What is handed to a core at a time. Part of the bytes: compression is cut there.
+#: The size of a piece that one core compresses. It affects the bytes, because compression is cut there.
 _PIECE_BYTES = 1 << 19
-#: What is read and copied at a time: little enough to stay in the processor's cache.
+#: How much is read and copied at a time: little enough to stay in the processor's cache.
 _READ_BYTES = 1 << 18
-#: How much of what came before a piece it may refer to: deflate's window.
+#: How far back a piece may refer to earlier ones: deflate's window.
 _WINDOW_BYTES = 1 << 15
-#: Time and mode of every member, so that neither clock nor umask shows; the earliest time that zip knows.
+#: Time and mode of every member, independent of clock and umask. The time is the earliest that zip supports.
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 _TIME_S = 315_532_800
 _MODE = 0o644
 _NOTE = "comment"
 _UNIX = 3
-#: What the libraries raise on a damaged archive.
+#: The errors that the libraries raise for a damaged archive.
 DAMAGED: tuple[Any, ...] = (
     OSError,
     ValueError,
@@ -53,22 +53,22 @@ Progress = Callable[[int], None]
 
 
 class Sink(Protocol):
-    """Where an archive goes: a file that need not know where it is."""
+    """The file that an archive is written to; it need not support tell()."""
 
     def write(self, data: Any) -> int:
         """Append bytes."""
 
     def flush(self) -> None:
-        """Hand on what waits."""
+        """Write buffered data."""
 
 
 class ParallelDeflate:
-    """A raw deflate stream as zlib.compressobj makes it, its pieces compressed side by side, each with the window
+    """A raw deflate stream like that of zlib.compressobj. Its pieces are compressed in parallel, each with the window
     before it.
 
-    Not zlib_ng's own gzip_ng_threaded: it keeps a compressor a thread, whose result can depend on the pieces that
-    it had before, and so on the number of threads (11 of 300 archives with incompressible pieces). And an
-    interrupt can have it wait forever.
+    zlib_ng's own gzip_ng_threaded is not used: it keeps one compressor per thread, whose result can depend on earlier
+    pieces, and so on the number of threads (in 11 of 300 archives with incompressible pieces). And after an interrupt
+    it can wait forever.
     """
 
     def __init__(self, pool: concurrent.futures.Executor, ahead: int) -> None:
@@ -78,8 +78,8 @@ class ParallelDeflate:
         self._waiting: collections.deque[concurrent.futures.Future[bytes]] = collections.deque()
 
     def compress(self, data: bytes | memoryview) -> bytes:
-        """Take a piece; return what is compressed of the pieces so far."""
-        piece = bytes(data)  # a buffer is refilled while it waits
+        """Add a piece; return the compressed data that is ready."""
+        piece = bytes(data)  # a copy, because the caller refills its buffer
         self._waiting.append(self._pool.submit(_deflated, piece, self._window))
         self._window = piece[-_WINDOW_BYTES:]
         return self._finished(self._ahead)
@@ -102,7 +102,7 @@ def _deflated(data: bytes, window: bytes) -> bytes:
 
 
 class _Counted:
-    """A file that tells how much of it was read."""
+    """A file that reports how much of it was read."""
 
     def __init__(self, file: IO[bytes], progress: Progress) -> None:
         self._file = file
@@ -116,8 +116,8 @@ class _Counted:
 
 
 class _Placed:
-    """A file that knows how much was written to it. tarfile's own way with files that do not, mode w|, copies every
-    byte twice more.
+    """A file that knows how much was written to it. For files that do not, tarfile has mode w|, which copies every byte
+    twice more.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -142,10 +142,10 @@ def write(
     progress: Progress,
     workers: int | None = None,
 ) -> None:
-    """Write an archive of members (name there, file) with a note: one line that no tool unpacks, where git archive
-    has the commit.
+    """Write an archive of members (name in the archive, file) with a note: a line that no tool unpacks, where git
+    archive has the commit.
 
-    progress is told the bytes as they are read; workers: how many cores to use (all if None), which does not
+    progress is called with the bytes as they are read; workers: how many cores to use (all if None), which does not
     change the result. Raises OSError if a file is shorter than its size.
     """
     cores = workers or len(os.sched_getaffinity(0))
@@ -220,7 +220,8 @@ def note_of(kind: str, path: Path) -> str | None:
 
 
 def checksums(kind: str, path: Path, progress: Progress) -> Iterator[tuple[str, str]]:
-    """Yield name and SHA-256 of each member of an archive, in its order. progress is told the bytes as they are read.
+    """Yield name and SHA-256 of each member of an archive, in order. progress is called with the bytes as they are
+    read.
 
     Raises one of DAMAGED if it is damaged.
     """

@@ -1,4 +1,4 @@
-"""Arrays of unequal groups, and random numbers that depend on nothing but what they are for."""
+"""Arrays of unequal groups, and random numbers that depend only on their seed, topic and keys."""
 
 import zlib
 
@@ -11,7 +11,7 @@ Bools = npt.NDArray[np.bool_]
 
 
 def first_of(counts: Ints) -> Ints:
-    """Return where each group starts when groups of so many elements stand one after the other."""
+    """Return where each group starts if groups of these sizes follow one another."""
     firsts: Ints = np.cumsum(counts) - counts
     return firsts
 
@@ -31,7 +31,7 @@ def running_sum(values: Ints, group: Ints) -> Ints:
 
 
 def within(times: Ints, lower: int | None, upper: int | None) -> Bools:
-    """Tell which times are in [lower, upper); None: without a bound."""
+    """Return which times are in [lower, upper); None: no bound."""
     chosen = np.ones(len(times), bool)
     if lower is not None:
         chosen &= times >= lower

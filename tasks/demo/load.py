@@ -1,4 +1,4 @@
-"""A recording into PostgreSQL, as the recorder leaves it there."""
+"""Load a recording into PostgreSQL, as the recorder would."""
 
 import contextlib
 import dataclasses
@@ -67,7 +67,7 @@ def load(
 ) -> Summary:
     """Fill the tables with what the recorder saw in [after, until), and create the partitions that this needs.
 
-    To load a recording in ranges that meet gives the same rows as to load it at once.
+    Loading a recording in adjacent ranges gives the same rows as loading it at once.
 
     Args:
         conninfo: libpq's connection string of a database with the tables of create_schema().

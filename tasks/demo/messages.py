@@ -1,4 +1,4 @@
-"""When the messages of a recording come, and what the market's status is by then."""
+"""When the messages of a recording arrive, and the market's status at that time."""
 
 import dataclasses
 

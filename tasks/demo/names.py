@@ -1,4 +1,4 @@
-"""What events, markets and runners are called: invented, sometimes missing, sometimes hard on a CSV file."""
+"""The names of events, markets and runners: invented, sometimes missing, sometimes difficult in a CSV file."""
 
 import pyarrow as pa
 

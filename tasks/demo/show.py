@@ -1,4 +1,4 @@
-"""`./run_pipeline.sh demo`: an invented recording in a PostgreSQL of its own, exported, and what came out."""
+"""`./run_pipeline.sh demo`: load an invented recording into a PostgreSQL of its own, export it, and show the result."""
 
 import os
 import shlex

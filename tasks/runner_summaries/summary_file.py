@@ -128,7 +128,7 @@ def _of_market(layout: Layout, row: IndexRow, statistics: Statistics | None) -> 
         if file_checksum(path) != row.facts.checksum:
             raise DamagedFile(
                 f"{path}: its SHA-256 is not the one in index.csv. Restore the file, or run ExportAll with the database"
-                " to mend it."
+                " to repair it."
             )
         try:
             metadata = metadata_json.parse(layout.metadata_file(market_id).read_bytes())

@@ -17,10 +17,10 @@ import pyarrow.compute as pc
 from tasks.ticks import value_text
 from tasks.ticks.schema import TIME, Column, Shown
 
-#: Lines joined at once: about 3 MB, which stays in the processor's cache and the allocator's hands. With 150,000 lines
-#: the same work takes ten times as long.
+#: How many lines are joined at once: about 3 MB, which stays in the cache and is reused by the allocator. With 150,000
+#: lines the same work takes ten times as long.
 _LINES_AT_ONCE = 16_384
-#: Two pieces side by side with at most so many texts together become one.
+#: Two adjacent pieces are merged into one if it has at most so many texts.
 _FEW_TEXTS = 128
 
 

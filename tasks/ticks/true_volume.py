@@ -1,8 +1,8 @@
-"""The real cumulative volume of each traded price, out of the running sums that the platform stores.
+"""The real cumulative volume of each traded price, restored from the running sums that the platform stores.
 
-The platform adds each cumulative figure that Betfair sends to what it has (docs/streams.md). So the new figure is the
-new sum less the old one; the first one is the sum itself. After a full picture of the market the sums begin again: the
-sums of the prices that had been added up all fall in one message.
+The platform adds each cumulative figure that Betfair sends to its sum (docs/streams.md). So the new figure is the new
+sum minus the old one; the first one is the sum itself. After a full image of the market the sums start again: the sums
+that had more than one figure all fall in one message.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from tasks.ticks.snapshots import Floats, Slots, Snapshots, padded
 from tasks.ticks.sort_keys import Ints
 
-#: Of the prices whose sum could fall, the share that has to fall for the message to be a full picture.
+#: The share of the sums that could fall which has to fall for the message to be a full image.
 _SHARE_OF_IMAGE = 0.5
 _HALF_A_PENNY = 0.005
 
