@@ -56,10 +56,7 @@ class Verdict:
                 f"FAILED: {counted(len(self.differences), 'difference')} in {counted(files, 'file')};"
                 f" {counted(self.markets, 'market')} compared with {against}."
             )
-        return (
-            f"VERIFIED: {counted(self.markets, 'market')} with {counted(self.ticks, 'tick')}: all as {against}"
-            f" say{'' if self.database else 's'}."
-        )
+        return f"VERIFIED: {counted(self.markets, 'market')} with {counted(self.ticks, 'tick')}: all match {against}."
 
     def add(self, differences: Iterable[Difference], notes: Iterable[str]) -> None:
         """Add the results of one check."""
