@@ -48,6 +48,8 @@ def test_an_error_of_the_system_is_no_damage(pipeline, name, calls, error):
         assert result.returncode == 30 and "Traceback" not in result.stderr, result.stderr
         assert path.name in result.stderr or name == ".lock" and f"Cannot write to {path.parent}" in result.stderr
         assert os.strerror(getattr(errno, error)) in result.stderr
+        if name == ".lock":  # no other error is one of permissions
+            assert ("permissions" in result.stderr) == (error == "EACCES"), result.stderr
         assert pipeline.files() == before
     assert pipeline.run("ExportAll").returncode == 0
     assert pipeline.files() == before
