@@ -154,13 +154,18 @@ _INDEX_TYPES = {
     "file_size_bytes": "BIGINT",
     "checksum": "VARCHAR",
 }
+#: DuckDB's name of every type that a column of a tick can have, also of those that none has yet.
 _TYPES = {
     pa.string(): "VARCHAR",
     TEXT: "VARCHAR",
     TIME: "TIMESTAMPTZ",
+    pa.date32(): "DATE",
     pa.int64(): "BIGINT",
+    pa.int32(): "INTEGER",
     pa.int16(): "SMALLINT",
+    pa.int8(): "TINYINT",
     pa.float64(): "DOUBLE",
+    pa.float32(): "REAL",
     pa.bool_(): "BOOLEAN",
 }
 
