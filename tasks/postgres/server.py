@@ -119,7 +119,8 @@ def one_line(error: BaseException) -> str:
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = " ".join(line for line in lines if not line.startswith(("LINE ", "^", "QUERY:", "CONTEXT:")))
-    text = text.removesuffix(".") or type(error).__name__
+    # libpq asks whether the server is running; our own messages give the next step
+    text = re.sub(r"\s*Is the server running [^?]*\?", "", text).removesuffix(".") or type(error).__name__
     for said, setting in _REASONS.items():
         if said in text:
             return f"{text} (the setting {setting} of this role, database or server)"
