@@ -5,6 +5,7 @@ import datetime
 import json
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -238,7 +239,7 @@ def test_luigid_started_by_hand_as_the_page_says_keeps_its_state_in_the_home_of_
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    program = str(Path(sys.executable).with_name("luigid"))
+    program = shlex.quote(str(Path(sys.executable).with_name("luigid")))
     script = commands.replace("--port 8082", f"--port {port}").replace(".venv/bin/luigid", f"exec {program}")
     with open(tmp_path / "log", "w") as log:
         process = subprocess.Popen(
