@@ -4,6 +4,7 @@ import logging
 
 import luigi
 
+from tasks.day_csv import export_source
 from tasks.export_directory import catalogue_sql, index_csv
 from tasks.storage.atomic_files import replacing
 from tasks.ticks.value_text import counted
@@ -29,12 +30,9 @@ class BuildCatalogue(WholeExportTask):
     def complete(self) -> bool:
         """Return whether it says what there is now."""
         with determining():
-            try:
-                return self.layout.catalogue.read_text(encoding="utf-8") == self._text() and all(
-                    task.complete() for task in self.requires()
-                )
-            except FileNotFoundError:
-                return False
+            if self.takes_files_alone:
+                export_source.require_export(self.layout)
+            return all(task.complete() for task in self.requires()) and self._is_current()
 
     def work(self) -> dict[str, str]:
         """Write it; return why markets could not be exported."""
@@ -43,6 +41,12 @@ class BuildCatalogue(WholeExportTask):
             file.write(text.encode())
         self.say_done(f"{self.layout.catalogue}: {counted(text.count('CREATE OR REPLACE VIEW'), 'view')}", _log)
         return self.failures()
+
+    def _is_current(self) -> bool:
+        try:
+            return self.layout.catalogue.read_bytes() == self._text().encode()
+        except FileNotFoundError:
+            return False
 
     def _text(self) -> str:
         return catalogue_sql.text(self.layout, index_csv.read(self.layout.index))

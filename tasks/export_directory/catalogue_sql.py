@@ -1,5 +1,6 @@
 """catalogue.sql: views for DuckDB over what an export has."""
 
+import json
 from collections.abc import Collection
 
 import pyarrow as pa
@@ -98,32 +99,47 @@ CREATE OR REPLACE VIEW markets AS
 SELECT * FROM market_files;
 """
 
+# read_text, because read_json takes only objects up to a size, and opens the file where the view is made
 _CONDITION = """
 -- One row per market, and one per UTC day: can it be used, and if not, why?
 CREATE OR REPLACE VIEW condition AS
 SELECT market.* FROM (
-    SELECT unnest(markets) AS market
-    FROM read_json(getvariable('export_place') || '/condition.json', columns = {{markets: '{markets}'}})
+    SELECT unnest(from_json(content -> 'markets', '{markets}')) AS market
+    FROM read_text(getvariable('export_place') || '/condition.json')
 );
 CREATE OR REPLACE VIEW condition_of_days AS
 SELECT day.* FROM (
-    SELECT unnest(days) AS day
-    FROM read_json(getvariable('export_place') || '/condition.json', columns = {{days: '{days}'}})
+    SELECT unnest(from_json(content -> 'days', '{days}')) AS day
+    FROM read_text(getvariable('export_place') || '/condition.json')
 );
 """
-_INTERVALS = 'STRUCT("from" TIMESTAMPTZ, "to" TIMESTAMPTZ, "count" BIGINT)[]'
-_REASON = (
-    f'reason VARCHAR, is_note BOOLEAN, "count" BIGINT, messages BIGINT, intervals {_INTERVALS},'
-    " intervals_left_out BIGINT"
-)
-_MARKETS = (
-    "STRUCT(market_id VARCHAR, condition VARCHAR, ticks BIGINT, messages BIGINT, first TIMESTAMPTZ, last TIMESTAMPTZ,"
-    f" reasons STRUCT({_REASON})[])[]"
-)
-_DAYS = (
-    "STRUCT(date DATE, condition VARCHAR, ticks BIGINT, markets BIGINT, usual_ticks DOUBLE, usual_markets DOUBLE,"
-    f" markets_without_ticks VARCHAR[], reasons STRUCT({_REASON}, markets BIGINT)[])[]"
-)
+_REASON = {
+    "reason": "VARCHAR",
+    "is_note": "BOOLEAN",
+    "count": "BIGINT",
+    "messages": "BIGINT",
+    "intervals": [{"from": "TIMESTAMPTZ", "to": "TIMESTAMPTZ", "count": "BIGINT"}],
+    "intervals_left_out": "BIGINT",
+}
+_MARKET = {
+    "market_id": "VARCHAR",
+    "condition": "VARCHAR",
+    "ticks": "BIGINT",
+    "messages": "BIGINT",
+    "first": "TIMESTAMPTZ",
+    "last": "TIMESTAMPTZ",
+    "reasons": [_REASON],
+}
+_DAY = {
+    "date": "DATE",
+    "condition": "VARCHAR",
+    "ticks": "BIGINT",
+    "markets": "BIGINT",
+    "usual_ticks": "DOUBLE",
+    "usual_markets": "DOUBLE",
+    "markets_without_ticks": ["VARCHAR"],
+    "reasons": [_REASON | {"markets": "BIGINT"}],
+}
 
 _SUMMARY = """
 -- What BuildRunnerSummary has written, one row per market and runner.
@@ -184,7 +200,9 @@ def text(layout: Layout, market_ids: Collection[str]) -> str:
     else:
         parts.append((_NO_METADATA, "markets"))
     if layout.condition.exists():
-        parts.append((_CONDITION.format(markets=_MARKETS, days=_DAYS), "condition, condition_of_days"))
+        parts.append(
+            (_CONDITION.format(markets=json.dumps([_MARKET]), days=json.dumps([_DAY])), "condition, condition_of_days")
+        )
     if layout.runner_summary.exists():
         parts.append((_SUMMARY, "runner_summary"))
     if any(layout.states_file(market_id).exists() for market_id in market_ids):

@@ -127,6 +127,37 @@ def test_it_is_written_again_when_it_would_say_something_else(demo, tmp_path):
     assert row == (len(index_of(copy)),), "in the current directory"
 
 
+def test_a_condition_larger_than_duckdb_takes_as_one_object_is_read(demo, tmp_path):
+    pipeline, _ = demo
+    copy = tmp_path / "copy"
+    shutil.copytree(pipeline.output_dir, copy)
+    condition = json.loads((copy / "condition.json").read_text())
+    condition["markets"] = [
+        one | {"market_id": f"{one['market_id']}{n}"} for n in range(13_000) for one in condition["markets"]
+    ]
+    (copy / "condition.json").write_text(json.dumps(condition))
+    assert (copy / "condition.json").stat().st_size > 2 * 16 << 20
+    ((count,),) = opened(copy, copy).sql("SELECT count(*) FROM condition").fetchall()
+    assert count == len(condition["markets"])
+
+
+def test_a_directory_that_is_not_an_export_gets_none(pipeline):
+    result = pipeline.run("BuildCatalogue", "--offline")
+    assert result.returncode == 2 and "is not an export" in result.stderr
+    assert not (pipeline.output_dir / "catalogue.sql").exists()
+
+
+def test_a_damaged_index_is_rebuilt_first(demo, tmp_path):
+    pipeline, _ = demo
+    copy = Pipeline(tmp_path / "copy", pipeline.environment)
+    shutil.copytree(pipeline.output_dir, copy.output_dir)
+    format = next(copy.output_dir.glob("markets/*[0-9].*")).suffix[1:]
+    expected = (copy.output_dir / "index.csv").read_bytes()
+    (copy.output_dir / "index.csv").write_text("damaged")
+    assert copy.run("BuildCatalogue", "--format", format).returncode == 0
+    assert (copy.output_dir / "index.csv").read_bytes() == expected
+
+
 def test_an_export_without_ticks_has_empty_views(server, tmp_path):
     pipeline = Pipeline(tmp_path / "out", new_source(server).environment)
     assert pipeline.run("BuildCatalogue").returncode == 0
