@@ -17,5 +17,3 @@ html_copy_source = html_show_sourcelink = html_show_sphinx = False
 
 # Each heading has an address, as in the links between the pages.
 myst_heading_anchors = 3
-# A link to a file that is not a page, such as ../luigi.cfg, leads to a copy of it.
-myst_all_links_external = False
