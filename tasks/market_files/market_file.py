@@ -1,8 +1,9 @@
 """Write, read and inspect market files of every format. Ticks are written and read in file order."""
 
+import concurrent.futures
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,7 +18,11 @@ from tasks.market_files.file_facts import FileFacts, TickCounter
 from tasks.market_files.time_span import Span
 from tasks.storage.atomic_files import NewFile
 from tasks.storage.file_identity import FileStat, checksum_of
+from tasks.ticks.sort_keys import Ints
 from tasks.ticks.tick_arrays import Ticks
+
+#: How many threads read one market at most: more do not help, because they wait for memory.
+_MOST_THREADS = 4
 
 
 class MarketWriter:
@@ -85,6 +90,35 @@ def read_span(path: Path, market: int, span: Span, batch_rows: int) -> Iterator[
             start, end = np.searchsorted(ticks.publish_time, [span.lower_us, span.upper_us])
             if start < end:
                 yield ticks[start:end]
+
+
+def read_rows(
+    path: Path, span: Span, batch_rows: int, columns: Collection[str], choose: Callable[[Ints], Ints]
+) -> Ticks:
+    """Return those ticks of a market file, in order, that choose selects, read by several threads. Raises as
+    read_span() does.
+
+    columns: the ones that are needed, publish_time among them; others are 0. choose: gets the publish_time of a batch
+    of rows in order, in any thread; returns the rows to keep, ascending. Only those are converted.
+    """
+    require_regular(path)
+    market_format = formats.of(path)
+
+    def chosen(part: Span) -> Ticks:
+        batches = []
+        for batch in market_format.span_batches(path, part, batch_rows, columns):
+            publish_time = batch.column("publish_time").cast(pa.int64()).to_numpy()
+            start, end = np.searchsorted(publish_time, [part.lower_us, part.upper_us])
+            if start < end:
+                batches.append(batch.take(pa.array(choose(publish_time[start:end]) + start)))
+        if not batches:
+            return Ticks.empty()
+        (batch,) = pa.Table.from_batches(batches).unify_dictionaries().combine_chunks().to_batches()
+        return Ticks.from_batch(batch)
+
+    threads = min(_MOST_THREADS, len(os.sched_getaffinity(0)))
+    with decoding(path), concurrent.futures.ThreadPoolExecutor(threads, "read") as pool:
+        return Ticks.concatenate(list(pool.map(chosen, market_format.parts(path, span, threads))))
 
 
 def estimate_rows(path: Path, facts: FileFacts, span: Span) -> float:

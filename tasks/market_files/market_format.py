@@ -1,7 +1,7 @@
 """The interface of a market file format: all that the pipeline needs of it."""
 
 import abc
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 from tasks.market_files.file_facts import FileFacts
 from tasks.market_files.time_span import Span
 from tasks.storage.atomic_files import NewFile
-from tasks.ticks.schema import FORMAT_VERSION
+from tasks.ticks.schema import FORMAT_VERSION, READ_COLUMNS
 from tasks.ticks.sort_keys import Ints
 from tasks.ticks.tick_arrays import Ticks
 
@@ -54,11 +54,20 @@ class MarketFormat(abc.ABC):
         """
 
     @abc.abstractmethod
-    def span_batches(self, path: Path, span: Span, batch_rows: int) -> Iterator[pa.RecordBatch]:
+    def span_batches(
+        self, path: Path, span: Span, batch_rows: int, columns: Collection[str] = READ_COLUMNS
+    ) -> Iterator[pa.RecordBatch]:
         """Yield at least the rows of a file that are in a span, about so many at once; skip as many others as possible.
 
-        The batches have at least the columns that Ticks.from_batch reads. Raises as batches() does.
+        The batches have at least those columns (the default: all that Ticks.from_batch reads) that files of their
+        version have. Raises as batches() does.
         """
+
+    def parts(self, path: Path, span: Span, count: int) -> list[Span]:
+        """Return a span cut into at most so many disjoint ones, in order, that several threads can read at once: of a
+        format whose decoder does not hold Python's lock, parts of about as many rows. Raises as batches() does.
+        """
+        return [span]
 
     @abc.abstractmethod
     def rows_between(self, path: Path, facts: FileFacts, span: Span) -> float:

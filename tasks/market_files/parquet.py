@@ -3,7 +3,8 @@
 import base64
 import contextlib
 import datetime
-from collections.abc import Iterator
+import itertools
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from tasks.market_files.format_versions import KEY, as_today, schema, version_of
 from tasks.market_files.market_format import MarketFormat
 from tasks.market_files.time_span import Span
 from tasks.storage.atomic_files import NewFile
-from tasks.ticks.schema import FORMAT_VERSION, READ_COLUMNS, ROW_GROUP_ROWS, SCHEMA, TEXT
+from tasks.ticks.schema import FIRST_TIME_US, FORMAT_VERSION, LAST_TIME_US, READ_COLUMNS, ROW_GROUP_ROWS, SCHEMA, TEXT
 from tasks.ticks.sort_keys import Ints
 from tasks.ticks.tick_arrays import Ticks
 
@@ -56,22 +57,30 @@ class Parquet(MarketFormat):
             for batch in file.iter_batches(_READ_ROWS, columns=names, use_threads=False):
                 yield as_today(batch)
 
-    def span_batches(self, path: Path, span: Span, batch_rows: int) -> Iterator[pa.RecordBatch]:
-        """Yield the row groups of a file that can hold ticks of a span, without the columns that follow from others."""
+    def span_batches(
+        self, path: Path, span: Span, batch_rows: int, columns: Collection[str] = READ_COLUMNS
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the row groups of a file that can hold ticks of a span, with those columns alone."""
         with pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=_TEXTS) as file:
             have = schema(_version(file, path)).names
-            groups = [
-                number for number in range(file.num_row_groups) if _overlaps(file.metadata.row_group(number), span)
-            ]
-            if groups:
-                columns = [name for name in READ_COLUMNS if name in have]
-                yield from file.iter_batches(batch_rows, row_groups=groups, columns=columns, use_threads=False)
+            if groups := _overlapping(file, span):
+                names = [name for name in columns if name in have]
+                yield from file.iter_batches(batch_rows, row_groups=groups, columns=names, use_threads=False)
+
+    def parts(self, path: Path, span: Span, count: int) -> list[Span]:
+        """Return the span, cut where a row group begins: a row group is read by one thread, or by two if a message
+        begins in the one before it.
+        """
+        with pq.ParquetFile(path) as file:
+            inside = [first for first, _ in _times(file) if span.holds(first)]
+        cuts = sorted({inside[len(inside) * number // count] for number in range(1, count)} if inside else ())
+        edges = [span.lower_us, *(cut for cut in cuts if cut > span.lower_us), span.upper_us]
+        return [Span(lower, upper) for lower, upper in itertools.pairwise(edges)]
 
     def rows_between(self, path: Path, facts: FileFacts, span: Span) -> float:
         """Return how many ticks are in the row groups that overlap a span: an upper bound."""
         with pq.ParquetFile(path) as file:
-            groups = (file.metadata.row_group(number) for number in range(file.num_row_groups))
-            return float(sum(group.num_rows for group in groups if _overlaps(group, span)))
+            return float(sum(file.metadata.row_group(number).num_rows for number in _overlapping(file, span)))
 
     def version(self, path: Path) -> int:
         """Return the version of a file, by its footer."""
@@ -187,11 +196,20 @@ def _version(file: pq.ParquetFile, path: Path) -> int:
     return version_of(file.schema_arrow, file.metadata.metadata or {}, path)
 
 
-def _overlaps(group: pq.RowGroupMetaData, span: Span) -> bool:
-    """Return whether a row group can hold ticks of the span."""
-    times = next(number for number in range(group.num_columns) if group.column(number).path_in_schema == "publish_time")
-    statistics = group.column(times).statistics
-    if statistics is None or not statistics.has_min_max:
-        return True
-    first, last = ((moment - _EPOCH) // _MICROSECOND for moment in (statistics.min, statistics.max))
-    return bool(first < span.upper_us and last >= span.lower_us)
+def _overlapping(file: pq.ParquetFile, span: Span) -> list[int]:
+    """Return the numbers of the row groups that can hold ticks of the span."""
+    times = enumerate(_times(file))
+    return [number for number, (first, last) in times if first < span.upper_us and last >= span.lower_us]
+
+
+def _times(file: pq.ParquetFile) -> list[tuple[int, int]]:
+    """Return the first and the last publish_time of each row group; the widest range of one that does not say."""
+    column = file.metadata.schema.names.index("publish_time")
+    times = []
+    for number in range(file.num_row_groups):
+        statistics = file.metadata.row_group(number).column(column).statistics
+        if statistics is None or not statistics.has_min_max:
+            times.append((FIRST_TIME_US, LAST_TIME_US))
+        else:
+            times.append(((statistics.min - _EPOCH) // _MICROSECOND, (statistics.max - _EPOCH) // _MICROSECOND))
+    return times

@@ -1,7 +1,7 @@
 """Market files that are text, one line per tick: read by whole lines, searched by bisection."""
 
 import abc
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,7 +12,7 @@ from tasks.market_files.file_facts import FileFacts
 from tasks.market_files.market_format import MarketFormat
 from tasks.market_files.time_span import Span
 from tasks.storage.atomic_files import NewFile
-from tasks.ticks.schema import FORMAT_VERSION
+from tasks.ticks.schema import FORMAT_VERSION, READ_COLUMNS
 from tasks.ticks.sort_keys import Ints
 from tasks.ticks.tick_arrays import Ticks
 from tasks.ticks.value_text import time_text
@@ -60,8 +60,12 @@ class TextFormat(MarketFormat):
             if rest:
                 raise DamagedFile(f"{path}: the last line is cut short")
 
-    def span_batches(self, path: Path, span: Span, batch_rows: int) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of a file that are in a span, about so many at once. Raises as batches() does."""
+    def span_batches(
+        self, path: Path, span: Span, batch_rows: int, columns: Collection[str] = READ_COLUMNS
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a file that are in a span, about so many at once, with all columns. Raises as batches()
+        does.
+        """
         with open(path, "rb") as file:
             position, end = self._line_from(file, span.lower_us), self._line_from(file, span.upper_us)
             file.seek(position)

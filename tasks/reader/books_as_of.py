@@ -1,7 +1,7 @@
 """The book of a market as of many times: looked up, not replayed, because a stored message is a full image."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +12,8 @@ from tasks.ticks.sort_keys import Ints
 from tasks.ticks.tick_arrays import TRADED, Ticks
 
 NO_TIME = np.iinfo(np.int64).min
+#: The columns of ticks that books are made of.
+COLUMNS = ("publish_time", "selection_id", "side", "level", "price", "size")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -46,100 +48,61 @@ class Books:
         )
 
 
-def books_as_of(ticks: Iterable[Ticks], times: Ints) -> Books:
+def choosing(times: Ints) -> Callable[[Ints], Ints]:
+    """Return a function that returns which rows can be of the books as of times, which ascend: those of the newest
+    message at or before each of them.
+
+    It gets the publish_time of some rows in file order. Their first message is always chosen, because it may have begun
+    before them, and their last one, because only later rows show whether it is needed.
+    """
+
+    def choose(publish_time: Ints) -> Ints:
+        starts = _starts(publish_time)
+        before = np.searchsorted(times, publish_time[starts])
+        is_asked = np.append(before[1:] > before[:-1], True)
+        is_asked[0] = True
+        rows = np.diff(starts, append=len(publish_time))[is_asked]
+        return np.repeat(starts[is_asked] - np.cumsum(rows) + rows, rows) + np.arange(rows.sum())
+
+    return choose
+
+
+def books_as_of(ticks: Ticks, times: Ints) -> Books:
     """Return the books of a market as of times, microseconds since 1970, in any order.
 
-    ticks: of the market, in file order, from its first message up to at least the last of the times; batches may end
-    within a message. Only the messages that are needed are laid out.
+    ticks: of the market, in file order, at least the messages of the books, whole.
     """
-    asked = _Asked(np.sort(times))
-    for part in ticks:
-        if len(part):
-            asked.add(part)
-    selection_id, moments, price, size = asked.found()
-    row = np.searchsorted(moments, times, side="right") - 1  # the first one is not a message, and is before all times
-    return Books(
-        times.view("datetime64[us]"),
-        moments[row].view("datetime64[us]"),
-        selection_id,
-        price.take(row, axis=0),
-        size.take(row, axis=0),
+    starts = _starts(ticks.publish_time)
+    moments = np.append(NO_TIME, ticks.publish_time[starts])  # the first one is not a message, and before all times
+    rows = np.flatnonzero(
+        (ticks.side != TRADED)
+        & (ticks.price > 0)
+        & (ticks.size > 0)
+        & np.isfinite(ticks.price)
+        & np.isfinite(ticks.size)
     )
+    message = np.repeat(np.arange(1, len(moments)), np.diff(starts, append=len(ticks)))[rows]
+    selection_id, runner = _numbered(ticks.selection_id[rows])
+    place = ((message * len(selection_id) + runner) * 2 + ticks.side[rows]) * LEVELS + ticks.level[rows]
+    wanted = np.searchsorted(moments, times, side="right") - 1
+    found = []
+    for values in (ticks.price, ticks.size):
+        books = np.full((len(moments), len(selection_id), 2, LEVELS), np.nan)
+        books.ravel()[place] = values[rows]
+        found.append(books.take(wanted, axis=0))
+    return Books(times.view("datetime64[us]"), moments[wanted].view("datetime64[us]"), selection_id, *found)
 
 
-class _Asked:
-    """Gathers the messages for ascending times: for each the newest one at or before it."""
-
-    def __init__(self, times: Ints) -> None:
-        self._times = times
-        self._selection_id = np.zeros(0, np.int64)
-        self._moments = [np.array([NO_TIME])]
-        self._books = [(_no_prices(1, 0), _no_prices(1, 0))]
-
-    def add(self, ticks: Ticks) -> None:
-        """Lay out the needed messages of the next rows, and their last one: only later rows show whether it is
-        needed.
-        """
-        starts = np.flatnonzero(np.diff(ticks.publish_time, prepend=ticks.publish_time[0] - 1))
-        moments = ticks.publish_time[starts]
-        before = np.searchsorted(self._times, moments)
-        is_asked = np.append(before[1:] > before[:-1], True)
-        goes_on = bool(moments[0] == self._moments[-1][-1])
-        is_asked[0] |= goes_on
-        rows = np.flatnonzero(
-            np.repeat(is_asked, np.diff(starts, append=len(ticks))) & (ticks.side != TRADED) & (ticks.price > 0)
-        )
-        price, size, selection_id = ticks.price[rows], ticks.size[rows], ticks.selection_id[rows]
-        good = np.isfinite(price) & np.isfinite(size) & (size > 0)
-        if not bool(good.all()):
-            rows, price, size, selection_id = rows[good], price[good], size[good], selection_id[good]
-        runner = self._runner(selection_id)
-        runners = len(self._selection_id)
-        count = int(np.count_nonzero(is_asked))
-        if goes_on:
-            first = [_wider(book[-1:], runners) for book in self._books[-1]]
-            self._moments[-1] = self._moments[-1][:-1]
-            self._books[-1] = (self._books[-1][0][:-1], self._books[-1][1][:-1])
-        book = (_no_prices(count, runners), _no_prices(count, runners))
-        if goes_on:
-            book[0][:1], book[1][:1] = first
-        number = np.repeat(np.cumsum(is_asked) - 1, np.diff(starts, append=len(ticks)))[rows]
-        place = ((number * runners + runner) * 2 + ticks.side[rows]) * LEVELS + ticks.level[rows]
-        book[0].ravel()[place], book[1].ravel()[place] = price, size
-        self._moments.append(moments[is_asked])
-        self._books.append(book)
-
-    def _runner(self, selection_id: Ints) -> Ints:
-        """Return the position of each row's runner."""
-        order = np.argsort(self._selection_id)
-        known = self._selection_id[order]
-        place = np.searchsorted(known, selection_id)
-        if not len(known) or bool((known.take(place, mode="clip") != selection_id).any()):
-            self._selection_id = np.append(self._selection_id, np.setdiff1d(selection_id, self._selection_id))
-            order = np.argsort(self._selection_id)
-            place = np.searchsorted(self._selection_id[order], selection_id)
-        return np.asarray(order[place], np.int64)
-
-    def found(self) -> tuple[Ints, Ints, Floats, Floats]:
-        """Return the runners, ascending, and each message's publish_time, price and size. The first is not a
-        message.
-        """
-        runners = len(self._selection_id)
-        rank = np.argsort(self._selection_id)
-        price, size = (np.concatenate([_wider(book[number], runners) for book in self._books]) for number in range(2))
-        if bool((np.diff(rank) < 0).any()):
-            price, size = price[:, rank], size[:, rank]
-        return self._selection_id[rank], np.concatenate(self._moments), price, size
+def _starts(values: Ints) -> Ints:
+    """Return the rows at which another value begins."""
+    return np.append(0, np.flatnonzero(values[1:] != values[:-1]) + 1)[: len(values)]
 
 
-def _no_prices(messages: int, runners: int) -> Floats:
-    return np.full((messages, runners, 2, LEVELS), np.nan)
-
-
-def _wider(book: Floats, runners: int) -> Floats:
-    """Return books with as many runners."""
-    missing = runners - book.shape[1]
-    return np.concatenate([book, _no_prices(len(book), missing)], axis=1) if missing else book
+def _numbered(selection_id: Ints) -> tuple[Ints, Ints]:
+    """Return the distinct runners, ascending, and the position of each row's runner among them."""
+    starts = _starts(selection_id)
+    distinct, position = np.unique(selection_id[starts], return_inverse=True)
+    return distinct, np.repeat(position, np.diff(starts, append=len(selection_id)))
 
 
 def best_prices(chunks: Iterable[Snapshots], slots: Slots) -> Iterator[pa.RecordBatch]:

@@ -18,7 +18,6 @@ from tasks.reader import books_as_of, reader_tables
 from tasks.reader.books_as_of import Books
 from tasks.storage.layout import Layout
 from tasks.ticks import value_text
-from tasks.ticks.prefetch import prefetched
 from tasks.ticks.schema import FIRST_TIME_US, LAST_TIME_US, SCHEMA
 from tasks.ticks.snapshots import Slots, whole_messages
 from tasks.ticks.sort_keys import Ints
@@ -175,7 +174,9 @@ class Export:
         self._require(market_id)
         moments = _moments(times)
         until = Span(_ALWAYS.lower_us, int(moments.max(initial=_ALWAYS.lower_us)) + 1)
-        return books_as_of.books_as_of(prefetched(self._read(market_id, until)), moments)
+        path, choose = self.layout.market_file(market_id), books_as_of.choosing(np.sort(moments))
+        ticks = market_file.read_rows(path, until, _BATCH_ROWS, books_as_of.COLUMNS, choose)
+        return books_as_of.books_as_of(ticks, moments)
 
     def best_prices(
         self, market_id: str, start: datetime.datetime | None = None, end: datetime.datetime | None = None

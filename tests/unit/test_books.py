@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tasks.reader.books_as_of import NO_TIME, books_as_of
+from tasks.reader.books_as_of import NO_TIME, books_as_of, choosing
 from tasks.ticks.tick_arrays import TRADED, Ticks
 
 
@@ -30,7 +30,10 @@ def test_books_are_of_the_newest_message_however_rows_come(seed):
     ticks = messages(random, 60)
     times = random.integers(-5, int(ticks.publish_time[-1]) + 9, 40)
     step = int(random.integers(1, 60))
-    books = books_as_of((ticks[start : start + step] for start in range(0, len(ticks), step)), times)
+    choose = choosing(np.sort(times))
+    parts = [ticks[start : start + step] for start in range(0, len(ticks), step)]
+    chosen = [part[choose(part.publish_time)] for part in parts]
+    books = books_as_of(Ticks.concatenate(chosen), times)
     shown = ticks[(ticks.side != TRADED) & np.isfinite(ticks.size) & (ticks.size > 0)]
     for number, moment in enumerate(times.tolist()):
         newest = ticks.publish_time[ticks.publish_time <= moment].max(initial=NO_TIME)
