@@ -1,0 +1,246 @@
+"""Kill runs and cut their connections at random moments, on a database of any size:
+
+    POSTGRES_DB=netbet POSTGRES_USER=... python -m tests.faults.random_strikes --kills 100 --cuts 50
+
+Each strike hits an export, a day or an archive. What has its final name afterwards must have the bytes of an
+undisturbed run. After every few strikes a plain run must complete the rest, with the same bytes and without leftovers.
+Ends with 1 if anything differs. No ticks may arrive meanwhile.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import hashlib
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import tarfile
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tests.conftest import Pipeline
+from tests.faults.loopback import LoopbackProxy
+from tests.faults.test_faults import kill_session
+
+#: So many strikes hit the same directory before a plain run completes it.
+_STRIKES_IN_A_ROW = 4
+#: What states times, durations or the state of an unfinished run.
+_OF_THE_RUN = ("execution_report", "consolidation_report", "report.html", "metrics.prom")
+
+
+class CuttingProxy(LoopbackProxy):
+    """Forwards to a server, and closes every connection for good once so many bytes have come from it."""
+
+    def __init__(self, host: str, port: int, limit: int) -> None:
+        super().__init__(port)
+        self._host, self._left, self._lock = host, limit, threading.Lock()
+        self.passed = 0
+
+    def _connect(self) -> socket.socket:
+        if not self._host.startswith("/"):
+            return super()._connect()
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(f"{self._host}/.s.PGSQL.{self._port}")
+        self._sockets.append(server)
+        return server
+
+    def _serve(self, client: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            server = self._connect()
+            threading.Thread(target=self._forward, args=(client, server, False), daemon=True).start()
+            self._forward(server, client, True)
+
+    def _forward(self, source: socket.socket, target: socket.socket, counted: bool) -> None:
+        with contextlib.suppress(OSError):
+            while content := source.recv(65536):
+                if counted:
+                    with self._lock:
+                        self.passed += len(content)
+                        content = content[: max(self._left, 0)]
+                        self._left -= len(content)
+                target.sendall(content)
+                if self._left <= 0:
+                    break
+        for each in (source, target):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+
+@dataclasses.dataclass
+class Job:
+    """A command that is struck. seconds, received: what it took undisturbed; files: the checksums of what it wrote."""
+
+    arguments: tuple[str, ...]
+    pipeline: Pipeline
+    seconds: float = 0
+    received: int = 0
+    files: dict[str, str] = dataclasses.field(default_factory=dict)
+    starts_from: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """Its task."""
+        return self.arguments[0]
+
+    def reset(self) -> None:
+        """Bring everything back to before the command."""
+        folder = self.pipeline.output_dir.parent
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        if self.starts_from is not None:
+            shutil.copytree(self.starts_from, self.pipeline.output_dir, copy_function=shutil.copy2)
+
+    def found(self) -> dict[str, str]:
+        """Return the SHA-256 of all that has a final name, by its path; of archives, of what is in them."""
+        folder = self.pipeline.output_dir.parent
+        return {
+            name: hashlib.sha256(content).hexdigest()
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+            for name, content in contents(path, str(path.relative_to(folder)))
+            if not Path(name).name.startswith(_OF_THE_RUN)
+        }
+
+    def leftovers(self) -> list[Path]:
+        """Return the temporary files."""
+        return list(self.pipeline.output_dir.parent.rglob("*.tmp"))
+
+
+def contents(path: Path, name: str) -> Iterator[tuple[str, bytes]]:
+    """Yield a file, or the files in an archive, by name."""
+    if path.suffix == ".sha256":  # written by the pipeline, read by sha256sum
+        subprocess.run(["sha256sum", "--check", "--quiet", path.name], cwd=path.parent, check=True)
+    elif path.suffix == ".gz":
+        with tarfile.open(path) as archive:
+            for member in archive:
+                yield f"{name}/{member.name}", archive.extractfile(member).read()  # type: ignore[union-attr]
+    else:
+        yield name, path.read_bytes()
+
+
+def undisturbed(job: Job, host: str, port: int) -> None:
+    """Run a job without a strike; note what it took and wrote."""
+    job.reset()
+    with CuttingProxy(host, port, 1 << 60) as proxy:
+        began = time.monotonic()
+        result = job.pipeline.run(*job.arguments, POSTGRES_HOST="127.0.0.1", POSTGRES_PORT=str(proxy.port))
+        job.seconds, job.received = time.monotonic() - began, proxy.passed
+    if result.returncode:
+        sys.exit(f"{job.name} ended with {result.returncode}: {result.stderr}")
+    job.files = job.found()
+
+
+def struck_by_kill(job: Job) -> str:
+    """Start the job and kill all its processes after a random time; return what happened."""
+    process = job.pipeline.start(*job.arguments)
+    deadline = time.monotonic() + random.uniform(0, job.seconds)
+    while process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    was_running = process.poll() is None
+    kill_session(process)
+    process.stderr.close()  # type: ignore[union-attr]
+    return "killed" if was_running else "ended before"
+
+
+def struck_by_cut(job: Job, host: str, port: int) -> str:
+    """Run the job over a connection that is cut after a random number of bytes; return how it ended."""
+    with CuttingProxy(host, port, int(job.received * random.uniform(0, 1))) as proxy:
+        result = job.pipeline.run(*job.arguments, POSTGRES_HOST="127.0.0.1", POSTGRES_PORT=str(proxy.port))
+    if result.returncode not in (0, 30, 35) or "Traceback" in result.stderr:
+        return f"WRONG END {result.returncode}: {result.stderr}"
+    return f"exit {result.returncode}"
+
+
+def differences(job: Job, is_over: bool) -> Iterator[str]:
+    """Yield where the files differ from the undisturbed run's. is_over: after a plain run, nothing may be missing."""
+    found = job.found()
+    for name, checksum in found.items():
+        of_all = name.endswith(("index.csv", "condition.json"))  # of an unfinished run: of what there was
+        if job.files.get(name) != checksum and (is_over or not of_all):
+            yield f"{name}: not the bytes of the undisturbed run"
+    if is_over:
+        yield from (f"{name}: missing" for name in job.files.keys() - found.keys())
+        yield from (f"{path}: left over" for path in job.leftovers())
+
+
+def strike(job: Job, kind: str, count: int, host: str, port: int) -> tuple[Counter[str], list[str]]:
+    """Strike a job so often; return how the strikes ended, and everything that is wrong."""
+    ends: Counter[str] = Counter()
+    wrong: list[str] = []
+    for number in range(count):
+        if number % _STRIKES_IN_A_ROW == 0:
+            job.reset()
+        end = struck_by_kill(job) if kind == "kill" else struck_by_cut(job, host, port)
+        wrong += [end] if end.startswith("WRONG") else []
+        ends[end.split(":")[0]] += 1
+        wrong += differences(job, is_over=False)
+        if number % _STRIKES_IN_A_ROW == _STRIKES_IN_A_ROW - 1 or number == count - 1:
+            last = job.pipeline.run(*job.arguments)
+            wrong += [f"the plain run ended with {last.returncode}: {last.stderr}"] if last.returncode else []
+            wrong += differences(job, is_over=True)
+        print(f"\r{job.name}, {kind} {number + 1} of {count}", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    return ends, wrong
+
+
+def fullest_day(export: Path) -> str:
+    """Return the UTC day with the most messages in an export."""
+    days: Counter[str] = Counter()
+    for path in export.glob("markets/*.parquet"):
+        times = pq.read_table(path, columns=["publish_time"]).column(0)
+        for pair in pc.value_counts(pc.strftime(times, "%Y-%m-%d")).to_pylist():
+            days[pair["values"]] += pair["counts"]
+    return days.most_common(1)[0][0]
+
+
+def main() -> int:
+    """Strike; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=100, help="default 100, half of them on the export")
+    parser.add_argument("--cuts", type=int, default=50, help="default 50, half of them on the export")
+    parser.add_argument("--seed", type=int, default=1, help="of the random moments, which also depend on the machine")
+    options = parser.parse_args()
+    random.seed(options.seed)
+    host, port = os.environ.get("POSTGRES_HOST", "127.0.0.1"), int(os.environ.get("POSTGRES_PORT", "5432"))
+    environment = {name: value for name, value in os.environ.items() if name.startswith("POSTGRES_")}
+    wrong: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="strikes") as folder:
+
+        def job(name: str, *arguments: str) -> Job:
+            return Job(arguments, Pipeline(Path(folder) / name / "out", environment))
+
+        export = job("export", "ExportAll", "--workers", "2")
+        undisturbed(export, host, port)
+        kept = Path(folder) / "exported"
+        shutil.copytree(export.pipeline.output_dir, kept, copy_function=shutil.copy2)
+        day = job("day", "ConsolidateDay", "--date", fullest_day(kept), "--workers", "2")
+        archive = job("archive", "Archive", "--workers", "2")
+        archive.starts_from = kept
+        for each in (day, archive):
+            undisturbed(each, host, port)
+        for kind, total in (("kill", options.kills), ("cut", options.cuts)):
+            for each, share in ((export, total // 2), (day, total // 4), (archive, total - total // 2 - total // 4)):
+                if share:
+                    ends, found = strike(each, kind, share, host, port)
+                    wrong += found
+                    told = ", ".join(f"{count} {end}" for end, count in sorted(ends.items()))
+                    print(
+                        f"{each.name}: {share} of kind {kind} ({told}), {len(each.files)} files, {len(found)}"
+                        " differences"
+                    )
+    print("\n".join(wrong) if wrong else "No difference.")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
