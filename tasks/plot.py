@@ -14,7 +14,7 @@ from tasks.export_directory.index_csv import IndexRow
 from tasks.market_files import market_file
 from tasks.reporting import market_plot, page, replay
 from tasks.statistics import statistics_store
-from tasks.storage.atomic_files import replacing
+from tasks.storage.atomic_files import make_directory, replacing
 from tasks.storage.file_identity import file_checksum
 from tasks.workflow.base_task import ExportTask, FormatFrom
 from tasks.workflow.exit_codes import determining
@@ -85,7 +85,7 @@ class PlotMarket(ExportTask):
         market = market_plot.Market(self.market_id, metadata, in_play, condition)
         replayed = replay.replay(market_file.read(layout.market_file(self.market_id)), row.facts.messages)
         self.say("drawing", 60)
-        layout.plots_dir.mkdir(parents=True, exist_ok=True)
+        make_directory(layout.plots_dir)
         with replacing(layout.plot(self.market_id, "png")) as file:
             file.write(market_plot.picture(market, replayed))
         with replacing(self.result) as file:

@@ -13,7 +13,7 @@ from tasks.postgres.database import Database
 from tasks.postgres.lifecycle import LifecycleRows
 from tasks.postgres.market_metadata import MarketMetadata
 from tasks.postgres.parallel_questions import ask_each
-from tasks.storage.atomic_files import NewFile, flush_all_to_disk, flush_directory
+from tasks.storage.atomic_files import NewFile, flush_all_to_disk, flush_directory, make_directory
 from tasks.storage.file_identity import FileStat
 
 _BATCH = 250
@@ -65,7 +65,7 @@ class DescribedFiles(abc.ABC, Generic[Stored]):
 
     def write(self) -> Iterator[int]:
         """Write the files that differ, many at a time; yield how many were written each time."""
-        self._directory.mkdir(parents=True, exist_ok=True)
+        make_directory(self._directory)
         changes = self._changes()
         while batch := list(itertools.islice(changes, _FILES_AT_ONCE)):
             with contextlib.ExitStack() as unpublished:

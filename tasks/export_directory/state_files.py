@@ -9,7 +9,7 @@ from tasks.export_directory.metadata_states import Described
 from tasks.postgres.database import Database
 from tasks.postgres.lifecycle import LifecycleRows, lifecycle_rows
 from tasks.postgres.settlement import settlements
-from tasks.storage.atomic_files import replacing
+from tasks.storage.atomic_files import make_directory, replacing
 from tasks.storage.layout import Layout
 
 _EXAMPLE = market_states.render("1.1", [market_states.State(0, 1, 0, "OPEN", False)])
@@ -30,7 +30,7 @@ class StateFiles(DescribedFiles[LifecycleRows]):
     def write(self) -> Iterator[int]:
         """Write the files that differ, many at a time; yield how many were written each time."""
         if (results := self._new_results()) is not None:
-            self._layout.states_dir.mkdir(parents=True, exist_ok=True)
+            make_directory(self._layout.states_dir)
             with replacing(self._layout.results) as file:
                 file.write(results)
         yield from super().write()

@@ -22,7 +22,7 @@ from tasks.market_files.file_facts import FileFacts
 from tasks.market_files.market_file import MarketWriter
 from tasks.postgres.tick_reader import TickReader
 from tasks.statistics.statistics_store import Gatherer
-from tasks.storage.atomic_files import flush_all_to_disk, flush_directory
+from tasks.storage.atomic_files import flush_all_to_disk, flush_directory, make_directory
 from tasks.storage.file_identity import FileStat
 from tasks.storage.layout import Layout
 from tasks.ticks.prefetch import prefetched
@@ -39,7 +39,7 @@ def export(job: Job, markets: Iterable[Pending]) -> list[Failed]:
     the others are unchanged.
     """
     failures: list[Failed] = []
-    job.layout.markets_dir.mkdir(parents=True, exist_ok=True)
+    make_directory(job.layout.markets_dir)
     todo = list(markets)
     with TickReader(job.server, job.tables) as reader:
         while todo:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tasks.errors import StoreError
 from tasks.publishing.place import Place, Source, Stored, copy
-from tasks.storage.atomic_files import NewFile, remove_leftovers, replacing
+from tasks.storage.atomic_files import NewFile, make_directory, remove_leftovers, replacing
 from tasks.storage.file_identity import file_checksum
 
 
@@ -47,7 +47,7 @@ class FolderPlace(Place):
     def send(self, name: str, source: Source) -> Stored:
         """Copy a file, read the copy back, and only then rename it to its final name."""
         path = self._folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(path.parent)
         with NewFile(path) as file:
             with open(source.path, "rb") as opened:
                 copy(opened, file)

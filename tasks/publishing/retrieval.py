@@ -12,7 +12,7 @@ from tasks.market_files.time_span import Span
 from tasks.publishing.manifest import Entry, Manifest
 from tasks.publishing.place import Place
 from tasks.publishing.transfers import Progress, transfer_all
-from tasks.storage.atomic_files import NewFile, flush_directory, remove_leftovers, replacing
+from tasks.storage.atomic_files import NewFile, flush_directory, make_directory, remove_leftovers, replacing
 from tasks.storage.disk_space import require_room
 from tasks.storage.file_identity import file_checksum
 from tasks.storage.file_names import is_market_file, market_of
@@ -56,7 +56,7 @@ def fetch(place: Place, manifest: Manifest, layout: Layout, wanted: Wanted, prog
         raise StoreError(f"{place.address}: its manifest does not list {INDEX}. Publish again.")
     refuse_other_format(manifest, layout)
     for directory in (layout.output_dir, layout.markets_dir):
-        directory.mkdir(parents=True, exist_ok=True)
+        make_directory(directory)
         remove_leftovers(directory)
     names = [name for name in manifest.objects if name != INDEX]
     if wanted.is_all:
@@ -116,7 +116,7 @@ def _is_here(path: Path, entry: Entry) -> bool:
 
 
 def _receive(place: Place, name: str, entry: Entry, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(path.parent)
     with NewFile(path) as file:
         place.receive(name, file)
         if file.checksum != entry.checksum:

@@ -146,6 +146,15 @@ def flush_all_to_disk(files: Iterable[NewFile]) -> None:
             pass
 
 
+def make_directory(directory: Path) -> None:
+    """Create a directory, and those above it, so that they survive a power cut, as what is in them then does."""
+    new = [path for path in (directory, *directory.parents) if not os.path.lexists(path)]
+    directory.mkdir(parents=True, exist_ok=True)
+    for path in new:
+        with contextlib.suppress(PermissionError):  # one may create names in a directory that one may not read
+            flush_directory(path.parent)
+
+
 def flush_directory(directory: Path) -> None:
     """Flush a directory's names to disk, so that a rename survives a power cut."""
     _flush_to_disk(directory)

@@ -14,7 +14,7 @@ from tasks.export_directory import market_results, market_states, metadata_json
 from tasks.export_directory.index_csv import IndexRow
 from tasks.market_files import market_file
 from tasks.market_files.time_span import Span
-from tasks.storage.atomic_files import NewFile, flush_directory
+from tasks.storage.atomic_files import NewFile, flush_directory, make_directory
 from tasks.storage.file_identity import file_checksum
 from tasks.storage.layout import Layout
 from tasks.stream_files.definition import DefinitionFeed, Known, short_time
@@ -133,7 +133,7 @@ def write(layout: Layout, row: IndexRow) -> Counts:
     interval_us = ((facts.last_tick or 0) - known.first_us) / max(facts.messages - 1, 1)
     lines = StreamLines(market_id, DefinitionFeed(known), round(max(_GAP_US, _GAP_INTERVALS * interval_us)))
     ticks = prefetched(market_file.read_span(path, 0, _ALWAYS, _BATCH_ROWS))
-    layout.streams_dir.mkdir(parents=True, exist_ok=True)
+    make_directory(layout.streams_dir)
     with NewFile(layout.stream_file(market_id)) as stream, NewFile(layout.stream_catalogue(market_id)) as catalogue:
         for part in _compressed(lines.lines(ticks)):
             stream.write(part)

@@ -17,7 +17,7 @@ import psutil
 
 from tasks.errors import is_full_disk
 from tasks.export_directory.journal import Journal
-from tasks.storage.atomic_files import remove_leftovers
+from tasks.storage.atomic_files import make_directory, remove_leftovers
 from tasks.storage.layout import Layout
 from tasks.ticks.value_text import counted
 from tasks.workflow import run_context
@@ -76,7 +76,7 @@ def _is_taken(layout: Layout, lock: filelock.BaseFileLock | None, is_last: bool)
     """
     new = [path for path in (layout.output_dir, *layout.output_dir.parents) if not os.path.lexists(path)]
     try:
-        layout.output_dir.mkdir(parents=True, exist_ok=True)
+        make_directory(layout.output_dir)
         if lock is not None:
             lock.acquire(timeout=0)
     except (filelock.Timeout, FileNotFoundError):

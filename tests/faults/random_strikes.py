@@ -100,20 +100,20 @@ class Job:
         if self.starts_from is not None:
             shutil.copytree(self.starts_from, self.pipeline.output_dir, copy_function=shutil.copy2)
 
-    def found(self) -> dict[str, str]:
-        """Return the SHA-256 of all that has a final name, by its path; of archives, of what is in them."""
-        folder = self.pipeline.output_dir.parent
-        return {
-            name: hashlib.sha256(content).hexdigest()
-            for path in sorted(folder.rglob("*"))
-            if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-            for name, content in contents(path, str(path.relative_to(folder)))
-            if not Path(name).name.startswith(_OF_THE_RUN)
-        }
-
     def leftovers(self) -> list[Path]:
         """Return the temporary files."""
         return list(self.pipeline.output_dir.parent.rglob("*.tmp"))
+
+
+def found(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of all below a folder that has a final name, by its path; of archives, of what is in them."""
+    return {
+        name: hashlib.sha256(content).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        for name, content in contents(path, str(path.relative_to(folder)))
+        if not Path(name).name.startswith(_OF_THE_RUN)
+    }
 
 
 def contents(path: Path, name: str) -> Iterator[tuple[str, bytes]]:
@@ -137,7 +137,7 @@ def undisturbed(job: Job, host: str, port: int) -> None:
         job.seconds, job.received = time.monotonic() - began, proxy.passed
     if result.returncode:
         sys.exit(f"{job.name} ended with {result.returncode}: {result.stderr}")
-    job.files = job.found()
+    job.files = found(job.pipeline.output_dir.parent)
 
 
 def struck_by_kill(job: Job) -> str:
@@ -163,13 +163,13 @@ def struck_by_cut(job: Job, host: str, port: int) -> str:
 
 def differences(job: Job, is_over: bool) -> Iterator[str]:
     """Yield where the files differ from the undisturbed run's. is_over: after a plain run, nothing may be missing."""
-    found = job.found()
-    for name, checksum in found.items():
+    there = found(job.pipeline.output_dir.parent)
+    for name, checksum in there.items():
         of_all = name.endswith(("index.csv", "condition.json"))  # of an unfinished run: of what there was
         if job.files.get(name) != checksum and (is_over or not of_all):
             yield f"{name}: not the bytes of the undisturbed run"
     if is_over:
-        yield from (f"{name}: missing" for name in job.files.keys() - found.keys())
+        yield from (f"{name}: missing" for name in job.files.keys() - there.keys())
         yield from (f"{path}: left over" for path in job.leftovers())
 
 
@@ -231,8 +231,8 @@ def main() -> int:
         for kind, total in (("kill", options.kills), ("cut", options.cuts)):
             for each, share in ((export, total // 2), (day, total // 4), (archive, total - total // 2 - total // 4)):
                 if share:
-                    ends, found = strike(each, kind, share, host, port)
-                    wrong += found
+                    ends, differing = strike(each, kind, share, host, port)
+                    wrong += differing
                     told = ", ".join(f"{count} {end}" for end, count in sorted(ends.items()))
                     print(
                         f"{each.name}: {share} of kind {kind} ({told}), {len(each.files)} files, {len(found)}"
