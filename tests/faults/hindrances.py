@@ -6,6 +6,10 @@ import signal
 import time
 from pathlib import Path
 
+import psutil
+
+from tests.conftest import works_in
+
 TASKS = {
     "ExportAll": (),
     "ExportMarket": ("--market-id", "1.101"),
@@ -64,3 +68,15 @@ def first_worker_held(process):
         yield
     finally:
         os.kill(int(workers[0]), signal.SIGCONT)
+
+
+def kill_session(process):
+    """Kill a run with all its worker processes, also one that is being forked meanwhile; return when none works any
+    more.
+    """
+    while alive := [other for other in psutil.process_iter() if works_in(other, process.pid)]:
+        for other in alive:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                other.kill()
+        time.sleep(0.01)
+    process.wait()

@@ -22,7 +22,8 @@ from typing import Any
 
 import mfusepy
 
-_NUMBERS = itertools.count(2)
+#: Inode numbers that no earlier mount has given away.
+_NUMBERS = itertools.count(time.time_ns() // 1000)
 
 
 @dataclasses.dataclass(eq=False)
@@ -212,10 +213,6 @@ class LosingFileSystem(mfusepy.Operations):
         node.mode = stat.S_IFMT(node.mode) | stat.S_IMODE(mode)
         return 0
 
-    def chown(self, path: str, uid: int, gid: int) -> int:
-        """Do nothing: all belongs to one user."""
-        return 0
-
     def fsync(self, path: str, datasync: int, fh: int) -> int:
         """Bring the content of a file to disk."""
         self._changing()
@@ -279,7 +276,6 @@ def main() -> None:
     options = parser.parse_args()
     root = pickle.loads(options.state.read_bytes()) if options.state.exists() else Node(stat.S_IFDIR | 0o755, 1)
     root.flush()
-    next(number for number in _NUMBERS if number > _largest(root))
 
     def at_the_cut(survivors: Node, done: int) -> None:
         options.state.write_bytes(pickle.dumps(survivors))
@@ -296,10 +292,6 @@ def main() -> None:
         attr_timeout=0,
         entry_timeout=0,
     )
-
-
-def _largest(node: Node) -> int:
-    return max([node.number, *(_largest(below) for below in node.names.values())])
 
 
 if __name__ == "__main__":

@@ -29,8 +29,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tests.conftest import Pipeline
+from tests.faults.hindrances import kill_session
 from tests.faults.loopback import LoopbackProxy
-from tests.faults.test_faults import kill_session
 
 #: So many strikes hit the same directory before a plain run completes it.
 _STRIKES_IN_A_ROW = 4
@@ -174,21 +174,30 @@ def differences(job: Job, is_over: bool) -> Iterator[str]:
 
 
 def strike(job: Job, kind: str, count: int, host: str, port: int) -> tuple[Counter[str], list[str]]:
-    """Strike a job so often; return how the strikes ended, and everything that is wrong."""
+    """Strike a job so often; return how the strikes ended, and everything that is wrong. Strikes that come too late do
+    not count.
+    """
     ends: Counter[str] = Counter()
     wrong: list[str] = []
-    for number in range(count):
-        if number % _STRIKES_IN_A_ROW == 0:
-            job.reset()
+    in_a_row = 0
+    job.reset()
+    while ends.total() < count:
         end = struck_by_kill(job) if kind == "kill" else struck_by_cut(job, host, port)
+        is_late = end in ("ended before", "exit 0")
         wrong += [end] if end.startswith("WRONG") else []
-        ends[end.split(":")[0]] += 1
-        wrong += differences(job, is_over=False)
-        if number % _STRIKES_IN_A_ROW == _STRIKES_IN_A_ROW - 1 or number == count - 1:
+        wrong += differences(job, is_over=is_late)
+        if not is_late:
+            ends[end.split(":")[0]] += 1
+            in_a_row += 1
+        if in_a_row == _STRIKES_IN_A_ROW or ends.total() == count:
             last = job.pipeline.run(*job.arguments)
             wrong += [f"the plain run ended with {last.returncode}: {last.stderr}"] if last.returncode else []
             wrong += differences(job, is_over=True)
-        print(f"\r{job.name}, {kind} {number + 1} of {count}", end="", file=sys.stderr, flush=True)
+            is_late = True
+        if is_late:
+            job.reset()
+            in_a_row = 0
+        print(f"\r{job.name}, {kind} {ends.total()} of {count}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     return ends, wrong
 

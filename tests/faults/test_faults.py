@@ -1,6 +1,5 @@
 """Kills, crashes, full disks, two at once: nothing is lost, nothing half done stands under a final name."""
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -15,7 +14,8 @@ from tasks.demo.load import load
 from tasks.demo.local_server import PostgresServer
 from tasks.demo.recording import Recording
 from tasks.storage.atomic_files import process_name, remove_leftovers
-from tests.conftest import Pipeline, new_source, works_in
+from tests.conftest import Pipeline, new_source
+from tests.faults.hindrances import kill_session
 
 
 @pytest.fixture(scope="module")
@@ -33,18 +33,6 @@ def undisturbed(recorded, tmp_path_factory):
     result = pipeline.run("ExportAll")
     assert result.returncode == 0, result.stderr
     return pipeline.files()
-
-
-def kill_session(process):
-    """Kill a run with all its worker processes, also one that is being forked meanwhile; return when none works any
-    more.
-    """
-    while alive := [other for other in psutil.process_iter() if works_in(other, process.pid)]:
-        for other in alive:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                other.kill()
-        time.sleep(0.01)
-    process.wait()
 
 
 @pytest.mark.parametrize("format", ["parquet", "jsonl"])
