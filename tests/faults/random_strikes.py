@@ -8,18 +8,15 @@ Ends with 1 if anything differs. No ticks may arrive meanwhile.
 """
 
 import argparse
-import contextlib
 import dataclasses
 import hashlib
 import os
 import random
 import shutil
-import socket
 import subprocess
 import sys
 import tarfile
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -30,50 +27,12 @@ import pyarrow.parquet as pq
 
 from tests.conftest import Pipeline
 from tests.faults.hindrances import kill_session
-from tests.faults.loopback import LoopbackProxy
+from tests.faults.proxy import StrikingProxy
 
 #: So many strikes hit the same directory before a plain run completes it.
 _STRIKES_IN_A_ROW = 4
 #: What states times, durations or the state of an unfinished run.
 _OF_THE_RUN = ("execution_report", "consolidation_report", "report.html", "metrics.prom")
-
-
-class CuttingProxy(LoopbackProxy):
-    """Forwards to a server, and closes every connection for good once so many bytes have come from it."""
-
-    def __init__(self, host: str, port: int, limit: int) -> None:
-        super().__init__(port)
-        self._host, self._left, self._lock = host, limit, threading.Lock()
-        self.passed = 0
-
-    def _connect(self) -> socket.socket:
-        if not self._host.startswith("/"):
-            return super()._connect()
-        server = socket.socket(socket.AF_UNIX)
-        server.connect(f"{self._host}/.s.PGSQL.{self._port}")
-        self._sockets.append(server)
-        return server
-
-    def _serve(self, client: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            server = self._connect()
-            threading.Thread(target=self._forward, args=(client, server, False), daemon=True).start()
-            self._forward(server, client, True)
-
-    def _forward(self, source: socket.socket, target: socket.socket, counted: bool) -> None:
-        with contextlib.suppress(OSError):
-            while content := source.recv(65536):
-                if counted:
-                    with self._lock:
-                        self.passed += len(content)
-                        content = content[: max(self._left, 0)]
-                        self._left -= len(content)
-                target.sendall(content)
-                if self._left <= 0:
-                    break
-        for each in (source, target):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
 
 
 @dataclasses.dataclass
@@ -131,7 +90,7 @@ def contents(path: Path, name: str) -> Iterator[tuple[str, bytes]]:
 def undisturbed(job: Job, host: str, port: int) -> None:
     """Run a job without a strike; note what it took and wrote."""
     job.reset()
-    with CuttingProxy(host, port, 1 << 60) as proxy:
+    with StrikingProxy(port, host=host) as proxy:
         began = time.monotonic()
         result = job.pipeline.run(*job.arguments, POSTGRES_HOST="127.0.0.1", POSTGRES_PORT=str(proxy.port))
         job.seconds, job.received = time.monotonic() - began, proxy.passed
@@ -154,7 +113,7 @@ def struck_by_kill(job: Job) -> str:
 
 def struck_by_cut(job: Job, host: str, port: int) -> str:
     """Run the job over a connection that is cut after a random number of bytes; return how it ended."""
-    with CuttingProxy(host, port, int(job.received * random.uniform(0, 1))) as proxy:
+    with StrikingProxy(port, int(job.received * random.uniform(0, 1)), "cut", host) as proxy:
         result = job.pipeline.run(*job.arguments, POSTGRES_HOST="127.0.0.1", POSTGRES_PORT=str(proxy.port))
     if result.returncode not in (0, 30, 35) or "Traceback" in result.stderr:
         return f"WRONG END {result.returncode}: {result.stderr}"
