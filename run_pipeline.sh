@@ -42,6 +42,8 @@ prepare() {
 prepare made-from test
 # The engines for test --engines are large too.
 if [[ ${1:-} == test && " $* " == *" --engines "* ]]; then prepare made-from-engines engines; fi
+# So is Spark, which is installed when a cluster is first named.
+if [[ " $* " == *" --spark-master"[=\ ]* && " $* " != *" --help "* && " $* " != *" -h "* ]]; then prepare made-from-spark test,spark; fi
 # The driver for a browser is installed when it is first needed.
 if [[ ${1:-} == test && " $* " == *" --browser "* ]]; then prepare made-from-browser browser; fi
 # The tools that the benchmark compares with are large: they are installed when it is first used.

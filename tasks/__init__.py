@@ -21,6 +21,7 @@ PUBLIC = {
     "BuildCatalogue": "tasks.catalogue",
     "ConsolidateDay": "tasks.consolidate",
     "ConsolidateAll": "tasks.consolidate",
+    "ConsolidateRange": "tasks.consolidate_range",
     "ConsolidateDayDirect": "tasks.consolidate_direct",
     "Archive": "tasks.archive",
     "VerifyExport": "tasks.verify",

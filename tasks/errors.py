@@ -19,6 +19,8 @@ ExportError                 told to the operator in one line; exit code 30 unles
 ├── NoRoom                  the disk has no room for what would be written
 ├── MarketFailed            a market could not be exported
 ├── SomeMarketsFailed       everything is done except some markets
+├── SomeDaysFailed          everything is done except some days
+├── ClusterError            a Spark cluster cannot be used, or does not answer (35)
 ├── RowsDoNotAddUp          what was written is not what was read
 ├── ArchiveFailed           what was written is not what was to be archived
 ├── NotVerified             the export differs from what it should be
@@ -147,6 +149,16 @@ class MarketFailed(ExportError):
 
 class SomeMarketsFailed(ExportError):
     """Everything is done except some markets."""
+
+
+class SomeDaysFailed(ExportError):
+    """Everything is done except some days."""
+
+
+class ClusterError(ExportError):
+    """A Spark cluster cannot be used, or does not answer."""
+
+    exit_code = EXIT_UNDETERMINED
 
 
 class RowsDoNotAddUp(ExportError):

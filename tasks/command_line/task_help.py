@@ -8,6 +8,7 @@ import luigi
 from tasks.command_line.help_layout import fitted
 from tasks.market_files import formats
 from tasks.workflow.base_task import ExportTask
+from tasks.workflow.parameters import DayParameter
 
 RUN_OPTIONS = """\
   --workers N  processes in parallel, default 1
@@ -40,6 +41,8 @@ _VALUES = {
     "id": "ID",
     "rows": "N",
     "gb": "N",
+    "master": "URL",
+    "day_format": "csv|parquet",
     "recheck_days": "N",
     "format": "|".join(formats.NAMES),
 }
@@ -85,6 +88,8 @@ def _name(key: str) -> str:
 
 
 def _value(key: str, parameter: luigi.Parameter[Any]) -> str:
+    if isinstance(parameter, DayParameter):
+        return "YYYY-MM-DD"
     if isinstance(parameter, luigi.BoolParameter):
         return "" if parameter.parsing == luigi.BoolParameter.IMPLICIT_PARSING else "true|false"
     values = getattr(parameter, "values", ())

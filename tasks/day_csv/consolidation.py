@@ -2,18 +2,19 @@
 
 import collections
 import concurrent.futures
+import contextlib
 import dataclasses
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tasks.day_csv import consolidation_report, flat_csv
+from tasks.day_csv import consolidation_report, day_parquet, flat_csv
 from tasks.day_csv.consolidation_report import Csv, Inputs, Published, Totals, render
 from tasks.day_csv.flat_csv import Description
 from tasks.day_csv.slices import Source, slices
@@ -26,6 +27,13 @@ from tasks.ticks.tick_arrays import Ticks
 #: Rows of a slice: so many that the overhead per slice is negligible, and so few that they fit into the cache.
 SLICE_ROWS = 150_000
 _COPY_BYTES = 1 << 24
+
+
+class Lines(Protocol):
+    """What the lines of a CSV are written to."""
+
+    def write(self, data: Any) -> int:
+        """Append bytes or an Arrow buffer of whole lines; return how many bytes."""
 
 
 class TickSource(Source, Protocol):
@@ -97,13 +105,33 @@ def consolidate(wanted: Consolidation, source: TickSource) -> Totals:
     Raises ExportError, and publishes nothing, if the source is damaged, the rows do not add up or the disk is too
     small.
     """
+    months: list[tuple[str, int]] = []
+
+    def write(lines: Lines, csv: NewFile) -> Totals:
+        source.verify()
+        return write_rows(wanted, source, lines, lambda month: months.append((month, csv.size_bytes)))
+
+    return publish(wanted, source, write, months)
+
+
+def publish(
+    wanted: Consolidation,
+    source: TickSource,
+    write: Callable[[Lines, NewFile], Totals],
+    months: Sequence[tuple[str, int]] = (),
+) -> Totals:
+    """Write CSV and report, and give them their names if the rows add up; return the totals.
+
+    write: writes the lines, after the header, and returns the totals. months: with the position at which each begins,
+    known when the lines are written. Raises as consolidate does.
+    """
     started_s = time.monotonic()
     consolidation_report.read(wanted.report)  # raises if a later version wrote it
     _require_room(wanted, sum(source.expected_rows))
-    source.verify()
     with NewFile(wanted.csv) as csv:
-        csv.write(flat_csv.HEADER)
-        totals, months = _write(wanted, source, csv)
+        with day_parquet.typed(csv) if day_parquet.is_parquet(csv.path) else contextlib.nullcontext(csv) as lines:
+            lines.write(flat_csv.HEADER)
+            totals = write(lines, csv)
         source.reconcile()
         _require_sums(wanted, source, totals)
         whole = _finished(csv)
@@ -143,19 +171,23 @@ def _require_room(wanted: Consolidation, rows: float) -> None:
     require_room(wanted.csv, estimate)
 
 
-def _write(wanted: Consolidation, source: TickSource, csv: NewFile) -> tuple[Totals, list[tuple[str, int]]]:
-    """Write all rows; return the totals, and the months with the position at which each begins."""
+def write_rows(
+    wanted: Consolidation, source: TickSource, csv: Lines, begin_month: Callable[[str], None] = lambda month: None
+) -> Totals:
+    """Write all rows of a source; return the totals. begin_month: is called before the first row of each month."""
     totals = Totals(np.zeros(len(source.market_ids), np.int64))
-    months: list[tuple[str, int]] = []
+    newest_month = ""
     workers = len(os.sched_getaffinity(0))
     rows = max(1, min(SLICE_ROWS, wanted.chunk_rows // (workers + 2)))
     waiting: collections.deque[concurrent.futures.Future[_Slice]] = collections.deque()
 
     def write(made: concurrent.futures.Future[_Slice]) -> _Slice:
         done = made.result()
+        nonlocal newest_month
         month = str(np.datetime64(done.first_us, "us").astype("datetime64[M]"))
-        if not months or months[-1][0] != month:
-            months.append((month, csv.size_bytes))
+        if newest_month != month:
+            newest_month = month
+            begin_month(month)
         for lines in done.lines:
             csv.write(lines)
         done.lines.clear()
@@ -163,13 +195,9 @@ def _write(wanted: Consolidation, source: TickSource, csv: NewFile) -> tuple[Tot
 
     def count_next() -> None:
         done = waiting.popleft().result()
-        totals.market_rows[: len(done.market_rows)] += done.market_rows
-        totals.slices += 1
-        totals.rows += done.rows
-        totals.duplicates += done.duplicates
-        totals.not_finite += done.not_finite
-        totals.first_us = done.first_us if totals.first_us is None else totals.first_us
-        totals.last_us = done.last_us
+        totals.add(
+            Totals(done.market_rows, 1, done.rows, done.duplicates, done.not_finite, done.first_us, done.last_us)
+        )
         wanted.progress(done.rows + done.duplicates)
 
     with (
@@ -182,7 +210,7 @@ def _write(wanted: Consolidation, source: TickSource, csv: NewFile) -> tuple[Tot
                 count_next()
         while waiting:
             count_next()
-    return totals, months
+    return totals
 
 
 def _made(ticks: Ticks, markets: Sequence[Description]) -> _Slice:

@@ -93,6 +93,16 @@ class Totals:
     first_us: int | None = None
     last_us: int | None = None
 
+    def add(self, later: "Totals") -> None:
+        """Add the totals of rows that follow these."""
+        self.market_rows[: len(later.market_rows)] += later.market_rows
+        self.slices += later.slices
+        self.rows += later.rows
+        self.duplicates += later.duplicates
+        self.not_finite += later.not_finite
+        self.first_us = later.first_us if self.first_us is None else self.first_us
+        self.last_us = self.last_us if later.last_us is None else later.last_us
+
 
 def render(
     published: Published,

@@ -68,7 +68,12 @@ def fetch(place: Place, manifest: Manifest, layout: Layout, wanted: Wanted, prog
         rows = wanted.rows(place, index_csv.read(whole))
     finally:
         whole.unlink(missing_ok=True)
-    of_days = {path.name for day in wanted.days for path in (layout.day_csv(day), layout.day_report(day))}
+    of_days = {
+        path.name
+        for day in wanted.days
+        for suffix in ("csv", "parquet")
+        for path in (layout.day_csv(day, suffix), layout.day_report(day, suffix))
+    }
     came = _bring(
         place, manifest, layout, [name for name in names if market_of(name) in rows or name in of_days], progress
     )

@@ -7,8 +7,11 @@ from typing import NamedTuple
 MARKET_ID = re.compile(r"[0-9]+\.[0-9]+")
 _MARKET_FILE = re.compile(rf"marketId=(?P<market_id>{MARKET_ID.pattern})\.(?P<format>[a-z]+)")
 _OF_MARKET = re.compile(rf"marketId=({MARKET_ID.pattern})(?=[._])")
-_DAY_REPORT = re.compile(r"consolidation_report_(\d{4})_(\d\d)_(\d\d)\.txt")
-_CONSOLIDATED = re.compile(r"consolidat(ed_ticks|ion_report)((_\d{4})(_\d\d){1,2})?\.(csv|txt)")
+_DAY_REPORT = re.compile(r"consolidation_report_(\d{4})_(\d\d)_(\d\d)(?:_parquet)?\.txt")
+_CONSOLIDATED = re.compile(
+    r"consolidat(ed_ticks|ion_report)((_\d{4})(_\d\d){1,2})?\.(csv|txt)"
+    r"|consolidated_ticks_\d{4}_\d\d_\d\d\.parquet|consolidation_report_\d{4}_\d\d_\d\d_parquet\.txt"
+)
 _ASIDE = re.compile(r".*\.damaged(\.\d+)?", re.DOTALL)
 
 
@@ -54,7 +57,7 @@ def is_metadata(name: str) -> bool:
 
 
 def is_consolidated(name: str) -> bool:
-    """Return whether a file in the output directory is a consolidated CSV or the report of one."""
+    """Return whether a file in the output directory is a consolidated CSV, a day as Parquet, or the report of one."""
     return _CONSOLIDATED.fullmatch(name) is not None
 
 

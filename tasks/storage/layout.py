@@ -35,7 +35,8 @@ class Layout:
     @property
     def directories(self) -> tuple[Path, ...]:
         """Every directory that files are written to."""
-        return (self.output_dir, self.markets_dir, self.journal_dir, self.states_dir, self.streams_dir)
+        below = self.markets_dir, self.journal_dir, self.states_dir, self.streams_dir, self.day_parts_dir
+        return (self.output_dir, *below)
 
     @property
     def own_files(self) -> tuple[Path, ...]:
@@ -197,13 +198,23 @@ class Layout:
         """data_exports/tick_export/runner_summary.csv"""
         return self.output_dir / "runner_summary.csv"
 
-    def day_csv(self, date: datetime.date) -> Path:
-        """data_exports/tick_export/consolidated_ticks_2022_07_11.csv"""
-        return self.output_dir / f"consolidated_ticks_{_underlined(date)}.csv"
+    def day_csv(self, date: datetime.date, suffix: str = "csv") -> Path:
+        """data_exports/tick_export/consolidated_ticks_2022_07_11.csv, or .parquet"""
+        return self.output_dir / f"consolidated_ticks_{_underlined(date)}.{suffix}"
 
-    def day_report(self, date: datetime.date) -> Path:
-        """data_exports/tick_export/consolidation_report_2022_07_11.txt"""
-        return self.output_dir / f"consolidation_report_{_underlined(date)}.txt"
+    def day_report(self, date: datetime.date, suffix: str = "csv") -> Path:
+        """data_exports/tick_export/consolidation_report_2022_07_11.txt, of Parquet .._2022_07_11_parquet.txt"""
+        kind = "" if suffix == "csv" else f"_{suffix}"
+        return self.output_dir / f"consolidation_report_{_underlined(date)}{kind}.txt"
+
+    @property
+    def day_parts_dir(self) -> Path:
+        """data_exports/tick_export/.day_parts: parts of days that several hosts are making"""
+        return self.output_dir / ".day_parts"
+
+    def day_part(self, date: datetime.date, number: int) -> Path:
+        """data_exports/tick_export/.day_parts/2022_07_11.0003.csv"""
+        return self.day_parts_dir / f"{_underlined(date)}.{number:04}.csv"
 
     @property
     def full_csv(self) -> Path:
@@ -226,8 +237,10 @@ class Layout:
         )
 
     def consolidated_csvs(self) -> list[Path]:
-        """Every consolidated CSV that exists: of a day, of all days, of a month"""
-        return sorted(self.output_dir.glob("consolidated_ticks*.csv"))
+        """Every consolidated file that exists: of a day (also as Parquet), of all days, of a month"""
+        return sorted(
+            path for suffix in ("csv", "parquet") for path in self.output_dir.glob(f"consolidated_ticks*.{suffix}")
+        )
 
     def consolidation_reports(self) -> list[Path]:
         """Every consolidation report that exists"""

@@ -56,6 +56,33 @@ class FormatParameter(_Checked[str]):
         return value
 
 
+class ChoiceParameter(_Checked[str]):
+    """One of a few words."""
+
+    def __init__(self, option: str, choices: tuple[str, ...], **rest: Any) -> None:
+        super().__init__(**rest)
+        self.option, self._choices, self.expected = option, choices, " or ".join(choices)
+
+    def parse_text(self, value: str) -> str:
+        """Return the word."""
+        if value not in self._choices:
+            raise ValueError(value)
+        return value
+
+
+class ClusterParameter(_Checked[str]):
+    """--spark-master, the address of a Spark cluster, empty for none."""
+
+    option = "--spark-master"
+    expected = "the address of a Spark cluster such as spark://host:7077, yarn, k8s://https://host:443, or local[2]"
+
+    def parse_text(self, value: str) -> str:
+        """Return the address."""
+        if not re.fullmatch(r"spark://[^/,\s]+:\d+(,[^/,\s]+:\d+)*|yarn|k8s://\S+|local(\[(\d+|\*)\])?|", value):
+            raise ValueError(value)
+        return value
+
+
 class MarketIdParameter(_Checked[str]):
     """--market-id, digits, a dot, digits."""
 
@@ -86,10 +113,13 @@ class SchemaParameter(_Checked[str]):
 
 
 class DayParameter(_Checked[datetime.date]):
-    """--date, a UTC day."""
+    """--date, or another UTC day."""
 
-    option = "--date"
     expected = "an existing day as YYYY-MM-DD, such as 2024-01-15"
+
+    def __init__(self, option: str = "--date", **rest: Any) -> None:
+        super().__init__(**rest)
+        self.option = option
 
     def parse_text(self, value: str) -> datetime.date:
         """Return the day."""

@@ -155,6 +155,19 @@ class RowProgress(Progress):
         return [text, counted(self._slices, "slice"), *self._pace(rows, expected, "rows/s", 1)]
 
 
+class DayProgress(Progress):
+    """Counts days and the rows of each."""
+
+    def __init__(self, days: int, expected_rows: float) -> None:
+        super().__init__()
+        self.expect(days, expected_rows)
+
+    def _parts(self) -> list[str]:
+        days, rows, all_days, expected, _ = self._numbers[:]
+        text = f"{days:,.0f} of {counted(int(all_days), 'day')} done"
+        return [text, counted(int(rows), "row"), *self._pace(rows, expected, "rows/s", 1)]
+
+
 class ByteProgress(Progress):
     """Counts the bytes of an archive: each is written once and read back once."""
 

@@ -92,8 +92,8 @@ def test_help_is_as_wide_as_the_terminal_and_says_what_values_look_like(run, nam
     for option, value in {
         "--format": "parquet|jsonl",
         "--export-metadata": "true|false",
-        "--to": "ADDRESS",
-        "--from": "ADDRESS",
+        "--to": "YYYY-MM-DD" if name == "ConsolidateRange" else "ADDRESS",
+        "--from": "YYYY-MM-DD" if name == "ConsolidateRange" else "ADDRESS",
         "--days": "DAY,DAY",
         "--recheck-days": "N",
     }.items():

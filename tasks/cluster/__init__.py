@@ -1,0 +1,1 @@
+"""A Spark cluster, as a place to make days. Imported only if a cluster is asked for."""
