@@ -20,6 +20,8 @@ from tasks.storage.layout import Layout
 
 #: Days begun at once for each core of the cluster, so that none is idle and few parts lie around; and at the very most.
 _DAYS_PER_CORE, _MOST_DAYS = 2, 256
+#: How often to look whether the cluster is still there: Spark itself would wait for a lost one for ever.
+_LOOK_S = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,20 +62,29 @@ def make_days(
             running = {
                 pool.submit(_make, context, date, _Day(layout, *given), part_rows): date for date, given in days.items()
             }
-            for future in concurrent.futures.as_completed(running):
-                try:
-                    done = future.result()
-                except Exception as error:  # Spark's: the executors are gone, or failed too often
-                    done = _Failure(f"Spark gave up: {spark_cluster.reason(error)}")
-                if isinstance(done, _Failure):
-                    failed[running[future]] = done.reason
-                progress(1, 0 if isinstance(done, _Failure) else done.rows + done.duplicates)
+            waiting = set(running)
+            require_executor = spark_cluster.ExecutorWatch(context, master)
+            while waiting:
+                ended, waiting = concurrent.futures.wait(waiting, _LOOK_S, concurrent.futures.FIRST_COMPLETED)
+                for future in ended:
+                    done = _result(future)
+                    if isinstance(done, _Failure):
+                        failed[running[future]] = done.reason
+                    progress(1, 0 if isinstance(done, _Failure) else done.rows + done.duplicates)
+                require_executor()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)  # those that run end when the context does
     for directory in layout.directories:
         remove_leftovers(directory)
     _remove_parts(layout)
     return failed
+
+
+def _result(future: concurrent.futures.Future[Totals | _Failure]) -> Totals | _Failure:
+    try:
+        return future.result()
+    except Exception as error:  # Spark's: the executors are gone, or failed too often
+        return _Failure(f"Spark gave up: {spark_cluster.reason(error)}")
 
 
 def _remove_parts(layout: Layout) -> None:

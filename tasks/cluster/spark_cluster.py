@@ -132,13 +132,26 @@ def _require_master(master: str) -> None:
 
 
 def _require_executor(context: Any, master: str) -> None:
-    if master.startswith("local"):
-        return
-    until_s = time.monotonic() + _EXECUTOR_S
-    while context._jsc.sc().getExecutorMemoryStatus().size() < 2:  # the driver is one
-        if time.monotonic() > until_s:
-            raise ClusterError(
-                f"{master}: gave us no executor within {_EXECUTOR_S} s. Start workers there, or wait until other"
-                " applications have released theirs (see the master's page)."
-            )
+    watch = ExecutorWatch(context, master)
+    while not watch():
         time.sleep(0.2)
+
+
+class ExecutorWatch:
+    """Looks whether a context has executors. Raises ClusterError after a minute without one."""
+
+    def __init__(self, context: Any, master: str) -> None:
+        self._context, self._master = context, master
+        self._seen_s = time.monotonic()
+
+    def __call__(self) -> bool:
+        # the driver is one; a local one has no others
+        is_there = self._master.startswith("local") or self._context._jsc.sc().getExecutorMemoryStatus().size() > 1
+        if is_there:
+            self._seen_s = time.monotonic()
+        elif time.monotonic() - self._seen_s > _EXECUTOR_S:
+            raise ClusterError(
+                f"{self._master}: we have had no executor for {_EXECUTOR_S} s. Start workers there, or wait until other"
+                " applications have released theirs (see the master's page). What is finished stays."
+            )
+        return bool(is_there)
