@@ -15,7 +15,7 @@ from typing import Any
 
 
 @contextlib.contextmanager
-def running_luigid(directory: Path, settings: Path | None = None) -> Iterator[str]:
+def running_luigid(directory: Path, settings: Path | None = None, listen_on: str = "127.0.0.1") -> Iterator[str]:
     """Run a luigid on a free port and give its address; its log goes to luigid.log, its state is kept when it ends."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -24,7 +24,7 @@ def running_luigid(directory: Path, settings: Path | None = None) -> Iterator[st
     environment = os.environ | ({} if settings is None else {"LUIGI_CONFIG_PATH": str(settings)})
     with open(directory / "luigid.log", "a") as log:
         process = subprocess.Popen(
-            [str(Path(sys.executable).with_name("luigid")), "--port", str(port), "--address", "127.0.0.1", *options],
+            [str(Path(sys.executable).with_name("luigid")), "--port", str(port), "--address", listen_on, *options],
             stdout=log,
             stderr=log,
             cwd=directory,
