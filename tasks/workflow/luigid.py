@@ -57,9 +57,26 @@ def connect(url: str) -> Luigid:
 
 def require() -> None:
     """Raise NoScheduler if this run is to use a luigid, and there is none."""
+    if not luigi.interface.core().local_scheduler:
+        connect(_url())
+
+
+def is_working_in(output_dir: str) -> bool:
+    """Return whether luigid counts on a worker for a task in an output directory. Raises NoScheduler.
+
+    It forgets a worker that has been silent for worker_disconnect_delay (60 s), and then hands out its tasks again.
+    """
+    with contextlib.closing(connect(_url())) as scheduler:
+        workers = scheduler._request("/api/worker_list", {})
+    with _told_apart(_url()):
+        return any(
+            task["params"].get("output_dir") == output_dir for worker in workers for task in worker["running"].values()
+        )
+
+
+def _url() -> str:
     core = luigi.interface.core()
-    if not core.local_scheduler:
-        connect(core.scheduler_url or f"http://{core.scheduler_host}:{core.scheduler_port}/")
+    return str(core.scheduler_url or f"http://{core.scheduler_host}:{core.scheduler_port}/")
 
 
 def _ask(url: str, limit_s: float) -> None:

@@ -15,8 +15,8 @@ from luigi.retcodes import run_with_retcodes
 from luigi.setup_logging import InterfaceLogging
 from luigi.task_register import Register
 
-from tasks.workflow import run_context, run_metrics
-from tasks.workflow.exit_codes import EXIT_ALREADY_RUNNING, EXIT_NOT_RUN, EXIT_USAGE, stop
+from tasks.workflow import luigid, run_context, run_metrics
+from tasks.workflow.exit_codes import EXIT_ALREADY_RUNNING, EXIT_NOT_RUN, EXIT_USAGE, determining, stop
 
 _log = logging.getLogger("tick_export.outcome")
 
@@ -53,8 +53,9 @@ def _run(arguments: list[str]) -> int:
     while (code := _run_once(arguments)) in (EXIT_ALREADY_RUNNING, EXIT_NOT_RUN) and _has_luigid(arguments):
         if _is_complete(arguments):
             return 0
-        # Luigi may report this when another worker has just begun; if it does so repeatedly, it is true
-        not_run += code == EXIT_NOT_RUN
+        # Luigi also reports this while another worker has a batch, or was killed with one, which luigid finds out after
+        # a minute; if it does so repeatedly and nobody works, it is true
+        not_run += code == EXIT_NOT_RUN and not _is_worked_on(arguments)
         if not_run == _NOT_RUN_TRIES:
             break
         _log.info("Other workers of luigid are doing it. Waiting for them.")
@@ -119,6 +120,14 @@ def parsed(name: str, options: Sequence[str]) -> Iterator[Any]:
 def _has_luigid(arguments: list[str]) -> bool:
     with CmdlineParser.global_instance(arguments):
         return not luigi.interface.core().local_scheduler
+
+
+def _is_worked_on(arguments: list[str]) -> bool:
+    """Return whether luigid counts on a worker for a task in the same output directory. Stops with one line if there is
+    no luigid any more.
+    """
+    with CmdlineParser.global_instance(arguments) as parser, determining():
+        return luigid.is_working_in(str(parser.get_task_obj().output_dir))
 
 
 def _is_complete(arguments: list[str]) -> bool:

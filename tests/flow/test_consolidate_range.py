@@ -172,7 +172,10 @@ def test_a_cluster_that_loses_an_executor_makes_the_same_days(spark, days, tmp_p
         path.unlink()
     conf = tmp_path / "conf"
     conf.mkdir()
-    (conf / "spark-defaults.conf").write_text("spark.speculation true\nspark.speculation.multiplier 1.01\n")
+    (conf / "spark-defaults.conf").write_text(
+        "spark.speculation true\nspark.speculation.interval 20ms\nspark.speculation.minTaskRuntime 20ms\n"
+        "spark.speculation.task.duration.threshold 100ms\n"
+    )
     with SparkCluster(memory="1g") as cluster:
         options = "ConsolidateRange", *RANGE, "--offline", "--spark-master", cluster.master, "--part-rows", "9"
 
