@@ -90,4 +90,9 @@ def open_place(option: str, address: str, threads: int) -> Place:
         from tasks.publishing.folder_place import FolderPlace
 
         return FolderPlace(address, Path(urllib.parse.unquote(address.removeprefix("file://"))))
+    if parts.scheme in ("gs", "gcs"):
+        raise UsageError(
+            f"{option} is {address!r}: Google's own protocol is not supported, but its buckets also speak S3's. Write"
+            f" s3://{parts.netloc}{parts.path}, with AWS_ENDPOINT_URL=https://storage.googleapis.com and an HMAC key."
+        )
     raise UsageError(f"{option} is {address!r}, expected s3://bucket/prefix or file:///folder.")

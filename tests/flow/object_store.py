@@ -1,5 +1,6 @@
 """An object store that speaks S3's protocol, for Publish and Fetch: it can fail, hang and be counted."""
 
+import io
 import random
 import socket
 import threading
@@ -28,6 +29,7 @@ class Store:
         self.refusal: tuple[str, str] | None = None
         self.faults: random.Random | None = None
         self.pause_s = 0.0
+        self.corrupts = False
         self.server = make_server("127.0.0.1", 0, self, threaded=True, request_handler=Quiet)
         self.endpoint = f"http://127.0.0.1:{self.server.port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
@@ -45,6 +47,10 @@ class Store:
             return [b""]
         if fault < 0.15:
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+        if self.corrupts and "partNumber=2" in environ["QUERY_STRING"]:
+            sent = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+            at = len(sent) // 2
+            environ["wsgi.input"] = io.BytesIO(sent[:at] + bytes([sent[at] ^ 1]) + sent[at + 1 :])
         return self.inner(environ, start_response)
 
     @property

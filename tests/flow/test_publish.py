@@ -131,6 +131,28 @@ def test_some_markets_or_days_come_as_an_export_of_their_own(exported, store):
     assert none.returncode == 30 and "has no market 1.999" in none.stderr
 
 
+@pytest.mark.parametrize("is_corrupted", [False, True])
+def test_an_object_of_many_parts_is_compared_after_it_arrived(exported, store, is_corrupted):
+    name = "accepted_losses.csv"  # goes up as it is, whatever is in it
+    content = random.Random(7).randbytes(70_000_000)
+    (exported.output_dir / name).write_bytes(content)
+    store.corrupts = is_corrupted
+    done = exported.run("Publish", "--offline", "--to", TO)
+    parts = [path for method, path in store.requests if method == "PUT" and path.endswith(name)]
+    if is_corrupted:
+        assert done.returncode == 30 and f"{name} did not arrive as it was sent" in done.stderr, done.stderr
+        assert "manifest.json" not in store.names() and "index.csv" not in store.names()
+        store.corrupts = False
+        done = exported.run("Publish", "--offline", "--to", TO)
+    else:
+        assert len(parts) == 2
+    assert done.returncode == 0, done.stderr
+    assert store.read(name) == content
+    store.sent()
+    assert exported.run("Publish", "--offline", "--to", TO).returncode == 0 and store.sent() == []
+    assert (fetched(exported, "--from", TO).output_dir / name).read_bytes() == content
+
+
 def test_a_damaged_file_is_never_published(exported, store):
     assert exported.run("Publish", "--offline", "--to", TO).returncode == 0
     path = exported.market("1.101")
@@ -194,6 +216,7 @@ def test_a_publication_that_was_broken_off_sends_no_object_twice(exported, store
         (TO, None, {"AWS_ENDPOINT_URL": "TLS"}, "does not answer with TLS", 35),
         (TO, None, {"AWS_ACCESS_KEY_ID": "", "HOME": "/", "AWS_EC2_METADATA_DISABLED": "true"}, "no credentials", 35),
         (f"s3://key:{SECRET}@{BUCKET}/x", None, {}, "has a user or a key in its address", 2),
+        ("gs://ticks/x", None, {}, "Google's own protocol is not supported, but its buckets also speak S3's", 2),
         ("ftp://somewhere/x", None, {}, "expected s3://bucket/prefix or file:///folder", 2),
         ("file:///no/such/folder", None, {}, "there is no such folder", 35),
     ],
