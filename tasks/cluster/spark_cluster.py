@@ -52,6 +52,7 @@ def connected(master: str) -> Iterator[Any]:
     """
     require(master)
     logging.getLogger("py4j").setLevel(logging.WARNING)  # it tells of each connection that it closes
+    logging.getLogger().addFilter(_is_no_interrupt)
     # pyspark warns of every pandas that is newer than itself; no pandas is used here
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"pyspark\.")
     import pyspark
@@ -89,12 +90,18 @@ def _end(context: Any, java: Any) -> None:
             context.cancelAllJobs()
         with contextlib.suppress(Exception):
             context.stop()
+    logging.getLogger().removeFilter(_is_no_interrupt)
     if java is not None:
         with contextlib.suppress(Exception):
             java.shutdown()
         with contextlib.suppress(Exception):
             java.proc.stdin.close()
             java.proc.wait(10)
+
+
+def _is_no_interrupt(record: logging.LogRecord) -> bool:
+    """Return whether a record is not the traceback that py4j logs at Ctrl-C, before it passes the interrupt on."""
+    return not record.getMessage().startswith("KeyboardInterrupt while sending command")
 
 
 def reason(error: BaseException) -> str:

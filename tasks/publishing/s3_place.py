@@ -28,6 +28,7 @@ except ModuleNotFoundError:
 
 #: Larger objects are uploaded in parts of this size.
 PART_BYTES = 64 << 20
+_PARTS_AT_ONCE = 2  # of each object
 _READ_BYTES = 1 << 20
 _TRIES = 8  # per request, with pauses of up to 20 s between them
 _FIRST_TRIES = 3  # for the first requests, which show whether there is a store at all
@@ -36,6 +37,13 @@ _RECEIVE_TRIES = 5
 
 #: The errors of a download that is cut off. (boto3 itself retries only until the answer begins.)
 _BROKEN_OFF = (exceptions.IncompleteReadError, exceptions.ResponseStreamingError, exceptions.ReadTimeoutError)
+
+_again_if_broken_off = tenacity.retry(
+    retry=tenacity.retry_if_exception_type(_BROKEN_OFF),
+    stop=tenacity.stop_after_attempt(_RECEIVE_TRIES),
+    wait=tenacity.wait_random_exponential(0.1, 10),
+    reraise=True,
+)
 
 #: The meaning of the store's error codes.
 _MEANINGS = {
@@ -70,7 +78,7 @@ class S3Place(Place):
                 retries={"total_max_attempts": tries, "mode": "standard"},
                 connect_timeout=_CONNECT_S,
                 read_timeout=_READ_S,
-                max_pool_connections=threads,
+                max_pool_connections=threads * (1 + _PARTS_AT_ONCE),
             ),
         )
 
@@ -98,8 +106,9 @@ class S3Place(Place):
             self._put(name, content, hashlib.sha256(content).hexdigest())
 
     def send(self, name: str, source: Source) -> Stored:
-        """Store a file. The store itself compares the SHA-256, for several parts that of each; the size is compared
-        here, and so is the MD5 if the store's tag is one.
+        """Store a file. The store itself compares the SHA-256, for several parts that of each. The size is compared
+        here, and the MD5 in the store's tag. A tag that is another one (stores that encrypt with keys of their own, or
+        count parts in their own way) says nothing: then the object is read back.
         """
         with self._telling(name):
             if source.size_bytes <= PART_BYTES:
@@ -112,7 +121,7 @@ class S3Place(Place):
                     self._prefix + name,
                     ExtraArgs={"ChecksumAlgorithm": "SHA256"},
                     Config=TransferConfig(
-                        multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=2
+                        multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=_PARTS_AT_ONCE
                     ),
                 )
                 answer = self._client.head_object(Bucket=self._bucket, Key=self._prefix + name)
@@ -122,8 +131,8 @@ class S3Place(Place):
                         f"{self.address}: {name} arrived with {answer['ContentLength']} bytes, expected"
                         f" {source.size_bytes}. Start again."
                     )
-        if _is_digest(tag) and tag != _tag(source):
-            raise StoreError(f"{self.address}: {name} did not arrive as it was sent (its MD5 differs). Start again.")
+            if tag != _tag(source) and self._checksum(name) != source.checksum:
+                raise StoreError(f"{self.address}: {name} did not arrive as it was sent. Start again.")
         return Stored(source.size_bytes, tag)
 
     def holds(self, name: str, stored: Stored, source: Source) -> bool:
@@ -133,12 +142,7 @@ class S3Place(Place):
     def receive(self, name: str, file: NewFile) -> None:
         """Append the content of an object; if the connection is lost, continue where it stopped."""
 
-        @tenacity.retry(
-            retry=tenacity.retry_if_exception_type(_BROKEN_OFF),
-            stop=tenacity.stop_after_attempt(_RECEIVE_TRIES),
-            wait=tenacity.wait_random_exponential(0.1, 10),
-            reraise=True,
-        )
+        @_again_if_broken_off
         def receive_rest() -> None:
             some = {"Range": f"bytes={file.size_bytes}-", "IfMatch": tag} if file.size_bytes else {}
             answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + name, **some)
@@ -164,14 +168,18 @@ class S3Place(Place):
         )
         return str(answer["ETag"]).strip('"')
 
-    @tenacity.retry(
-        retry=tenacity.retry_if_exception_type(_BROKEN_OFF),
-        stop=tenacity.stop_after_attempt(_RECEIVE_TRIES),
-        wait=tenacity.wait_random_exponential(0.1, 10),
-        reraise=True,
-    )
+    @_again_if_broken_off
     def _read(self, name: str) -> bytes:
         return bytes(self._asking.get_object(Bucket=self._bucket, Key=self._prefix + name)["Body"].read())
+
+    @_again_if_broken_off
+    def _checksum(self, name: str) -> str:
+        """Return the SHA-256, in hex, of an object as it is in the store."""
+        digest = hashlib.sha256()
+        answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + name)
+        for piece in answer["Body"].iter_chunks(_READ_BYTES):
+            digest.update(piece)
+        return digest.hexdigest()
 
     @contextlib.contextmanager
     def _telling(self, name: str = "") -> Iterator[None]:
@@ -208,11 +216,6 @@ class S3Place(Place):
     @property
     def _endpoint(self) -> str:
         return str(self._client.meta.endpoint_url)
-
-
-def _is_digest(tag: str) -> bool:
-    """Return whether a tag looks like an MD5. It is one unless the store encrypts with keys of its own."""
-    return len(tag.partition("-")[0]) == 32
 
 
 def _tag(source: Source) -> str:

@@ -30,6 +30,7 @@ class Store:
         self.faults: random.Random | None = None
         self.pause_s = 0.0
         self.corrupts = False
+        self.has_own_tags = False
         self.server = make_server("127.0.0.1", 0, self, threaded=True, request_handler=Quiet)
         self.endpoint = f"http://127.0.0.1:{self.server.port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
@@ -51,7 +52,12 @@ class Store:
             sent = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
             at = len(sent) // 2
             environ["wsgi.input"] = io.BytesIO(sent[:at] + bytes([sent[at] ^ 1]) + sent[at + 1 :])
-        return self.inner(environ, start_response)
+
+        def start(status, headers, *rest):
+            own = [(key, value[::-1] if key == "ETag" and self.has_own_tags else value) for key, value in headers]
+            return start_response(status, own, *rest)
+
+        return self.inner(environ, start)
 
     @property
     def environment(self) -> dict[str, str]:

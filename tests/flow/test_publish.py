@@ -153,6 +153,16 @@ def test_an_object_of_many_parts_is_compared_after_it_arrived(exported, store, i
     assert (fetched(exported, "--from", TO).output_dir / name).read_bytes() == content
 
 
+def test_an_object_whose_tag_is_no_md5_is_read_back(exported, store):
+    store.has_own_tags = True
+    done = exported.run("Publish", "--offline", "--to", TO)
+    assert done.returncode == 0, done.stderr
+    read = {path for method, path in store.requests if method == "GET"}
+    assert {f"/{BUCKET}/exports/one/{name}" for name in exported.files()} <= read
+    store.has_own_tags = False
+    assert_same(exported, fetched(exported, "--from", TO))
+
+
 def test_a_damaged_file_is_never_published(exported, store):
     assert exported.run("Publish", "--offline", "--to", TO).returncode == 0
     path = exported.market("1.101")
