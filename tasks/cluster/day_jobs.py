@@ -55,28 +55,31 @@ def make_days(
     failed: dict[datetime.date, str] = {}
     if not days:
         return failed
-    with spark_cluster.connected(master) as context:
-        at_once = min(_DAYS_PER_CORE * context.defaultParallelism, _MOST_DAYS)
-        pool = concurrent.futures.ThreadPoolExecutor(at_once, "day")
-        try:
-            running = {
-                pool.submit(_make, context, date, _Day(layout, *given), part_rows): date for date, given in days.items()
-            }
-            waiting = set(running)
-            require_executor = spark_cluster.ExecutorWatch(context, master)
-            while waiting:
-                ended, waiting = concurrent.futures.wait(waiting, _LOOK_S, concurrent.futures.FIRST_COMPLETED)
-                for future in ended:
-                    done = _result(future)
-                    if isinstance(done, _Failure):
-                        failed[running[future]] = done.reason
-                    progress(1, 0 if isinstance(done, _Failure) else done.rows + done.duplicates)
-                require_executor()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)  # those that run end when the context does
-    for directory in layout.directories:
-        remove_leftovers(directory)
-    _remove_parts(layout)
+    try:
+        with spark_cluster.connected(master) as context:
+            at_once = min(_DAYS_PER_CORE * context.defaultParallelism, _MOST_DAYS)
+            pool = concurrent.futures.ThreadPoolExecutor(at_once, "day")
+            try:
+                running = {
+                    pool.submit(_make, context, date, _Day(layout, *given), part_rows): date
+                    for date, given in days.items()
+                }
+                waiting = set(running)
+                require_executor = spark_cluster.ExecutorWatch(context, master)
+                while waiting:
+                    ended, waiting = concurrent.futures.wait(waiting, _LOOK_S, concurrent.futures.FIRST_COMPLETED)
+                    for future in ended:
+                        done = _result(future)
+                        if isinstance(done, _Failure):
+                            failed[running[future]] = done.reason
+                        progress(1, 0 if isinstance(done, _Failure) else done.rows + done.duplicates)
+                    require_executor()
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)  # those that run end when the context does
+    finally:  # no executor of ours works any more
+        for directory in layout.directories:
+            remove_leftovers(directory)
+        _remove_parts(layout)
     return failed
 
 
