@@ -98,32 +98,32 @@ def test_a_day_as_parquet_has_the_rows_of_the_csv_typed(days, small):
     assert days.run("VerifyExport", "--offline").returncode == 30
 
 
-@pytest.mark.parametrize("part_rows", [1, 5, 17, 60, 10**9])
-def test_the_parts_of_a_day_joined_are_the_day(days, tmp_path, part_rows):
+def test_the_parts_of_a_day_joined_are_the_day(days, tmp_path):
     layout = Layout(days.output_dir)
     span = Span.of_day(datetime.date.fromisoformat(DAY))
     rows = with_ticks(layout, indexed(layout), span)
-    wanted = Consolidation(tmp_path / "joined.csv", tmp_path / "joined.txt", span, DAY)
-    spans = day_parts.cut(rows, span, part_rows)
-    assert spans[0].lower_us == span.lower_us and spans[-1].upper_us == span.upper_us
-    assert all(one.upper_us == other.lower_us for one, other in zip(spans, spans[1:]))
-    assert (len(spans) > 1) == (part_rows < 30)
-    parts = [
-        day_parts.write_part(layout, rows, wanted, part, tmp_path / f"part {number}")
-        for number, part in enumerate(spans)
-    ]
-    totals = day_parts.join(layout, rows, wanted, parts)
-    assert (tmp_path / "joined.csv").read_bytes() == consolidated(days) and not list(tmp_path.glob("part *"))
     expected = consolidate(
         Consolidation(tmp_path / "whole.csv", tmp_path / "whole.txt", span, DAY), ExportSource(layout, rows, span)
     )
-    assert (totals.rows, totals.duplicates, totals.first_us, totals.last_us, totals.market_rows.tolist()) == (
-        expected.rows,
-        expected.duplicates,
-        expected.first_us,
-        expected.last_us,
-        expected.market_rows.tolist(),
-    )
+    for part_rows in (1, 5, 17, 60, 10**9):
+        wanted = Consolidation(tmp_path / "joined.csv", tmp_path / "joined.txt", span, DAY)
+        spans = day_parts.cut(rows, span, part_rows)
+        assert spans[0].lower_us == span.lower_us and spans[-1].upper_us == span.upper_us
+        assert all(one.upper_us == other.lower_us for one, other in zip(spans, spans[1:]))
+        assert (len(spans) > 1) == (part_rows < 30)
+        parts = [
+            day_parts.write_part(layout, rows, wanted, part, tmp_path / f"part {number}")
+            for number, part in enumerate(spans)
+        ]
+        totals = day_parts.join(layout, rows, wanted, parts)
+        assert (tmp_path / "joined.csv").read_bytes() == consolidated(days) and not list(tmp_path.glob("part *"))
+        assert (totals.rows, totals.duplicates, totals.first_us, totals.last_us, totals.market_rows.tolist()) == (
+            expected.rows,
+            expected.duplicates,
+            expected.first_us,
+            expected.last_us,
+            expected.market_rows.tolist(),
+        )
 
 
 @pytest.mark.parametrize(
