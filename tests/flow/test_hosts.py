@@ -34,13 +34,17 @@ class Host:
 
     def __enter__(self) -> "Host":
         _ip("netns", "add", self.name)
-        _ip("link", "add", self.link, "type", "veth", "peer", "name", "eth0", "netns", self.name)
-        _ip("addr", "add", f"{_NET}.{4 * self.number + 1}/30", "dev", self.link)
-        _ip("link", "set", self.link, "up")
-        _ip("-n", self.name, "addr", "add", f"{_NET}.{4 * self.number + 2}/30", "dev", "eth0")
-        _ip("-n", self.name, "link", "set", "eth0", "up")
-        _ip("-n", self.name, "link", "set", "lo", "up")
-        _ip("-n", self.name, "route", "add", "default", "via", f"{_NET}.{4 * self.number + 1}")
+        try:
+            _ip("link", "add", self.link, "type", "veth", "peer", "name", "eth0", "netns", self.name)
+            _ip("addr", "add", f"{_NET}.{4 * self.number + 1}/30", "dev", self.link)
+            _ip("link", "set", self.link, "up")
+            _ip("-n", self.name, "addr", "add", f"{_NET}.{4 * self.number + 2}/30", "dev", "eth0")
+            _ip("-n", self.name, "link", "set", "eth0", "up")
+            _ip("-n", self.name, "link", "set", "lo", "up")
+            _ip("-n", self.name, "route", "add", "default", "via", f"{_NET}.{4 * self.number + 1}")
+        except subprocess.CalledProcessError:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
