@@ -51,7 +51,7 @@ TWO_TICKS = dataclasses.replace(TWO_TICKS, **{name: np.array([1, 2], ARRAY_TYPES
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add --walk, --engines, --browser, --backtest and --nautilus."""
+    """Add --walk, --faults, --engines, --browser, --backtest and --nautilus."""
     parser.addoption(
         "--backtest", metavar="PYTHON", help="run the backtest of docs/streams.md by an environment that has flumine"
     )
@@ -61,6 +61,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption(
         "--walk", action="store_true", help="try all of what is tried in part otherwise: bytes, signals, stalls (hours)"
+    )
+    parser.addoption(
+        "--faults", action="store_true", help="a fault at every step of every task (an hour); writes docs/faults.md"
     )
     parser.addoption(
         "--engines", action="store_true", help="the recipes for ClickHouse, Spark (which needs a Java) and fastparquet"

@@ -32,7 +32,7 @@ from tests.faults.proxy import StrikingProxy
 #: So many strikes hit the same directory before a plain run completes it.
 _STRIKES_IN_A_ROW = 4
 #: What states times, durations or the state of an unfinished run.
-_OF_THE_RUN = ("execution_report", "consolidation_report", "report.html", "metrics.prom")
+_OF_THE_RUN = ("execution_report", "consolidation_report", "verification_report", "report.html", "metrics.prom")
 
 
 @dataclasses.dataclass
@@ -202,10 +202,7 @@ def main() -> int:
                     ends, differing = strike(each, kind, share, host, port)
                     wrong += differing
                     told = ", ".join(f"{count} {end}" for end, count in sorted(ends.items()))
-                    print(
-                        f"{each.name}: {share} of kind {kind} ({told}), {len(each.files)} files, {len(found)}"
-                        " differences"
-                    )
+                    print(f"{each.name}, {share} x {kind} ({told}): {len(differing)} differences")
     print("\n".join(wrong) if wrong else "No difference.")
     return 1 if wrong else 0
 

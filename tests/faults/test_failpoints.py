@@ -1,0 +1,91 @@
+"""Every step of every task fails, is killed or delayed: nothing is lost or half written, and the next run completes."""
+
+import concurrent.futures
+import itertools
+import os
+import random
+import traceback
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Pipeline, fill, new_source
+from tests.faults import failpoints
+from tests.faults.failpoints import Task
+from tests.faults.fault_page import page
+
+PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
+_SEED = 22
+
+
+@pytest.fixture(scope="module")
+def tasks(server, tmp_path_factory):
+    """The tasks, and what they start from."""
+    folder = tmp_path_factory.mktemp("starts")
+    quiet, growing = fill(new_source(server)), fill(new_source(server))
+
+    def made(name, source, *commands):
+        pipeline = Pipeline(folder / name / "out", source.environment)
+        pipeline.output_dir.parent.mkdir()
+        for command in commands:
+            result = pipeline.run(*command)
+            assert result.returncode == 0, result.stderr
+        return pipeline.output_dir.parent
+
+    exported = made("exported", quiet, ("ExportAll",))
+    old = made("old", growing, ("ExportAll",))
+    growing.message("1.101", "2026-02-05 15:00:00.5+00")
+    with_day = made("with day", quiet, ("ExportAll",), ("ConsolidateDay", "--date", "2026-02-05"))
+    return [
+        Task("ExportAll", ("ExportAll", "--workers", "2"), quiet.environment, is_slow=True),
+        Task("refresh", ("ExportAll",), growing.environment, old),
+        Task("ConsolidateDay", ("ConsolidateDay", "--date", "2026-02-05"), quiet.environment, is_slow=True),
+        Task("day, refreshed", ("ConsolidateDay", "--date", "2026-02-05"), growing.environment, old),
+        Task("ConsolidateDayDirect", ("ConsolidateDayDirect", "--date", "2026-02-05"), quiet.environment),
+        Task(
+            "ConsolidateAll",
+            ("ConsolidateAll", "--partition-by-month", "--partition-threshold-gb", "1e-9"),
+            quiet.environment,
+            exported,
+        ),
+        Task("Archive", ("Archive",), quiet.environment, with_day),
+        Task("VerifyExport", ("VerifyExport",), quiet.environment, with_day),
+        Task("BuildIndex", ("BuildIndex",), growing.environment, old),
+        Task("BuildMetadata", ("BuildMetadata",), growing.environment),
+        Task("BuildStates", ("BuildStates",), quiet.environment, exported),
+        Task("BuildStreams", ("BuildStreams",), quiet.environment, exported),
+        Task("BuildRunnerSummary", ("BuildRunnerSummary",), quiet.environment, exported),
+        Task("BuildCatalogue", ("BuildCatalogue", "--offline"), quiet.environment, exported),
+        Task("Report", ("Report", "--offline"), quiet.environment, exported),
+    ]
+
+
+def test_a_fault_at_every_step(request, tasks, tmp_path):
+    is_all = request.config.getoption("--faults")
+    knowns, wanted, walked = {}, [], set()
+    for task in tasks:
+        knowns[task.name] = failpoints.undisturbed(task, tmp_path / f"undisturbed {task.name}")
+        wanted += [(task, fault) for fault in failpoints.faults(task, knowns[task.name], walked)]
+    if not is_all:
+        wanted = random.Random(_SEED).sample(wanted, len(wanted) // 10)
+    wrong, numbers = [], itertools.count()
+
+    def tried(pair):
+        task, fault = pair
+        try:
+            return failpoints.outcome(task, knowns[task.name], fault, tmp_path / f"fault {next(numbers)}")
+        except Exception:
+            wrong.append(traceback.format_exc(limit=-1))
+            return "wrong"
+
+    with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        ends = {fault: end for (_, fault), end in zip(wanted, pool.map(tried, wanted), strict=True)}
+    print(Counter(ends.values()), len(ends))
+    assert not wrong, f"{len(wrong)} of {len(ends)} faults:\n" + "\n".join(wrong[:20])
+    assert Counter(ends.values())["not reached"] < len(ends) / 20
+    if is_all:
+        assert len(ends) >= 1_000
+        PAGE.write_text(page(ends))
+    unknown = walked - {line.split("|")[1].strip() for line in PAGE.read_text().splitlines() if line.count("|") > 2}
+    assert not unknown, f"{PAGE} lacks steps: run the tests with --faults, which writes it"
