@@ -65,6 +65,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--faults", action="store_true", help="a fault at every step of every task (an hour); writes docs/faults.md"
     )
+    parser.addoption("--faults-at-most", metavar="N", type=int, help="with --faults: N of them, one at each step first")
     parser.addoption(
         "--engines", action="store_true", help="the recipes for ClickHouse, Spark (which needs a Java) and fastparquet"
     )
