@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.conftest import Pipeline
 from tests.faults.hindrances import kill_session
-from tests.faults.random_strikes import found
+from tests.faults.random_strikes import assert_sums, found
 
 _INJECTED = Path(__file__).with_name("injected")
 #: Calls that change something, and their errors; others only ask.
@@ -136,6 +136,7 @@ def outcome(task: Task, known: Known, fault: Fault, folder: Path) -> str:
     assert last.returncode == 0, f"{fault}: the next run ended with {last.returncode}: {last.stderr}"
     assert found(work) == known.after, f"{fault}: after the next run: {_difference(found(work), known.after)}"
     assert not list(work.rglob("*.tmp")), f"{fault}: left over"
+    assert_sums(work)
     for name, stat in done.items():
         now = (work / name).stat()
         assert (stat.st_ino, stat.st_mtime_ns) == (now.st_ino, now.st_mtime_ns), f"{fault}: {name} was written again"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Pipeline
-from tests.faults.random_strikes import found
+from tests.faults.random_strikes import assert_sums, found
 
 TASKS = {
     "ExportAll": (),
@@ -143,3 +143,4 @@ def test_a_power_cut_at_any_moment(request, disk, expected, pipeline, task):
             assert result.returncode == 0, f"{where}: {result.stderr}"
             assert found(disk.mountpoint) == files, where
             assert not list(disk.mountpoint.rglob("*.tmp")), where
+            assert_sums(disk.mountpoint)

@@ -62,7 +62,7 @@ PROTECTIONS = [
         "tasks/postgres/session.py",
         'if self._may_write else "REPEATABLE READ"',
         'if self._may_write else "READ COMMITTED"',
-        ("tests/flow/test_reader.py", "tests/flow/test_session_settings.py"),
+        ("tests/faults/test_writer.py",),
     ),
     Protection(
         "an unknown checksum is not vouched for",
