@@ -85,7 +85,8 @@ def test_a_fault_at_every_step(request, tasks, tmp_path):
         try:
             return failpoints.outcome(task, knowns[task.name], fault, tmp_path / f"fault {next(numbers)}")
         except Exception:
-            wrong.append(traceback.format_exc(limit=-1))
+            wrong.append(f"{fault}: {traceback.format_exc(limit=-1)}")
+            print(wrong[-1])
             return "wrong"
 
     with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
