@@ -17,7 +17,7 @@ from tests.faults.random_strikes import assert_sums, found
 
 _INJECTED = Path(__file__).with_name("injected")
 #: Calls that change something, and their errors; others only ask.
-_CHANGING = ("create", "write", "flush", "replace", "remove", "mkdir", "utime", "lock")
+CHANGING = ("create", "write", "flush", "replace", "remove", "mkdir", "utime", "lock")
 _DATABASE = ("connect", "ask", "copy", "commit", "roll back")
 _ERRORS = ("EIO", "ENOSPC", "EACCES")
 
@@ -95,7 +95,7 @@ def faults(task: Task, known: Known, walked: set[str]) -> Iterator[Fault]:
 
 
 def _at(task: Task, step: str, known: Known) -> Iterator[Fault]:
-    is_changing, is_database = (step.startswith(calls) for calls in (_CHANGING, _DATABASE))
+    is_changing, is_database = (step.startswith(calls) for calls in (CHANGING, _DATABASE))
     kills = ["kill", *(["kill worker"] if step in known.of_workers else [])]
     errors = ["error"] if is_database else list(_ERRORS) if is_changing else ["EIO", "EACCES"]
     yield from (Fault(task.name, step, "before", kind) for kind in errors + kills)

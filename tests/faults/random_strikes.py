@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -31,6 +32,8 @@ from tests.faults.proxy import StrikingProxy
 
 #: So many strikes hit the same directory before a plain run completes it.
 _STRIKES_IN_A_ROW = 4
+#: In the name of an archive.
+_DATE = re.compile(r"_[0-9]{8}\.")
 #: What states times, durations or the state of an unfinished run.
 _OF_THE_RUN = ("execution_report", "consolidation_report", "verification_report", "report.html", "metrics.prom")
 
@@ -65,9 +68,11 @@ class Job:
 
 
 def found(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of all below a folder that has a final name, by its path; of archives, of what is in them."""
+    """Return the SHA-256 of all below a folder that has a final name, by its path; of archives, of what is in them, by a
+    path without today's date.
+    """
     return {
-        name: hashlib.sha256(content).hexdigest()
+        _DATE.sub("_D.", name): hashlib.sha256(content).hexdigest()
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         for name, content in contents(path, str(path.relative_to(folder)))

@@ -93,9 +93,10 @@ def test_a_fault_at_every_step(request, tasks, tmp_path):
         ends = {fault: end for (_, fault), end in zip(wanted, pool.map(tried, wanted), strict=True)}
     print(len(ends), Counter(ends.values()))
     assert not wrong, f"{len(wrong)} of {len(ends)} faults:\n" + "\n".join(wrong[:20])
-    assert Counter(ends.values())["not reached"] < len(ends) / 20
+    assert Counter(ends.values())["not reached"] < len(ends) / 10
     if is_all:
         assert len(ends) >= 1_000
         PAGE.write_text(page(ends))
-    unknown = walked - {line.split("|")[1].strip() for line in PAGE.read_text().splitlines() if line.count("|") > 2}
+    listed = {line.split("|")[1].strip() for line in PAGE.read_text().splitlines() if line.count("|") > 2}
+    unknown = {step for step in walked if step.startswith(failpoints.CHANGING)} - listed
     assert not unknown, f"{PAGE} lacks steps: run the tests with --faults, which writes it"
