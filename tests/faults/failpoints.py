@@ -131,7 +131,11 @@ def outcome(task: Task, known: Known, fault: Fault, folder: Path) -> str:
         assert there == known.after, f"{fault}: ended with 0, and not all is done"
     allowed = (-9,) if fault.kind == "kill" else (0, 30, 35)
     assert process.returncode in allowed, f"{fault}: ended with {process.returncode}: {said}"
-    done = {name: (work / name).stat() for name in there if "markets/" in name and there[name] == known.after[name]}
+    done = {
+        name: (work / name).stat()
+        for name in there
+        if name.startswith("out/markets") and there[name] == known.after[name]
+    }
     last = pipeline.run(*task.arguments)
     assert last.returncode == 0, f"{fault}: the next run ended with {last.returncode}: {last.stderr}"
     assert found(work) == known.after, f"{fault}: after the next run: {_difference(found(work), known.after)}"

@@ -68,8 +68,8 @@ class Job:
 
 
 def found(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of all below a folder that has a final name, by its path; of archives, of what is in them, by a
-    path without today's date.
+    """Return the SHA-256 of all below a folder that has a final name, by its path; of archives, of what is in them, by
+    a path without the date.
     """
     return {
         _DATE.sub("_D.", name): hashlib.sha256(content).hexdigest()
