@@ -63,7 +63,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--walk", action="store_true", help="try all of what is tried in part otherwise: bytes, signals, stalls (hours)"
     )
     parser.addoption(
-        "--faults", action="store_true", help="a fault at every step of every task (an hour); writes docs/faults.md"
+        "--faults",
+        action="store_true",
+        help="a fault at every step of every task, and each protection taken out (hours)",
     )
     parser.addoption("--faults-at-most", metavar="N", type=int, help="with --faults: N of them, one at each step first")
     parser.addoption(
