@@ -20,6 +20,7 @@ _LEFT_OUT = {
     "./run_pipeline.sh demo": "test_demo.py",
     "./run_pipeline.sh bench": "tests/bench; hours",
     "--scheduler-url": "test_luigid.py starts it as the page says",
+    "--spark-master": "there is no cluster; test_consolidate_range.py starts one with --engines",
     "useradd": "changes the machine's users",
     "docker": "there is no Docker; test_operations.py runs the wrappers with one that records",
     "git pull": "there is nothing to pull from",
@@ -73,6 +74,7 @@ def project(server, tmp_path_factory):
         "1.200806927": market_id,
         "1.250763826": market_id,
         "2024-01-15": day,
+        "--from 2024-01-01 --to 2024-01-31": f"--from {day} --to {day}",
         "20240115": today,
         "20261122": today,
     }
