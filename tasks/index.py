@@ -51,8 +51,9 @@ class BuildIndex(AllMarketsTask):
         plan = self.plan()
         if plan.any_open(tuple(plan.pending)) or plan.stored.refused:
             return False
-        if not self.layout.execution_report.exists():
-            return False
+        with determining():
+            if not self.layout.execution_report.exists():
+                return False
         disk = plan.disk
         if plan.pending:
             with determining():

@@ -75,9 +75,9 @@ class Report(WholeExportTask):
                 if self.takes_files_alone and isinstance(kept, dict):
                     kept["without_ticks"] = now["without_ticks"]  # only the database knows them
                 return bool(kept == now) and all(task.complete() for task in self.requires())
-            except (OSError, ValueError, KeyError):
+            except (FileNotFoundError, ValueError, KeyError):
                 return False
-            except NotAnExport:  # an index that cannot be read: with the database, BuildIndex rebuilds it first
+            except (OSError, NotAnExport):  # cannot be read: with the database, what they say is determined again
                 if self.takes_files_alone:
                     raise
                 return False

@@ -56,12 +56,12 @@ def judge(
 
 
 def read_metadata(layout: Layout, market_ids: Iterable[str]) -> Iterator[tuple[str, Metadata | None]]:
-    """Yield the metadata of each market, None if there is none."""
+    """Yield the metadata of each market, None if there is none. Raises OSError if a file cannot be read."""
     for market_id in market_ids:
         try:
             with open(layout.metadata_file(market_id), "rb") as file:
                 yield market_id, metadata_json.parse(file.read())
-        except OSError:
+        except FileNotFoundError:
             yield market_id, None
 
 

@@ -10,6 +10,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from tasks.day_csv import flat_csv
+from tasks.market_files import parquet
 from tasks.storage.atomic_files import NewFile
 from tasks.ticks.schema import CSV_COLUMNS, ROW_GROUP_ROWS, TIME
 
@@ -89,10 +90,7 @@ class TypedLines:
 
     def abandon(self) -> None:
         """Discard buffered rows if it was not closed."""
-        if self._writer.is_open:
-            with contextlib.suppress(OSError, pa.ArrowException):
-                self._writer.close()
-            self._writer.is_open = False
+        parquet.abandon(self._writer)
 
     def _parse(self) -> None:
         if not self._text:

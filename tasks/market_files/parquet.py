@@ -97,6 +97,14 @@ class Parquet(MarketFormat):
                 yield "rows of the row groups", counts[:9], expected[:9]
 
 
+def abandon(writer: pq.ParquetWriter) -> None:
+    """Close a writer whose file will not be used, unless it is closed."""
+    if writer.is_open:
+        with contextlib.suppress(OSError, pa.ArrowException):
+            writer.close()
+        writer.is_open = False
+
+
 class _ParquetSink:
     """Writes one market's ticks, one row group whenever it is full."""
 
@@ -122,10 +130,7 @@ class _ParquetSink:
 
     def abandon(self) -> None:
         """Discard buffered rows: they must not be written."""
-        if self._writer.is_open:
-            with contextlib.suppress(OSError, pa.ArrowException):
-                self._writer.close()
-            self._writer.is_open = False
+        abandon(self._writer)
 
     def _write_row_group(self) -> None:
         self._writer.write_table(self._group.drain(self._market_id), ROW_GROUP_ROWS)

@@ -125,10 +125,11 @@ def outcome(task: Task, known: Known, fault: Fault, folder: Path) -> str:
     for name, checksum in there.items():
         is_whole = checksum in (known.before.get(name), known.after.get(name))
         assert is_whole or name.endswith(("index.csv", "condition.json")), f"{fault}: {name} is half written"
-    if not Path(f"{record}.struck").exists():
-        return "not reached"
     if process.returncode == 0:
         assert there == known.after, f"{fault}: ended with 0, and not all is done"
+    if not Path(f"{record}.struck").exists():
+        assert process.returncode == 0, f"{fault}: not reached, and ended with {process.returncode}: {said}"
+        return "not reached"
     allowed = (-9,) if fault.kind == "kill" else (0, 30, 35)
     assert process.returncode in allowed, f"{fault}: ended with {process.returncode}: {said}"
     done = {

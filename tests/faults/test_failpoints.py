@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import Pipeline, fill, new_source
 from tests.faults import failpoints
-from tests.faults.failpoints import Task
+from tests.faults.failpoints import Fault, Task
 
 _SEED = 22
 
@@ -90,3 +90,19 @@ def test_a_fault_at_every_step(request, tmp_path):
     print(len(ends), Counter(ends.values()))
     assert not wrong, f"{len(wrong)} of {len(ends)} faults:\n" + "\n".join(wrong[:20])
     assert Counter(ends.values())["not reached"] < len(ends) / 10
+
+
+@pytest.mark.parametrize(
+    ("task", "step", "kind"),
+    [
+        ("ExportAll", "read out/markets/marketId=M_metadata.json", "EACCES"),  # ended with 0 and a false condition
+        ("BuildStreams", "stat out/execution_report.txt", "EACCES"),  # a traceback
+        ("Report", "read out/.journal/report.state", "EACCES"),  # ended with 0 and forgot which days have no ticks
+        ("Report", "read out/index.csv", "EIO"),
+    ],
+)
+def test_what_cannot_be_read_fails_the_task(tasks, tmp_path, task, step, kind):
+    (its,) = (each for each in tasks if each.name == task)
+    known = failpoints.undisturbed(its, tmp_path / "undisturbed")
+    assert step in known.steps
+    assert failpoints.outcome(its, known, Fault(task, step, "before", kind), tmp_path / "fault") == "exit 30"
