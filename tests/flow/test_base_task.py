@@ -19,6 +19,7 @@ OPTIONS = {
     "BuildStream": ("--market-id", "1.101"),
     "ConsolidateDay": ("--date", "2026-02-05"),
     "ConsolidateDayDirect": ("--date", "2026-02-05"),
+    "ConsolidateRange": ("--from", "2026-02-05", "--to", "2026-02-05"),
     "Restore": ("--schema", "restored"),
 }
 

@@ -11,8 +11,8 @@ import pytest
 from tasks import errors
 from tests.conftest import ROOT
 
-#: No error: a read that asks to be cut smaller.
-SIGNALS = {"TooManyRows"}
+#: No errors: a read that asks to be cut smaller, and an answer that is not to be remembered.
+SIGNALS = {"TooManyRows", "_NotComplete"}
 
 
 def classes(of=errors.ExportError):
