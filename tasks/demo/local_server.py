@@ -48,15 +48,18 @@ class PostgresServer:
     as the user postgres or nobody, since PostgreSQL refuses root.
 
     Args: tcp: listen on a free port of 127.0.0.1 too, where a password is asked for. settings: further settings of
-    postgresql.conf.
+    postgresql.conf. programs: the directory with the `initdb` and `postgres` of another installation.
     """
 
     superuser = "postgres"
 
-    def __init__(self, *, tcp: bool = False, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, *, tcp: bool = False, settings: Mapping[str, str] | None = None, programs: Path | None = None
+    ) -> None:
         self.password = secrets.token_hex(8)
         self.port = server_programs.free_port() if tcp else 5432
         self.host = "127.0.0.1" if tcp else ""
+        self._chosen = programs
         self._settings = _SETTINGS | {"listen_addresses": self.host} | dict(settings or {})
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -73,7 +76,7 @@ class PostgresServer:
             start_new_session=True,
         )
         try:
-            self._programs = server_programs.programs(self.socket_dir, self._account)
+            self._programs = self._chosen or server_programs.programs(self.socket_dir, self._account)
             self._create()
             self.start()
         except BaseException:

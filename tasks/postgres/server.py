@@ -17,6 +17,8 @@ _KEEPALIVES = {
     "keepalives_count": 4,
     "tcp_user_timeout": 35_000,
 }
+#: A URI or a conninfo, either of which can hold a password.
+_CONNECTION_STRING = re.compile(r"://|\bpassword\s*=", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +47,15 @@ class Server:
         """Return the server that POSTGRES_HOST, _PORT, _DB, _USER, _PASSWORD and PGOPTIONS name.
 
         libpq itself reads its own variables (PGSSLMODE, PGPASSFILE …). Raises DatabaseError if the port is not a
-        number.
+        number, or if one of them holds a connection string: its password would get into messages.
         """
+        for name in ("POSTGRES_HOST", "POSTGRES_PORT", "POSTGRES_DB", "POSTGRES_USER", "PGOPTIONS"):
+            if _CONNECTION_STRING.search(environment.get(name) or ""):
+                raise DatabaseError(
+                    f"{name} holds a connection string or a password (not shown here). Put host, port, database, user"
+                    " and password into POSTGRES_HOST, POSTGRES_PORT, POSTGRES_DB, POSTGRES_USER and POSTGRES_PASSWORD,"
+                    " one in each, in .env or the environment."
+                )
         port = environment.get("POSTGRES_PORT") or "5432"
         if not port.isdecimal():
             raise DatabaseError(

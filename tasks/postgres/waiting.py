@@ -10,6 +10,7 @@ import dataclasses
 import logging
 import os
 import queue
+import re
 import select
 import signal
 import socket
@@ -28,6 +29,8 @@ _log = logging.getLogger("tick_export.database")
 
 #: After so long without a byte, and again and again, we ask what the wait is for; how often a long one is logged.
 _ASK_EVERY_S, _SAY_EVERY_S = 10.0, 60.0
+#: What libpq says if TLS is the reason.
+_TLS = re.compile(r"certificate|sslmode|SSL error|support SSL")
 _SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGALRM}
 #: Milliseconds since the last data came, in Linux' struct tcp_info.
 _TCP_INFO, _LAST_DATA_RECEIVED = 11, slice(52, 56)
@@ -248,6 +251,11 @@ def _no_connection(server: Server, error: psycopg2.Error) -> DatabaseError:
         )
     if "the setting " in text or 'in parameter "' in text:
         return DatabaseError(f"No connection to {server}: {text}. Reset it with ALTER ROLE or ALTER DATABASE … RESET.")
+    if _TLS.search(text):
+        return DatabaseError(
+            f"No connection to {server}: {text}. Check PGSSLMODE and PGSSLROOTCERT, and that POSTGRES_HOST is a name in"
+            " the server's certificate."
+        )
     return DatabaseError(
         f"No connection to {server}: {text}. Check POSTGRES_HOST, POSTGRES_PORT, POSTGRES_DB, POSTGRES_USER and"
         " POSTGRES_PASSWORD, and that the server is running."
