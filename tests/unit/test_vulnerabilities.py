@@ -1,4 +1,4 @@
-"""No pinned version has a known vulnerability, as PyPI's advisories say. Skipped where PyPI gives none, as mirrors do."""
+"""No pinned version has a known vulnerability by PyPI's advisories. Skipped where the package index has none."""
 
 import json
 import subprocess
