@@ -51,7 +51,7 @@ def take_inventory(layout: Layout, market_ids: Iterable[str], with_streams: bool
             name = prefix + entry.name
             if entry.name.startswith(".") or name in beside:
                 continue
-            if any(name == path.name for path in below) and entry.is_dir(follow_symlinks=False):
+            if any(name == path.name for path in below) and entry.is_dir():  # on another disk by a link, maybe
                 continue
             if entry.is_file(follow_symlinks=False) and (name in known or not prefix and is_consolidated(name)):
                 files[name] = entry.stat().st_size
