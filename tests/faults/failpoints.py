@@ -1,5 +1,6 @@
 """The faults at every step of every task: which there are, and what a run makes of one (injected/sitecustomize.py)."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -8,11 +9,12 @@ import random
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.conftest import Pipeline
 from tests.faults.hindrances import kill_session
+from tests.faults.left_out import is_all_but_failed
 from tests.faults.random_strikes import assert_sums, found
 
 _INJECTED = Path(__file__).with_name("injected")
@@ -38,25 +40,45 @@ class Fault:
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A command line, and the directory that it starts from (None: none). is_slow: whether delays are tried, too."""
+    """A command line, and the directory that it starts from (None: none).
+
+    In an argument, {work} is the directory that the run works in, and {name} a name that no other run has. is_slow:
+    whether delays are tried, too. is_done: for what writes no files, whether all of it is there, by that name; fails
+    if a part is.
+    """
 
     name: str
     arguments: tuple[str, ...]
     environment: dict[str, str] = dataclasses.field(hash=False)
     start: Path | None = None
     is_slow: bool = False
+    is_done: Callable[[str], bool] | None = None
+
+    def command(self, pipeline: Pipeline) -> list[str]:
+        """Return the command line of a run."""
+        work = pipeline.output_dir.parent
+        return [argument.format(work=work, name=_name(work)) for argument in self.arguments]
 
 
 @dataclasses.dataclass
 class Known:
     """What a task does if nothing happens. steps: how often each is passed, by parent and workers together; of_workers:
-    those that workers pass; before, after: the files.
+    those that workers pass; before, after: the files; work: where those after it are.
     """
 
     steps: dict[str, int]
     of_workers: set[str]
     before: dict[str, str]
     after: dict[str, str]
+    work: Path
+
+    def is_whole(self, name: str, checksum: str) -> bool:
+        """Return whether a file is as it was before or as it is after an undisturbed run."""
+        return checksum in (self.before.get(name), self.after.get(name))
+
+
+def _name(work: Path) -> str:
+    return work.parent.name.lower().replace(" ", "_")
 
 
 def prepared(task: Task, folder: Path) -> Pipeline:
@@ -72,8 +94,9 @@ def undisturbed(task: Task, folder: Path) -> Known:
     """Run a task and record its steps."""
     pipeline = prepared(task, folder)
     before = found(pipeline.output_dir.parent)
-    result = pipeline.run(*task.arguments, **_environment(pipeline, folder / "record"))
+    result = pipeline.run(*task.command(pipeline), **_environment(pipeline, folder / "record"))
     assert result.returncode == 0, f"{task.name}: {result.stderr}"
+    assert task.is_done is None or task.is_done(_name(pipeline.output_dir.parent))
     steps: dict[str, int] = {}
     of_workers = set()
     for line in (folder / "record").read_text().splitlines():
@@ -81,7 +104,7 @@ def undisturbed(task: Task, folder: Path) -> Known:
         steps[step] = steps.get(step, 0) + 1
         if role == "worker":
             of_workers.add(step)
-    return Known(steps, of_workers, before, found(pipeline.output_dir.parent))
+    return Known(steps, of_workers, before, found(pipeline.output_dir.parent), pipeline.output_dir.parent)
 
 
 def faults(task: Task, known: Known, walked: set[str]) -> Iterator[Fault]:
@@ -112,41 +135,63 @@ def outcome(task: Task, known: Known, fault: Fault, folder: Path) -> str:
     """Run a task with a fault, then without; return how the first run ended. Fails if anything is not as promised."""
     pipeline = prepared(task, folder)
     work, record = pipeline.output_dir.parent, folder / "record"
-    process = pipeline.start(*task.arguments, **_environment(pipeline, record, fault))
-    half: list[str] = []
-    watcher = threading.Thread(target=_watch, args=(work, known, process, half))
+    process = pipeline.start(*task.command(pipeline), **_environment(pipeline, record, fault))
+    seen: dict[tuple[str, str], bytes] = {}
+    watcher = threading.Thread(target=_watch, args=(work, known, process, seen))
     watcher.start()
     said = process.communicate()[1]
     kill_session(process)
     watcher.join()
-    assert not half, f"{fault}: seen under their final names while they were not whole: {half}"
+    code, there = process.returncode, found(work)
+    for (name, _), content in seen.items():
+        is_in_part = code == 30 and is_all_but_failed(name, content, (known.work / name).read_bytes())
+        assert is_in_part, f"{fault}: seen under its final name while it was not whole: {name}"
     assert "Traceback" not in said and "Uncaught" not in said, f"{fault}: {said}"
-    there = found(work)
     for name, checksum in there.items():
-        is_whole = checksum in (known.before.get(name), known.after.get(name))
+        is_whole = known.is_whole(name, checksum) or (name, checksum) in seen
         assert is_whole or name.endswith(("index.csv", "condition.json")), f"{fault}: {name} is half written"
-    if process.returncode == 0:
-        assert there == known.after, f"{fault}: ended with 0, and not all is done"
+    is_done = task.is_done is None or task.is_done(_name(work))
+    if code == 0:
+        assert there == known.after and is_done, f"{fault}: ended with 0, and not all is done"
     if not Path(f"{record}.struck").exists():
-        assert process.returncode == 0, f"{fault}: not reached, and ended with {process.returncode}: {said}"
+        assert code == 0, f"{fault}: not reached, and ended with {code}: {said}"
         return "not reached"
-    allowed = (-9,) if fault.kind == "kill" else (0, 30, 35)
-    assert process.returncode in allowed, f"{fault}: ended with {process.returncode}: {said}"
+    assert code in _allowed(fault), f"{fault}: ended with {code}: {said}"
+    assert code in (0, -9) or said.strip(), f"{fault}: ended with {code} without a word"
+    if task.is_done is None or not is_done:
+        _complete(task, known, fault, pipeline)
+    shutil.rmtree(folder)
+    return "killed" if code == -9 else f"exit {code}"
+
+
+def _allowed(fault: Fault) -> tuple[int, ...]:
+    """Return the true exit codes."""
+    if fault.kind == "kill":
+        return (-9,)
+    # to some file systems, "permission denied" means that another process has the lock
+    is_lock = fault.kind == "EACCES" and fault.step.startswith("lock")
+    return (0, 10, 30, 35) if is_lock else (0, 30, 35)
+
+
+def _complete(task: Task, known: Known, fault: Fault, pipeline: Pipeline) -> None:
+    """Run a task again after a fault: it completes the rest, and does nothing again that is finished."""
+    work = pipeline.output_dir.parent
     done = {
         name: (work / name).stat()
-        for name in there
-        if name.startswith("out/markets") and there[name] == known.after[name]
+        for name, checksum in found(work).items()
+        if name.startswith("out/markets") and checksum == known.after[name]
     }
-    last = pipeline.run(*task.arguments)
+    last = pipeline.run(*task.command(pipeline))
     assert last.returncode == 0, f"{fault}: the next run ended with {last.returncode}: {last.stderr}"
-    assert found(work) == known.after, f"{fault}: after the next run: {_difference(found(work), known.after)}"
+    assert task.is_done is None or task.is_done(_name(work)), f"{fault}: not all is there after the next run"
+    now = found(work)
+    assert now == known.after, f"{fault}: after the next run: {_difference(now, known.after)}"
     assert not list(work.rglob("*.tmp")), f"{fault}: left over"
     assert_sums(work)
     for name, stat in done.items():
-        now = (work / name).stat()
-        assert (stat.st_ino, stat.st_mtime_ns) == (now.st_ino, now.st_mtime_ns), f"{fault}: {name} was written again"
-    shutil.rmtree(folder)
-    return "killed" if process.returncode == -9 else f"exit {process.returncode}"
+        now_stat = (work / name).stat()
+        is_same = (stat.st_ino, stat.st_mtime_ns) == (now_stat.st_ino, now_stat.st_mtime_ns)
+        assert is_same, f"{fault}: {name} was written again"
 
 
 def _environment(pipeline: Pipeline, record: Path, fault: Fault | None = None) -> dict[str, str]:
@@ -155,25 +200,25 @@ def _environment(pipeline: Pipeline, record: Path, fault: Fault | None = None) -
     return {"TICK_EXPORT_FAILPOINT": json.dumps(failpoint), "PYTHONPATH": str(_INJECTED)}
 
 
-def _watch(work: Path, known: Known, process: "subprocess.Popen[str]", half: list[str]) -> None:
-    """Look at the market files and CSVs as long as the run works; note those that are not whole."""
-    while process.poll() is None:
+def _watch(work: Path, known: Known, process: "subprocess.Popen[str]", seen: dict[tuple[str, str], bytes]) -> None:
+    """Look at the market files and CSVs as long as the run works; keep what is neither as before nor as afterwards."""
+    is_over = False
+    while not is_over:
+        is_over = process.poll() is not None  # look once more then
         for folder, folders, names in os.walk(work):
             folders[:] = [name for name in folders if not name.startswith(".")]
             for name in names:
                 path = Path(folder) / name
                 if path.suffix in (".parquet", ".jsonl", ".csv", ".bz2") and name != "index.csv" and name[0] != ".":
                     try:
-                        checksum = hashlib.sha256(path.read_bytes()).hexdigest()
+                        content = path.read_bytes()
                     except OSError:
                         continue
-                    full = str(path.relative_to(work))
-                    if checksum not in (known.before.get(full), known.after.get(full)):
-                        half.append(full)
-        try:
+                    full, checksum = str(path.relative_to(work)), hashlib.sha256(content).hexdigest()
+                    if not known.is_whole(full, checksum):
+                        seen[full, checksum] = content
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(0.05)
-        except subprocess.TimeoutExpired:
-            continue
 
 
 def _difference(one: dict[str, str], other: dict[str, str]) -> list[str]:

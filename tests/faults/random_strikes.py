@@ -35,7 +35,14 @@ _STRIKES_IN_A_ROW = 4
 #: In the name of an archive.
 _DATE = re.compile(r"_[0-9]{8}\.")
 #: What states times, durations or the state of an unfinished run.
-_OF_THE_RUN = ("execution_report", "consolidation_report", "verification_report", "report.html", "metrics.prom")
+_OF_THE_RUN = (
+    "execution_report",
+    "consolidation_report",
+    "verification_report",
+    "report.html",
+    "metrics.prom",
+    "manifest",
+)
 
 
 @dataclasses.dataclass

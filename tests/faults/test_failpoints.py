@@ -4,16 +4,20 @@ import concurrent.futures
 import itertools
 import os
 import random
+import shutil
+import tarfile
 import traceback
 from collections import Counter
 
 import pytest
 
-from tests.conftest import Pipeline, fill, new_source
-from tests.faults import failpoints
+from tests.conftest import ROOT, Pipeline, fill, new_source
+from tests.faults import failpoints, fault_page
 from tests.faults.failpoints import Fault, Task
 
 _SEED = 22
+#: So many different faults are to be tried with --faults.
+_AT_LEAST = 1000
 
 
 @pytest.fixture(scope="module")
@@ -24,13 +28,27 @@ def tasks(server, tmp_path_factory):
 
     def made(name, source, *commands):
         pipeline = Pipeline(folder / name / "out", source.environment)
-        pipeline.output_dir.parent.mkdir()
+        (pipeline.output_dir.parent / "published").mkdir(parents=True)  # Publish wants a folder that is there
         for command in commands:
-            result = pipeline.run(*command)
+            result = pipeline.run(*[word.format(work=pipeline.output_dir.parent) for word in command])
             assert result.returncode == 0, result.stderr
         return pipeline.output_dir.parent
 
     exported = made("exported", quiet, ("ExportAll",))
+    published = made("published", quiet, ("ExportAll",), ("Publish", "--to", "file://{work}/published"))
+    shutil.rmtree(published / "out")
+    empty = new_source(server, schema=False)
+    counts = [
+        quiet.query(f"SELECT count(*) FROM stream_ingest.{table}")[0][0] for table in ("ladder_levels", "traded_volume")
+    ]
+
+    def is_restored(name):
+        if not empty.query(f"SELECT 1 FROM pg_class WHERE relnamespace::regnamespace::text = '{name}'"):
+            return False
+        for table, count in zip(("ladder_levels", "traded_volume"), counts, strict=True):
+            assert empty.query(f"SELECT count(*) FROM {name}.{table}") == [(count,)]
+        return True
+
     old = made("old", growing, ("ExportAll",))
     growing.message("1.101", "2026-02-05 15:00:00.5+00")
     with_day = made("with day", quiet, ("ExportAll",), ("ConsolidateDay", "--date", "2026-02-05"))
@@ -55,25 +73,41 @@ def tasks(server, tmp_path_factory):
         Task("BuildRunnerSummary", ("BuildRunnerSummary",), quiet.environment, exported),
         Task("BuildCatalogue", ("BuildCatalogue", "--offline"), quiet.environment, exported),
         Task("Report", ("Report", "--offline"), quiet.environment, exported),
+        Task("PlotMarket", ("PlotMarket", "--offline", "--market-id", "1.101"), quiet.environment, exported),
+        Task(
+            "ConsolidateRange",
+            ("ConsolidateRange", "--offline", "--from", "2026-02-05", "--to", "2026-02-06", "--workers", "2"),
+            quiet.environment,
+            exported,
+        ),
+        Task("UpgradeExport", ("UpgradeExport", "--offline"), quiet.environment, of_version_1(folder / "version 1")),
+        Task("Publish", ("Publish", "--offline", "--to", "file://{work}/published"), quiet.environment, with_day),
+        Task("Fetch", ("Fetch", "--from", "file://{work}/published"), quiet.environment, published),
+        Task("Restore", ("Restore", "--schema", "{name}"), empty.environment, exported, is_done=is_restored),
     ]
 
 
-def one_at_each_step_first(wanted):
-    """Return the faults in another order."""
-    first = {(fault.task, fault.step): (task, fault) for task, fault in reversed(wanted)}
-    return [*first.values(), *(pair for pair in wanted if pair != first[pair[1].task, pair[1].step])]
+def of_version_1(folder):
+    """Unpack an export of format version 1."""
+    with tarfile.open(ROOT / "tests" / "golden" / "0.1.0_parquet.tar.gz") as archive:
+        archive.extractall(folder, filter="data")
+    (folder / "parquet").rename(folder / "out")
+    return folder
 
 
-def test_a_fault_at_every_step(request, tmp_path):
-    if not request.config.getoption("--faults"):
-        pytest.skip("part of --faults")
-    knowns, wanted, walked = {}, [], set()
-    for task in request.getfixturevalue("tasks"):
-        knowns[task.name] = failpoints.undisturbed(task, tmp_path / f"undisturbed {task.name}")
-        wanted += [(task, fault) for fault in failpoints.faults(task, knowns[task.name], walked)]
-    count = request.config.getoption("--faults-at-most") or len(wanted)
-    if count < len(wanted):
-        wanted = one_at_each_step_first(random.Random(_SEED).sample(wanted, len(wanted)))[:count]
+@pytest.fixture(scope="module")
+def knowns(tasks, tmp_path_factory):
+    """What each task does undisturbed, by its name."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    return {task.name: failpoints.undisturbed(task, folder / task.name) for task in tasks}
+
+
+def test_a_fault_at_every_step(request, tasks, knowns, tmp_path):
+    walked = set()
+    wanted = [(task, fault) for task in tasks for fault in failpoints.faults(task, knowns[task.name], walked)]
+    is_all = request.config.getoption("--faults")
+    if not is_all:
+        wanted = random.Random(_SEED).sample(wanted, len(wanted) // 10)
     wrong, numbers = [], itertools.count()
 
     def tried(pair):
@@ -89,7 +123,18 @@ def test_a_fault_at_every_step(request, tmp_path):
         ends = {fault: end for (_, fault), end in zip(wanted, pool.map(tried, wanted), strict=True)}
     print(len(ends), Counter(ends.values()))
     assert not wrong, f"{len(wrong)} of {len(ends)} faults:\n" + "\n".join(wrong[:20])
-    assert Counter(ends.values())["not reached"] < len(ends) / 10
+    reached = Counter(end == "not reached" for end in ends.values())
+    assert reached[True] < len(ends) / 10
+    if is_all:
+        assert reached[False] >= _AT_LEAST
+        fault_page.PAGE.write_text(fault_page.page(ends))
+
+
+def test_the_page_lists_the_steps(knowns):
+    steps = {step for known in knowns.values() for step in known.steps}
+    missing = steps - fault_page.listed()
+    # which steps a run takes depends a little on which worker is faster
+    assert len(missing) < len(steps) / 20, f"run ./run_pipeline.sh test --faults: {sorted(missing)}"
 
 
 @pytest.mark.parametrize(
@@ -101,8 +146,7 @@ def test_a_fault_at_every_step(request, tmp_path):
         ("Report", "read out/index.csv", "EIO"),
     ],
 )
-def test_what_cannot_be_read_fails_the_task(tasks, tmp_path, task, step, kind):
+def test_what_cannot_be_read_fails_the_task(tasks, knowns, tmp_path, task, step, kind):
     (its,) = (each for each in tasks if each.name == task)
-    known = failpoints.undisturbed(its, tmp_path / "undisturbed")
-    assert step in known.steps
-    assert failpoints.outcome(its, known, Fault(task, step, "before", kind), tmp_path / "fault") == "exit 30"
+    assert step in knowns[task].steps
+    assert failpoints.outcome(its, knowns[task], Fault(task, step, "before", kind), tmp_path / "fault") == "exit 30"
