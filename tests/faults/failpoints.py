@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import hashlib
-import json
 import os
 import random
 import shutil
@@ -11,13 +10,14 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from tests.conftest import Pipeline
 from tests.faults.hindrances import kill_session
 from tests.faults.left_out import is_all_but_failed
 from tests.faults.random_strikes import assert_sums, found
+from tests.faults.warm_runs import WarmRun, WarmRuns
 
-_INJECTED = Path(__file__).with_name("injected")
 #: Calls that change something, and their errors; others only ask.
 CHANGING = ("create", "write", "flush", "replace", "remove", "mkdir", "utime", "lock")
 _DATABASE = ("connect", "ask", "copy", "commit", "roll back")
@@ -90,21 +90,28 @@ def prepared(task: Task, folder: Path) -> Pipeline:
     return pipeline
 
 
-def undisturbed(task: Task, folder: Path) -> Known:
+def undisturbed(task: Task, folder: Path, runs: WarmRuns) -> Known:
     """Run a task and record its steps."""
     pipeline = prepared(task, folder)
     before = found(pipeline.output_dir.parent)
-    result = pipeline.run(*task.command(pipeline), **_environment(pipeline, folder / "record"))
-    assert result.returncode == 0, f"{task.name}: {result.stderr}"
+    process = runs.start(pipeline, task.command(pipeline), failpoint(pipeline, folder / "record"))
+    said = process.said()
+    assert process.returncode == 0, f"{task.name}: {said}"
     assert task.is_done is None or task.is_done(_name(pipeline.output_dir.parent))
+    steps, of_workers = recorded(folder / "record")
+    return Known(steps, of_workers, before, found(pipeline.output_dir.parent), pipeline.output_dir.parent)
+
+
+def recorded(record: Path) -> tuple[dict[str, int], set[str]]:
+    """Return how often each step was passed, and those that workers passed."""
     steps: dict[str, int] = {}
     of_workers = set()
-    for line in (folder / "record").read_text().splitlines():
+    for line in record.read_text().splitlines():
         role, step = line.split("\t")
         steps[step] = steps.get(step, 0) + 1
         if role == "worker":
             of_workers.add(step)
-    return Known(steps, of_workers, before, found(pipeline.output_dir.parent), pipeline.output_dir.parent)
+    return steps, of_workers
 
 
 def faults(task: Task, known: Known, walked: set[str]) -> Iterator[Fault]:
@@ -131,15 +138,15 @@ def _at(task: Task, step: str, known: Known) -> Iterator[Fault]:
         yield Fault(task.name, step, "before", "delay")
 
 
-def outcome(task: Task, known: Known, fault: Fault, folder: Path) -> str:
+def outcome(task: Task, known: Known, fault: Fault, folder: Path, runs: WarmRuns) -> str:
     """Run a task with a fault, then without; return how the first run ended. Fails if anything is not as promised."""
     pipeline = prepared(task, folder)
     work, record = pipeline.output_dir.parent, folder / "record"
-    process = pipeline.start(*task.command(pipeline), **_environment(pipeline, record, fault))
+    process = runs.start(pipeline, task.command(pipeline), failpoint(pipeline, record, fault))
     seen: dict[tuple[str, str], bytes] = {}
     watcher = threading.Thread(target=_watch, args=(work, known, process, seen))
     watcher.start()
-    said = process.communicate()[1]
+    said = process.said()
     kill_session(process)
     watcher.join()
     code, there = process.returncode, found(work)
@@ -159,7 +166,7 @@ def outcome(task: Task, known: Known, fault: Fault, folder: Path) -> str:
     assert code in _allowed(fault), f"{fault}: ended with {code}: {said}"
     assert code in (0, -9) or said.strip(), f"{fault}: ended with {code} without a word"
     if task.is_done is None or not is_done:
-        _complete(task, known, fault, pipeline)
+        _complete(task, known, fault, pipeline, runs)
     shutil.rmtree(folder)
     return "killed" if code == -9 else f"exit {code}"
 
@@ -173,7 +180,7 @@ def _allowed(fault: Fault) -> tuple[int, ...]:
     return (0, 10, 30, 35) if is_lock else (0, 30, 35)
 
 
-def _complete(task: Task, known: Known, fault: Fault, pipeline: Pipeline) -> None:
+def _complete(task: Task, known: Known, fault: Fault, pipeline: Pipeline, runs: WarmRuns) -> None:
     """Run a task again after a fault: it completes the rest, and does nothing again that is finished."""
     work = pipeline.output_dir.parent
     done = {
@@ -181,8 +188,9 @@ def _complete(task: Task, known: Known, fault: Fault, pipeline: Pipeline) -> Non
         for name, checksum in found(work).items()
         if name.startswith("out/markets") and checksum == known.after[name]
     }
-    last = pipeline.run(*task.command(pipeline))
-    assert last.returncode == 0, f"{fault}: the next run ended with {last.returncode}: {last.stderr}"
+    last = runs.start(pipeline, task.command(pipeline))
+    said = last.said()
+    assert last.returncode == 0, f"{fault}: the next run ended with {last.returncode}: {said}"
     assert task.is_done is None or task.is_done(_name(work)), f"{fault}: not all is there after the next run"
     now = found(work)
     assert now == known.after, f"{fault}: after the next run: {_difference(now, known.after)}"
@@ -194,13 +202,13 @@ def _complete(task: Task, known: Known, fault: Fault, pipeline: Pipeline) -> Non
         assert is_same, f"{fault}: {name} was written again"
 
 
-def _environment(pipeline: Pipeline, record: Path, fault: Fault | None = None) -> dict[str, str]:
+def failpoint(pipeline: Pipeline, record: Path, fault: Fault | None = None) -> dict[str, Any]:
+    """Return what TICK_EXPORT_FAILPOINT says."""
     strike = {} if fault is None else dataclasses.asdict(fault)
-    failpoint = {"under": str(pipeline.output_dir.parent), "record": str(record)} | strike
-    return {"TICK_EXPORT_FAILPOINT": json.dumps(failpoint), "PYTHONPATH": str(_INJECTED)}
+    return {"under": str(pipeline.output_dir.parent), "record": str(record)} | strike
 
 
-def _watch(work: Path, known: Known, process: "subprocess.Popen[str]", seen: dict[tuple[str, str], bytes]) -> None:
+def _watch(work: Path, known: Known, process: WarmRun, seen: dict[tuple[str, str], bytes]) -> None:
     """Look at the market files and CSVs as long as the run works; keep what is neither as before nor as afterwards."""
     is_over = False
     while not is_over:

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import itertools
+import json
 import os
 import random
 import shutil
@@ -14,6 +15,7 @@ import pytest
 from tests.conftest import ROOT, Pipeline, fill, new_source
 from tests.faults import failpoints, fault_page
 from tests.faults.failpoints import Fault, Task
+from tests.faults.warm_runs import INJECTED, warm_runs
 
 _SEED = 22
 #: So many different faults are to be tried with --faults.
@@ -96,13 +98,32 @@ def of_version_1(folder):
 
 
 @pytest.fixture(scope="module")
-def knowns(tasks, tmp_path_factory):
+def runs():
+    """What starts runs."""
+    with warm_runs() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def knowns(tasks, runs, tmp_path_factory):
     """What each task does undisturbed, by its name."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    return {task.name: failpoints.undisturbed(task, folder / task.name) for task in tasks}
+    return {task.name: failpoints.undisturbed(task, folder / task.name, runs) for task in tasks}
 
 
-def test_a_fault_at_every_step(request, tasks, knowns, tmp_path):
+def test_a_warm_run_takes_the_steps_of_any_other(tasks, knowns, tmp_path):
+    for name in ("ConsolidateDay", "Report"):
+        (task,) = (each for each in tasks if each.name == name)
+        pipeline, record = failpoints.prepared(task, tmp_path / name), tmp_path / f"record of {name}"
+        environment = {
+            "TICK_EXPORT_FAILPOINT": json.dumps(failpoints.failpoint(pipeline, record)),
+            "PYTHONPATH": str(INJECTED),
+        }
+        assert pipeline.run(*task.command(pipeline), **environment).returncode == 0
+        assert failpoints.recorded(record) == (knowns[name].steps, knowns[name].of_workers)
+
+
+def test_a_fault_at_every_step(request, tasks, knowns, runs, tmp_path):
     walked = set()
     wanted = [(task, fault) for task in tasks for fault in failpoints.faults(task, knowns[task.name], walked)]
     is_all = request.config.getoption("--faults")
@@ -113,13 +134,13 @@ def test_a_fault_at_every_step(request, tasks, knowns, tmp_path):
     def tried(pair):
         task, fault = pair
         try:
-            return failpoints.outcome(task, knowns[task.name], fault, tmp_path / f"fault {next(numbers)}")
+            return failpoints.outcome(task, knowns[task.name], fault, tmp_path / f"fault {next(numbers)}", runs)
         except Exception:
             wrong.append(f"{fault}: {traceback.format_exc(limit=-1)}")
             print(wrong[-1])
             return "wrong"
 
-    with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0)) + 1) as pool:
         ends = {fault: end for (_, fault), end in zip(wanted, pool.map(tried, wanted), strict=True)}
     print(len(ends), Counter(ends.values()))
     assert not wrong, f"{len(wrong)} of {len(ends)} faults:\n" + "\n".join(wrong[:20])
@@ -146,7 +167,9 @@ def test_the_page_lists_the_steps(knowns):
         ("Report", "read out/index.csv", "EIO"),
     ],
 )
-def test_what_cannot_be_read_fails_the_task(tasks, knowns, tmp_path, task, step, kind):
+def test_what_cannot_be_read_fails_the_task(tasks, knowns, runs, tmp_path, task, step, kind):
     (its,) = (each for each in tasks if each.name == task)
     assert step in knowns[task].steps
-    assert failpoints.outcome(its, knowns[task], Fault(task, step, "before", kind), tmp_path / "fault") == "exit 30"
+    assert (
+        failpoints.outcome(its, knowns[task], Fault(task, step, "before", kind), tmp_path / "fault", runs) == "exit 30"
+    )

@@ -3,7 +3,7 @@
 TICK_EXPORT_FAILPOINT is JSON: under, a directory; record, a file that gets every step of every process; and optionally
 a strike: step, number (which occurrence), when ("before" or "after") and kind. A step is a call that changes or asks
 the file system under the directory, with what the file is, or one to the database, with the function that makes it.
-Without the variable nothing is changed.
+Without the variable nothing is changed. If it is {}, nothing happens until arm() is called.
 """
 
 import builtins
@@ -19,7 +19,7 @@ import time
 
 _FAILPOINT = json.loads(os.environ.get("TICK_EXPORT_FAILPOINT", "null"))
 _ERRORS = {"EIO": errno.EIO, "ENOSPC": errno.ENOSPC, "EACCES": errno.EACCES}
-_MAIN = os.getpid()
+_main = os.getpid()
 _DELAY_S = 5
 _open, _write, _close, _fstat, _readlink = os.open, os.write, os.close, os.fstat, os.readlink
 #: What differs from run to run in the name of a file.
@@ -34,6 +34,8 @@ _NAMES = [
 
 def _named(path):
     """Return what a file under the directory is; None for others."""
+    if not _FAILPOINT:
+        return None
     try:
         path = _readlink(f"/proc/self/fd/{path}") if isinstance(path, int) else os.path.abspath(os.fspath(path))
     except (OSError, TypeError):
@@ -63,7 +65,7 @@ class _Passed:
 
     def __init__(self, call, what):
         step = f"{call} {what}"
-        role = "parent" if os.getpid() == _MAIN else "worker"
+        role = "parent" if os.getpid() == _main else "worker"
         _append(_FAILPOINT["record"], f"{role}\t{step}\n")
         is_meant = _FAILPOINT.get("step") == step and (role == "worker" or _FAILPOINT["kind"] != "kill worker")
         self._is_it = is_meant and (_append(_FAILPOINT["record"] + ".passed", ".") == _FAILPOINT["number"])
@@ -133,7 +135,9 @@ def _opening(original):
 
 
 def _caller():
-    """Return the function of the pipeline that asks the database."""
+    """Return the function of the pipeline that asks the database; None if that is no step."""
+    if not _FAILPOINT:
+        return None
     frame = sys._getframe(2)
     while frame is not None and "/tasks/" not in frame.f_code.co_filename:
         frame = frame.f_back
@@ -180,6 +184,8 @@ def _patch_database():
 
     @functools.wraps(original)
     def connected(*arguments, **options):
+        if not _FAILPOINT:
+            return original(*arguments, **options)
         passed = _Passed("connect", _caller() or "other")
         passed.strike("before")
         connection = original(*arguments, **({"connection_factory": Connection} | options))
@@ -187,6 +193,13 @@ def _patch_database():
         return connection
 
     psycopg2.connect = connected
+
+
+def arm(failpoint):
+    """Set what TICK_EXPORT_FAILPOINT says, in a process that was forked from one that has it as {}."""
+    global _main
+    _main = os.getpid()
+    _FAILPOINT.update(failpoint)
 
 
 def _patch():
