@@ -50,7 +50,7 @@ database. A number is how many faults were tried there, over all tasks, before a
 | every byte of a market file flipped | `test_walk.py` |
 | a full disk from the first write on, and later | `test_full_disk.py`, `test_faults.py` |
 | a standby that cancels queries; settings of the server | `test_standby.py`, `test_settings.py` |
-| each of ten protections taken out: the tests notice | `test_protections.py` |
+| the protections taken out, one by one: the tests notice | `test_protections.py` |
 | kills and cuts at random moments, on a database of any size | `python -m tests.faults.random_strikes` |
 
 ## What is not survived

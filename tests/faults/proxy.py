@@ -11,13 +11,22 @@ from tests.faults.loopback import LoopbackProxy
 
 class StallingProxy(LoopbackProxy):
     """Forwards to a port on the loopback. limit: bytes from the server over all connections, None for all; resumes:
-    the rest is kept until resume(); keeps: a text, and what a client sends with it or after it is kept until then.
+    the rest is kept until resume(); keeps: a text, and what a client sends with it or after it is kept until then;
+    spares_later: connections that are made when it has stalled are let through.
 
     is_kept: set once it has kept something of a client.
     """
 
-    def __init__(self, port: int, limit: int | None = None, resumes: bool = False, keeps: bytes | None = None) -> None:
+    def __init__(
+        self,
+        port: int,
+        limit: int | None = None,
+        resumes: bool = False,
+        keeps: bytes | None = None,
+        spares_later: bool = False,
+    ) -> None:
         super().__init__(port)
+        self._spares_later = spares_later
         self.left, self._resumes, self._keeps = limit, resumes, keeps
         self._lock, self._resumed, self.is_kept = threading.Lock(), threading.Event(), threading.Event()
         self.asked = 0
@@ -36,8 +45,9 @@ class StallingProxy(LoopbackProxy):
             server = self._connect()
             with self._lock:
                 self.asked += 1
+                is_spared = self._spares_later and self.left == 0
             threading.Thread(target=self._forward, args=(client, server, False), daemon=True).start()
-            self._forward(server, client, True)
+            self._forward(server, client, not is_spared)
 
     def _forward(self, source: socket.socket, target: socket.socket, counted: bool) -> None:
         with contextlib.suppress(OSError):

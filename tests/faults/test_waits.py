@@ -49,19 +49,21 @@ def test_the_log_says_who_blocks_and_the_wait_has_an_end(pipeline, small, tmp_pa
     assert "waited 5 s for the lock" in run.stderr and "lock_timeout_s" in run.stderr
 
 
-@pytest.mark.parametrize("limit", LIMITS)
-def test_a_server_that_falls_silent_is_given_up(recorded, tmp_path, is_walk, limit):
+@pytest.mark.parametrize(("limit", "spares_later"), [*((limit, False) for limit in LIMITS), (1_000_000, True)])
+def test_a_server_that_falls_silent_is_given_up(recorded, tmp_path, is_walk, limit, spares_later):
     if not is_walk and limit not in (1, 1_000_000):
         pytest.skip("part of the walk")
     pipeline = Pipeline(tmp_path / "out", recorded.environment)
     config = tmp_path / "luigi.cfg"
-    config.write_text("[tick_export]\nsilence_timeout_s = 3\n")
-    with StallingProxy(int(recorded.environment["POSTGRES_PORT"]), limit) as proxy:
+    config.write_text("[tick_export]\nsilence_timeout_s = 3\nanswer_timeout_s = 60\n")
+    with StallingProxy(int(recorded.environment["POSTGRES_PORT"]), limit, spares_later=spares_later) as proxy:
         run = pipeline.run("ExportAll", LUIGI_CONFIG_PATH=str(config), POSTGRES_PORT=str(proxy.port))
         assert proxy.left == 0, "the proxy has not stalled"
     assert run.returncode == (30 if limit == 1_000_000 else 35), run.stderr
     assert "Traceback" not in run.stderr
     assert "given up" in run.stderr or "timeout expired" in run.stderr, run.stderr[-3000:]
+    assert "answer_timeout_s" not in run.stderr, "it is given up only by the limit for a server that works"
+    assert not spares_later or "although the server has sent its answer" in run.stderr, run.stderr[-3000:]
     assert pipeline.run("ExportAll").returncode == 0  # nobody holds the lock
 
 

@@ -1,7 +1,14 @@
 """Days with trouble: mistakes, partial days, dropped days, damaged and missing files."""
 
 import datetime
+import shutil
 
+import pytest
+
+from tasks.day_csv import export_source
+from tasks.errors import DamagedFile
+from tasks.market_files.time_span import Span
+from tasks.storage.layout import Layout
 from tests.flow.consolidations import DAY, NEXT, beside, consolidated, report_of
 
 
@@ -121,3 +128,17 @@ def test_a_day_does_not_have_an_edited_index_vouch_for_a_damaged_file(pipeline, 
     assert pipeline.run("ConsolidateDay", "--date", DAY).returncode == 0
     assert pipeline.run("ExportAll").returncode == 0
     assert pipeline.market("1.102").read_bytes() == sound
+
+
+def test_a_market_file_that_is_replaced_while_its_day_is_made_fails_the_day(pipeline):
+    assert pipeline.run("ExportAll").returncode == 0
+    layout, span = Layout(pipeline.output_dir, "parquet"), Span.of_day(datetime.date.fromisoformat(DAY))
+    rows = export_source.with_ticks(layout, export_source.indexed(layout), span)
+    source = export_source.ExportSource(layout, rows, span)
+    assert sum(len(ticks) for ticks in source.together(range(len(rows))))
+    source.reconcile()
+    path = pipeline.market("1.101")
+    shutil.copy2(path, path.with_name("copy"))
+    path.with_name("copy").replace(path)
+    with pytest.raises(DamagedFile, match="another run has changed it in the meantime"):
+        source.reconcile()
