@@ -12,6 +12,7 @@ import psycopg2
 from psycopg2 import sql
 
 from tasks.errors import DatabaseError
+from tasks.postgres import column_types
 from tasks.postgres.session import Session
 from tasks.ticks.schema import STORED
 
@@ -24,9 +25,7 @@ MERGE = "merge"
 
 @dataclasses.dataclass(frozen=True)
 class _Expected:
-    """A table we expect: its schema in the platform's documentation, the columns that are read, its key (empty: none),
-    and what is left empty without the table (None: the table is required).
-    """
+    """A table: its documented schema, the columns that are read, its key, what is empty without it (None: needed)."""
 
     schema: str
     columns: Mapping[str, str]
@@ -169,7 +168,10 @@ def look_over(session: Session, names: Collection[str] = tuple(_EXPECTED)) -> So
             chosen = {name: _candidates(found, name) for name in names}
             _require_grants(session, [table for tables in chosen.values() for table in tables])
             chosen = {name: _decide(session, cursor, name, tables) for name, tables in chosen.items()}
-            _require_readable(session, cursor, [table for tables in chosen.values() for table in tables])
+            used = [table for tables in chosen.values() for table in tables]
+            _require_readable(session, cursor, used)
+            wanted = {table.oid: (str(table.relation), _EXPECTED[table.name].columns) for table in used}
+            column_types.require(cursor, session.server, wanted)
     except psycopg2.Error as error:
         raise session.failure(f"A query on {session.server} failed", error) from None
     finally:

@@ -24,13 +24,16 @@ _BITS = "CASE {0} WHEN 'NaN' THEN 0 ELSE ('x' || encode(float8send({0}), 'hex'))
 _DELAY = "CASE WHEN " + WRITABLE.format("received_time") + " THEN received_time - published END"
 _MICROSECONDS = "coalesce((extract(epoch FROM {0}) * 1000000)::int8, -1)"
 
+#: A price or size as it is read, whatever type the column has.
+_DOUBLE = "{0}::float8"
+
 #: Sums of the rows of markets, each up to a time, by UTC day. They are exact: doubles are added as their shortest
 #: decimals.
 _SUMS = """
     SELECT market_id, (extract(epoch FROM day) / 86400)::int8, count(*), sum(published - day), sum({delay}),
            sum(selection_id),
            count(*) FILTER (WHERE {back}), sum({level}),
-           sum(CASE WHEN {finite_price} THEN price::text::numeric END),
+           sum(CASE WHEN {finite_price} THEN {price}::text::numeric END),
                sum(CASE WHEN {finite_size} THEN {size}::text::numeric END),
            count(*) FILTER (WHERE NOT {finite_price}) + count(*) FILTER (WHERE NOT {finite_size}),
                sum(mixed * mixed %% {prime})
@@ -67,7 +70,13 @@ class Asked(Protocol):
 def _statement(database: Asked, name: str, version: int) -> sql.Composed:
     is_ladder = name == LADDER
     columns = mixed_columns(version)
-    source = {column.name: column.source[0 if is_ladder else 1] for column in columns if column.source}
+    source = {
+        column.name: (
+            (_DOUBLE if pa.types.is_floating(column.type) else "{0}").format(column.source[0 if is_ladder else 1])
+        )
+        for column in columns
+        if column.source
+    }
     size, back, level = source["size"], "side = 'B'" if is_ladder else "false", source["level"]
     mixed = "0"
     for value in (
@@ -77,6 +86,7 @@ def _statement(database: Asked, name: str, version: int) -> sql.Composed:
     ):
         mixed = f"({mixed} * {MIX_FACTOR}::int8 + ({value}) % {MIX_PRIME}) % {MIX_PRIME}"
     parts = {
+        "price": source["price"],
         "size": size,
         "back": back,
         "level": level,
@@ -84,7 +94,7 @@ def _statement(database: Asked, name: str, version: int) -> sql.Composed:
         "delay": _DELAY,
         "mixed": mixed,
         "prime": str(MIX_PRIME),
-        "finite_price": _FINITE.format("price"),
+        "finite_price": _FINITE.format(source["price"]),
         "finite_size": _FINITE.format(size),
     }
     return sql.SQL(_SUMS).format(

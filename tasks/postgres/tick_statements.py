@@ -130,7 +130,7 @@ def tick_queries(
         return TickQuery(str(statement.as_string(context)), (*TOGETHER, *["place"] * wide, *["market_id"] * several))
 
     return (
-        query(_LADDER_TICKS, "selection_id" if wide else f"selection_id * 16777216 + {_PLACE}", wide),
+        query(_LADDER_TICKS, "selection_id" if wide else f"selection_id::int8 * 16777216 + {_PLACE}", wide),
         query(_TRADED_TICKS, "selection_id", False),
     )
 

@@ -11,14 +11,15 @@ def rows_in_database(source: Source, market_id: str) -> list[tuple]:
         """
         SELECT to_char(received_time, 'YYYY-MM-DD HH24:MI:SS.US'), to_char(publish_time, 'YYYY-MM-DD HH24:MI:SS.US'),
                market_id, selection_id,
-               CASE side WHEN 'B' THEN 'BACK' ELSE 'LAY' END, price, size, NULL::float8, 'update', level::int,
+               CASE side WHEN 'B' THEN 'BACK' ELSE 'LAY' END, price::float8, size::float8,
+                   NULL::float8, 'update', level::int,
                    'ladder', NULL::bool,
                level::bigint
           FROM stream_ingest.ladder_levels WHERE market_id = %s
          UNION ALL
         SELECT to_char(received_time, 'YYYY-MM-DD HH24:MI:SS.US'), to_char(publish_time, 'YYYY-MM-DD HH24:MI:SS.US'),
                market_id, selection_id,
-               NULL, price, size_traded, size_traded, 'update', NULL, 'traded', NULL,
+               NULL, price::float8, size_traded::float8, size_traded::float8, 'update', NULL, 'traded', NULL,
                dense_rank() OVER (PARTITION BY selection_id, publish_time ORDER BY price) - 1
           FROM stream_ingest.traded_volume WHERE market_id = %s
          ORDER BY 2, 11, 10, 4, 5, 6, 1, 7""",
