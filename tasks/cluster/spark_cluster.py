@@ -32,6 +32,8 @@ _SETTINGS = {
     "spark.task.maxFailures": "4",
     "spark.executorEnv.PYTHONUNBUFFERED": "1",
 }
+#: What executors get of our environment: where the object store is. Credentials are the machines' own.
+_FOR_EXECUTORS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION")
 _SILENT_LOG = "rootLogger.level = off\n"
 _FIRST_REASON = re.compile(r"^(?:[\w.]+(?:Exception|Error)): (.*)", re.MULTILINE)
 
@@ -62,6 +64,9 @@ def connected(master: str) -> Iterator[Any]:
     conf = pyspark.SparkConf().setMaster(master)
     for key, value in _SETTINGS.items():
         conf.setIfMissing(key, value)
+    for name in _FOR_EXECUTORS:
+        if name in os.environ:
+            conf.setIfMissing(f"spark.executorEnv.{name}", os.environ[name])
     interrupts = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with tempfile.TemporaryDirectory(prefix="tick-export-spark-") as directory:
         log = Path(directory, "log4j2.properties")

@@ -62,6 +62,10 @@ class TickSource(Source, Protocol):
         """What each market's rows were made from."""
 
 
+def _not_shown(rows: int) -> None:
+    """Show nothing. (A lambda could not be sent to another process.)"""
+
+
 @dataclasses.dataclass(frozen=True)
 class Consolidation:
     """What to write: the ticks of a span as one CSV, with a report. notes: the first lines of the report.
@@ -78,7 +82,7 @@ class Consolidation:
     notes: Sequence[str] = ()
     part_bytes: float | None = None
     part_path: Callable[[str], Path] = Path
-    progress: Callable[[int], None] = lambda rows: None
+    progress: Callable[[int], None] = _not_shown
 
     @property
     def edges(self) -> list[int]:
@@ -133,7 +137,7 @@ def publish(
             lines.write(flat_csv.HEADER)
             totals = write(lines, csv)
         source.reconcile()
-        _require_sums(wanted, source, totals)
+        require_sums(wanted, int(source.read.sum()), totals)
         whole = _finished(csv)
         parts = _parts(wanted, csv, months)
         try:
@@ -227,8 +231,8 @@ def _made(ticks: Ticks, markets: Sequence[Description]) -> _Slice:
     )
 
 
-def _require_sums(wanted: Consolidation, source: TickSource, totals: Totals) -> None:
-    read = int(source.read.sum())
+def require_sums(wanted: Consolidation, read: int, totals: Totals) -> None:
+    """Raise RowsDoNotAddUp if not as many rows as were read are written or duplicates, or one is of another time."""
     if read != totals.rows + totals.duplicates:
         raise RowsDoNotAddUp(
             f"{wanted.csv.name}: {read} rows read, {totals.rows} written and {totals.duplicates} duplicates removed. "

@@ -154,7 +154,17 @@ def read(path: Path) -> Published | None:
     Raises NewerVersion.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        return parse(path, path.read_bytes())
+    except NewerVersion:
+        raise
+    except OSError:
+        return None
+
+
+def parse(path: Path, content: bytes) -> Published | None:
+    """Return what is in a report's content, None if it is not one that the pipeline writes. Raises NewerVersion."""
+    try:
+        lines = content.decode().splitlines()
         report_version.require_known(path, lines)
         (file,) = (Csv.parse(line.removeprefix("File: ")) for line in lines if line.startswith("File: "))
         inputs = [line.split(" ") for line in lines[lines.index(_INPUTS) + 1 :]] if _INPUTS in lines else []
@@ -164,9 +174,7 @@ def read(path: Path) -> Published | None:
             parts=[Csv.parse(line.removeprefix("Month: ")) for line in lines if line.startswith("Month: ")],
             partial=any(line.startswith(PARTIAL) for line in lines),
         )
-    except NewerVersion:
-        raise
-    except (OSError, ValueError):
+    except ValueError:
         return None
 
 

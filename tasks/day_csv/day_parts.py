@@ -58,14 +58,17 @@ def cut(rows: Mapping[str, IndexRow], span: Span, part_rows: int) -> list[Span]:
     return [Span(*pair) for pair in itertools.pairwise([span.lower_us, *cuts, span.upper_us])]
 
 
-def write_part(layout: Layout, rows: Mapping[str, IndexRow], wanted: Consolidation, span: Span, path: Path) -> Part:
-    """Write the lines of a span of a day into a file of their own, without the header; wanted: the whole day.
+def write_part(
+    layout: Layout, rows: Mapping[str, IndexRow], wanted: Consolidation, span: Span, path: Path, head: bytes = b""
+) -> Part:
+    """Write the lines of a span of a day into a file of their own; wanted: the whole day; head: what stands before.
 
     The file appears whole, and written twice it has the same bytes. Raises as consolidate does.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     source = ExportSource(layout, rows, span)
     with replacing(path) as file:
+        file.write(head)
         totals = write_rows(dataclasses.replace(wanted, csv=path, span=span), source, file)
         source.reconcile()
     return Part(path, file.size_bytes, file.checksum, totals, source.read)
@@ -74,21 +77,36 @@ def write_part(layout: Layout, rows: Mapping[str, IndexRow], wanted: Consolidati
 def join(layout: Layout, rows: Mapping[str, IndexRow], wanted: Consolidation, parts: Sequence[Part]) -> Totals:
     """Write the CSV of a day, and its report, from its parts in order; remove the parts. Raises as consolidate does."""
     source = ExportSource(layout, rows, wanted.span)
-    for part in parts:
-        source.read += part.read
+    sum_of_parts, source.read = sums(parts, len(rows))
 
     def write(lines: Lines, csv: NewFile) -> Totals:
         source.verify()
-        totals = Totals(np.zeros(len(source.market_ids), np.int64))
         for part in parts:
             _append(part, lines)
-            totals.add(part.totals)
-        return totals
+        return sum_of_parts
 
     totals = publish(wanted, source, write)
     for part in parts:
         part.path.unlink(missing_ok=True)
     return totals
+
+
+def sums(parts: Sequence[Part], markets: int) -> tuple[Totals, npt.NDArray[np.int64]]:
+    """Return the totals of a day in parts, and the ticks read of each of so many markets."""
+    totals, read = Totals(np.zeros(markets, np.int64)), np.zeros(markets, np.int64)
+    for part in parts:
+        totals.add(part.totals)
+        read += part.read
+    return totals, read
+
+
+def among(part: Part, market_ids: Sequence[str], all_ids: Sequence[str]) -> Part:
+    """Return a part that was made of some markets of its day as one of all of them."""
+    numbers = {market_id: number for number, market_id in enumerate(all_ids)}
+    where = np.array([numbers[market_id] for market_id in market_ids], np.int64)
+    rows, read = np.zeros(len(all_ids), np.int64), np.zeros(len(all_ids), np.int64)
+    rows[where], read[where] = part.totals.market_rows, part.read
+    return dataclasses.replace(part, totals=dataclasses.replace(part.totals, market_rows=rows), read=read)
 
 
 def _append(part: Part, lines: Lines) -> None:

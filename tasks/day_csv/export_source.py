@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import functools
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -71,23 +71,49 @@ def are_of_now(layout: Layout, rows: Mapping[str, IndexRow], made_of: Mapping[st
     return made_of == inputs(layout, (rows[market_id] for market_id in made_of if market_id in rows))
 
 
-def with_ticks(layout: Layout, rows: Mapping[str, IndexRow], wanted: Span) -> dict[str, IndexRow]:
+def with_ticks(
+    layout: Layout, rows: Mapping[str, IndexRow], wanted: Span, known: Collection[str] = ()
+) -> dict[str, IndexRow]:
     """Return the rows of an index, sorted by market id, whose market file has ticks in a span.
 
-    A file is opened only if the index does not decide it: if its ticks begin before the span and end after it.
+    A file is opened only if the index does not decide it (undecided()) and it is not known. known: markets that have
+    ticks in the span.
     """
-    found = {}
-    for market_id in sorted(rows):
-        row = rows[market_id]
-        share = wanted.share(row.facts)
-        certain = any(tick is not None and wanted.holds(tick) for tick in (row.facts.first_tick, row.facts.last_tick))
-        if share and (
-            certain
+    to_open = set(undecided(rows, wanted)) - set(known)
+    return {
+        market_id: rows[market_id]
+        for market_id in sorted(rows)
+        if wanted.share(rows[market_id].facts)
+        and (
+            market_id not in to_open
             or next(market_file.read_span(layout.market_file(market_id), 0, wanted, _SMALL_BATCH_ROWS), None)
             is not None
-        ):
-            found[market_id] = row
-    return found
+        )
+    }
+
+
+def undecided(rows: Mapping[str, IndexRow], wanted: Span) -> list[str]:
+    """Return the markets whose ticks begin before a span and end after it: the index does not say whether any are in
+    it.
+    """
+    return [
+        market_id
+        for market_id, row in rows.items()
+        if wanted.share(row.facts)
+        and not any(tick is not None and wanted.holds(tick) for tick in (row.facts.first_tick, row.facts.last_tick))
+    ]
+
+
+def require_counts(paths: Iterable[object], rows: Iterable[IndexRow], span: Span, read: Iterable[int]) -> None:
+    """Raise DamagedFile if a market whose ticks are all in a span had more or fewer than the index says.
+
+    paths: of the market files; read: how many ticks of each were read.
+    """
+    for path, row, count in zip(paths, rows, read):
+        if span.share(row.facts) == 1 and count != row.facts.tick_records:
+            raise DamagedFile(
+                f"{path}: has {count} ticks, index.csv says {row.facts.tick_records}. Run ExportAll with the database."
+            )
 
 
 def refuse_unindexed(layout: Layout, rows: Mapping[str, IndexRow]) -> None:
@@ -166,14 +192,10 @@ class ExportSource:
         """Raise DamagedFile if a market had more or fewer ticks than the index says, or its file has changed
         in the meantime.
         """
-        for row, path, stat, read in zip(self._rows, self._paths, self._stats, self.read.tolist()):
+        for path, stat in zip(self._paths, self._stats):
             if not FileStat.of_path(path).is_same_file(stat):
                 raise DamagedFile(f"{path}: another run has changed it in the meantime. Start again.")
-            if self._span.share(row.facts) == 1 and read != row.facts.tick_records:
-                raise DamagedFile(
-                    f"{path}: has {read} ticks, index.csv says {row.facts.tick_records}. Run ExportAll with the"
-                    " database."
-                )
+        require_counts(self._paths, self._rows, self._span, self.read.tolist())
 
 
 def _stat(path: Path) -> FileStat:

@@ -2,12 +2,15 @@
 
 import contextlib
 import os
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from tasks.errors import StoreError
-from tasks.publishing.place import Place, Source, Stored, copy
+from tasks.publishing.place import Piece, Place, Sink, Source, Stored, copy
 from tasks.storage.atomic_files import NewFile, make_directory, remove_leftovers, replacing
 from tasks.storage.file_identity import file_checksum
+
+_PIECES = ".pieces"  # hidden, so that no listing has it
 
 
 class FolderPlace(Place):
@@ -19,17 +22,18 @@ class FolderPlace(Place):
         if not folder.is_dir():
             raise StoreError(f"{address}: there is no such folder. Mount or create it, or correct the address.")
 
-    def list(self) -> dict[str, Stored]:
+    def list(self, beginning: str = "") -> dict[str, Stored]:
         """Return every visible file below the folder; leftovers of killed runs are removed."""
         found = {}
         for directory, below, names in os.walk(self._folder):
             below[:] = [name for name in below if not name.startswith(".")]
             remove_leftovers(Path(directory))
             for name in names:
-                if not name.startswith("."):
-                    path = Path(directory, name)
+                path = Path(directory, name)
+                below_it = path.relative_to(self._folder).as_posix()
+                if not name.startswith(".") and below_it.startswith(beginning):
                     with contextlib.suppress(FileNotFoundError):
-                        found[path.relative_to(self._folder).as_posix()] = _stored(path)
+                        found[below_it] = _stored(path)
         return found
 
     def read(self, name: str) -> bytes | None:
@@ -65,7 +69,7 @@ class FolderPlace(Place):
             return file_checksum(self._folder / name) == source.checksum
         return False
 
-    def receive(self, name: str, file: NewFile) -> None:
+    def receive(self, name: str, file: Sink) -> None:
         """Append the content of a file."""
         try:
             with open(self._folder / name, "rb") as opened:
@@ -76,6 +80,36 @@ class FolderPlace(Place):
     def remove(self, name: str) -> None:
         """Remove a file."""
         (self._folder / name).unlink(missing_ok=True)
+
+    def begin(self, name: str) -> str:
+        """Begin an object that is sent in pieces: files in a hidden folder, which every machine must see."""
+        self.abandon([name])
+        return ""
+
+    def add(self, name: str, token: str, number: int, source: Source) -> Piece:
+        """Send a piece."""
+        return Piece(source.size_bytes, source.checksum, self.send(self._piece(name, number), source).tag)
+
+    def _join(self, name: str, token: str, pieces: Sequence[Piece]) -> None:
+        path = self._folder / name
+        make_directory(path.parent)
+        with replacing(path) as file:
+            for number in range(1, len(pieces) + 1):
+                self.receive(self._piece(name, number), file)
+
+    def abandon(self, names: Collection[str]) -> None:
+        """Remove the pieces of objects."""
+        directory = self._folder / _PIECES
+        if directory.is_dir():
+            for path in directory.iterdir():
+                if any(path.name.lstrip(".").startswith(f"{name}.") for name in names):
+                    path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # others' are still there
+                directory.rmdir()
+
+    @staticmethod
+    def _piece(name: str, number: int) -> str:
+        return f"{_PIECES}/{name}.{number:04}"
 
 
 def _stored(path: Path) -> Stored:

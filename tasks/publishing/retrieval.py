@@ -2,12 +2,12 @@
 
 import dataclasses
 import datetime
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from tasks.errors import StoreError, UsageError
 from tasks.export_directory import index_csv
-from tasks.export_directory.index_csv import IndexRow
+from tasks.export_directory.index_csv import Index, IndexRow
 from tasks.market_files.time_span import Span
 from tasks.publishing.manifest import Entry, Manifest
 from tasks.publishing.place import Place
@@ -60,23 +60,17 @@ def fetch(place: Place, manifest: Manifest, layout: Layout, wanted: Wanted, prog
         remove_leftovers(directory)
     names = [name for name in manifest.objects if name != INDEX]
     if wanted.is_all:
-        came = _bring(place, manifest, layout, names, progress)
-        return came + _bring(place, manifest, layout, [INDEX], progress)
-    whole = layout.output_dir / f".{INDEX}.fetched"
-    try:
-        _receive(place, INDEX, manifest.objects[INDEX], whole)
-        rows = wanted.rows(place, index_csv.read(whole))
-    finally:
-        whole.unlink(missing_ok=True)
+        came = bring(place, manifest.objects, layout, names, progress)
+        return came + bring(place, manifest.objects, layout, [INDEX], progress)
+    rows = wanted.rows(place, published_index(place, manifest, layout.output_dir))
     of_days = {
         path.name
         for day in wanted.days
         for suffix in ("csv", "parquet")
         for path in (layout.day_csv(day, suffix), layout.day_report(day, suffix))
     }
-    came = _bring(
-        place, manifest, layout, [name for name in names if market_of(name) in rows or name in of_days], progress
-    )
+    chosen = [name for name in names if market_of(name) in rows or name in of_days]
+    came = bring(place, manifest.objects, layout, chosen, progress)
     rows = {**index_csv.read(layout.index), **rows}
     content = b"".join(index_csv.render(rows))
     if not layout.index.exists() or layout.index.read_bytes() != content:
@@ -84,6 +78,16 @@ def fetch(place: Place, manifest: Manifest, layout: Layout, wanted: Wanted, prog
             file.write(content)
         came.append(INDEX)
     return came
+
+
+def published_index(place: Place, manifest: Manifest, directory: Path) -> Index:
+    """Return the rows of a published index.csv. directory: where it lies meanwhile. Raises StoreError, NotAnExport."""
+    path = directory / f".{INDEX}.fetched"
+    try:
+        _receive(place, INDEX, manifest.objects[INDEX], path)
+        return index_csv.read(path)
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def refuse_other_format(manifest: Manifest, layout: Layout) -> None:
@@ -98,15 +102,21 @@ def refuse_other_format(manifest: Manifest, layout: Layout) -> None:
             )
 
 
-def _bring(place: Place, manifest: Manifest, layout: Layout, names: list[str], progress: Progress) -> list[str]:
-    missing = [name for name in names if not _is_here(layout.output_dir / name, manifest.objects[name])]
-    require_room(layout.index, sum(manifest.objects[name].size_bytes for name in missing))
+def bring(
+    place: Place, objects: Mapping[str, Entry], layout: Layout, names: Iterable[str], progress: Progress
+) -> list[str]:
+    """Fetch the files with these names that are missing here, each verified; return their names.
 
-    def bring(name: str) -> int:
-        _receive(place, name, manifest.objects[name], layout.output_dir / name)
-        return manifest.objects[name].size_bytes
+    objects: what a manifest says of each. Raises StoreError, OSError.
+    """
+    missing = [name for name in names if not _is_here(layout.output_dir / name, objects[name])]
+    require_room(layout.index, sum(objects[name].size_bytes for name in missing))
 
-    transfer_all(bring, missing, progress)
+    def receive(name: str) -> int:
+        _receive(place, name, objects[name], layout.output_dir / name)
+        return objects[name].size_bytes
+
+    transfer_all(receive, missing, progress)
     for directory in {(layout.output_dir / name).parent for name in missing}:
         flush_directory(directory)
     return missing

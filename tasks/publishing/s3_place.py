@@ -9,20 +9,22 @@ import base64
 import contextlib
 import hashlib
 import logging
-from collections.abc import Iterator
+import os
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import tenacity
 
 from tasks.errors import StoreError, UsageError
-from tasks.publishing.place import Place, Source, Stored
-from tasks.storage.atomic_files import NewFile
+from tasks.publishing.place import Piece, Place, Sink, Source, Stored
 
 try:
     import boto3
     from boto3.s3.transfer import TransferConfig
     from botocore import exceptions
     from botocore.config import Config
+
+    from tasks.publishing.s3_errors import telling
 except ModuleNotFoundError:
     raise UsageError("An s3:// address needs boto3: pip install 'betfair-tick-export[s3]'.") from None
 
@@ -45,21 +47,11 @@ _again_if_broken_off = tenacity.retry(
     reraise=True,
 )
 
-#: The meaning of the store's error codes.
-_MEANINGS = {
-    "NoSuchBucket": "there is no such bucket. Correct the address, or create the bucket",
-    "AccessDenied": "these credentials have no permission for this. Grant them list, read and write on the address",
-    "InvalidAccessKeyId": "the store does not know these credentials. Correct them",
-    "SignatureDoesNotMatch": "the store does not accept these credentials. Correct the secret key",
-    "ExpiredToken": "the credentials have expired. Renew them",
-    "RequestTimeTooSkewed": "the clock of this machine is wrong. Set it",
-    "BadDigest": "an object did not arrive as sent. The network may be faulty",
-}
-_BY_STATUS = {403: "AccessDenied"}  # a request without an answer's body has no code
-
 
 class S3Place(Place):
     """A bucket and a prefix in it."""
+
+    least_piece_bytes = 5 << 20  # https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 
     def __init__(self, address: str, bucket: str, prefix: str, threads: int) -> None:
         super().__init__(address)
@@ -82,10 +74,12 @@ class S3Place(Place):
             ),
         )
 
-    def list(self) -> dict[str, Stored]:
-        """Return every object below the prefix."""
+    def list(self, beginning: str = "") -> dict[str, Stored]:
+        """Return every object below the prefix whose name begins so."""
         with self._telling():
-            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=self._prefix + beginning
+            )
             return {
                 entry["Key"].removeprefix(self._prefix): Stored(entry["Size"], entry["ETag"].strip('"'))
                 for page in pages
@@ -139,7 +133,7 @@ class S3Place(Place):
         """Return whether the object equals the file, according to the store's tag."""
         return stored.tag == _tag(source)
 
-    def receive(self, name: str, file: NewFile) -> None:
+    def receive(self, name: str, file: Sink) -> None:
         """Append the content of an object; if the connection is lost, continue where it stopped."""
 
         @_again_if_broken_off
@@ -158,13 +152,55 @@ class S3Place(Place):
         with self._telling(name):
             self._client.delete_object(Bucket=self._bucket, Key=self._prefix + name)
 
+    def begin(self, name: str) -> str:
+        """Begin a multipart upload; return its id."""
+        self.abandon([name])
+        with self._telling(name):
+            answer = self._client.create_multipart_upload(
+                Bucket=self._bucket, Key=self._prefix + name, ChecksumAlgorithm="SHA256"
+            )
+        return str(answer["UploadId"])
+
+    def add(self, name: str, token: str, number: int, source: Source) -> Piece:
+        """Send a part of a multipart upload; the store itself compares its SHA-256."""
+        with self._telling(name), open(source.path, "rb") as file:
+            answer = self._client.upload_part(
+                Bucket=self._bucket,
+                Key=self._prefix + name,
+                UploadId=token,
+                PartNumber=number,
+                Body=file,
+                ChecksumSHA256=_base64(source.checksum),
+            )
+        return Piece(source.size_bytes, source.checksum, str(answer["ETag"]))
+
+    def _join(self, name: str, token: str, pieces: Sequence[Piece]) -> None:
+        parts = [
+            {"PartNumber": number, "ETag": piece.tag, "ChecksumSHA256": _base64(piece.checksum)}
+            for number, piece in enumerate(pieces, 1)
+        ]
+        with self._telling(name), contextlib.suppress(self._client.exceptions.NoSuchUpload):  # it was joined before
+            self._client.complete_multipart_upload(
+                Bucket=self._bucket, Key=self._prefix + name, UploadId=token, MultipartUpload={"Parts": parts}
+            )
+
+    def abandon(self, names: Collection[str]) -> None:
+        """Abort the multipart uploads of objects."""
+        keys = {self._prefix + name for name in names}
+        with self._telling():
+            pages = self._client.get_paginator("list_multipart_uploads").paginate(
+                Bucket=self._bucket, Prefix=os.path.commonprefix([*keys])
+            )
+            for upload in [upload for page in pages for upload in page.get("Uploads", ()) if upload["Key"] in keys]:
+                with contextlib.suppress(self._client.exceptions.NoSuchUpload):  # it has just ended
+                    self._client.abort_multipart_upload(
+                        Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                    )
+
     def _put(self, name: str, body: Any, checksum: str) -> str:
         """Store a body with the SHA-256 that the store has to check; return the store's tag."""
         answer = self._client.put_object(
-            Bucket=self._bucket,
-            Key=self._prefix + name,
-            Body=body,
-            ChecksumSHA256=base64.b64encode(bytes.fromhex(checksum)).decode(),
+            Bucket=self._bucket, Key=self._prefix + name, Body=body, ChecksumSHA256=_base64(checksum)
         )
         return str(answer["ETag"]).strip('"')
 
@@ -181,41 +217,13 @@ class S3Place(Place):
             digest.update(piece)
         return digest.hexdigest()
 
-    @contextlib.contextmanager
-    def _telling(self, name: str = "") -> Iterator[None]:
-        """Turn an error of boto3 into one line. Its own texts are not passed on, because they can quote what
-        was sent.
-        """
-        where = f"{self.address}: {name}: " if name else f"{self.address}: "
-        try:
-            yield
-        except exceptions.ClientError as error:
-            answer = error.response
-            status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            code = answer.get("Error", {}).get("Code", "")
-            code = code if code in _MEANINGS else _BY_STATUS.get(status, code)
-            meaning = _MEANINGS.get(code, f"the store answered {status} {code}. Start again later")
-        except boto3.exceptions.S3UploadFailedError as error:
-            said = [text for code, text in _MEANINGS.items() if f"({code})" in str(error)]
-            meaning = said[0] if said else "the upload failed. Start again"
-        except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError):
-            meaning = "no credentials, or not all of them. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws"
-        except exceptions.SSLError:
-            meaning = (
-                f"{self._endpoint} does not answer with TLS, or its certificate is not trusted. Correct"
-                " AWS_ENDPOINT_URL (http:// for an endpoint without TLS), or AWS_CA_BUNDLE"
-            )
-        except (exceptions.ConnectionError, exceptions.HTTPClientError, exceptions.IncompleteReadError) as error:
-            meaning = f"no connection to {self._endpoint} ({type(error).__name__}). Check the network and start again"
-        except (exceptions.BotoCoreError, ValueError) as error:
-            meaning = f"the settings of the store cannot be used ({type(error).__name__}). Check AWS_* and ~/.aws"
-        else:
-            return
-        raise StoreError(f"{where}{meaning}.") from None
+    def _telling(self, name: str = "") -> contextlib.AbstractContextManager[None]:
+        """Turn an error of boto3 into one line."""
+        return telling(f"{self.address}: {name}: " if name else f"{self.address}: ", self._endpoint)
 
     @property
     def _endpoint(self) -> str:
-        return str(self._client.meta.endpoint_url)
+        return str(self._client.meta.endpoint_url) if hasattr(self, "_client") else ""
 
 
 def _tag(source: Source) -> str:
@@ -232,6 +240,10 @@ def _tag(source: Source) -> str:
     if len(parts) == 1:
         return str(parts[0].hex())
     return f"{_md5(b''.join(parts)).hexdigest()}-{len(parts)}"
+
+
+def _base64(checksum: str) -> str:
+    return base64.b64encode(bytes.fromhex(checksum)).decode()
 
 
 def _md5(data: bytes = b"") -> Any:
