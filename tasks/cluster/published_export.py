@@ -150,7 +150,8 @@ class Additions:
     def _write(self) -> None:
         if self._added:
             before = publication.require_manifest(self._place)
-            after = before.followed_by({**before.objects, **self._added}, False)
+            objects = {**before.objects, **self._added}
+            after = before.followed_by(objects, False, {*before.made_there, *self._added})
             if after != before:
                 self._place.write(manifest.NAME, after.render())
             self._added.clear()

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from tasks.errors import StoreError
 
@@ -30,6 +30,7 @@ class Manifest:
 
     publication: counts the publications that changed something. kept: objects that the export no longer has, but the
     store still does. added, changed, withdrawn: the names that the last publication added, changed or removed.
+    made_there: objects that a cluster has made of the published ones, so that no other copy of the export has them.
     """
 
     publication: int = 0
@@ -38,12 +39,14 @@ class Manifest:
     added: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     withdrawn: tuple[str, ...] = ()
+    made_there: tuple[str, ...] = ()
 
-    def followed_by(self, objects: Mapping[str, Entry], is_pruned: bool) -> "Manifest":
+    def followed_by(self, objects: Mapping[str, Entry], is_pruned: bool, made_there: Iterable[str] = ()) -> "Manifest":
         """Return the manifest of the next publication; this one if nothing changes."""
         gone = {*self.kept, *self.objects} - {*objects}
         kept = () if is_pruned else tuple(sorted(gone))
-        if self.publication and self.objects == objects and self.kept == kept:
+        made = tuple(sorted(made_there))
+        if self.publication and (self.objects, self.kept, self.made_there) == (objects, kept, made):
             return self
         return Manifest(
             self.publication + 1,
@@ -58,11 +61,15 @@ class Manifest:
                 )
             ),
             tuple(sorted({*self.objects} - {*objects})),
+            made,
         )
 
     def render(self) -> bytes:
         """Return the content of manifest.json."""
-        return (json.dumps({"version": VERSION, **dataclasses.asdict(self)}, indent=1) + "\n").encode()
+        content = {"version": VERSION, **dataclasses.asdict(self)}
+        if not self.made_there:
+            del content["made_there"]
+        return (json.dumps(content, indent=1) + "\n").encode()
 
 
 def parse(address: str, content: bytes) -> Manifest:
@@ -73,6 +80,7 @@ def parse(address: str, content: bytes) -> Manifest:
             raise ValueError("version")
         objects = {name: Entry(**entry) for name, entry in found.pop("objects").items()}
         names = {key: tuple(found.pop(key)) for key in ("kept", "added", "changed", "withdrawn")}
+        names["made_there"] = tuple(found.pop("made_there", ()))
         manifest = Manifest(found.pop("publication"), objects, **names)
         if any(not _is_safe(name) for name in (*objects, *manifest.kept)):
             raise ValueError("name")

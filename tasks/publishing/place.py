@@ -116,6 +116,7 @@ class Place(abc.ABC):
         self.receive(name, comparison)
         found = self.list(name).get(name)
         if not comparison.is_equal or found is None:
+            self.remove(name)
             raise StoreError(f"{self.address}: {name} read back is not what was sent. Start again.")
         return found, comparison.checksum
 

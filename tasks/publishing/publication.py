@@ -46,11 +46,13 @@ def publish(place: Place, sources: Mapping[str, Source], is_pruned: bool, progre
 
     An object that already has the right content is not sent, whether a manifest lists it or not, so an interrupted
     publication continues where it stopped. is_pruned: objects that earlier manifests list and the export no longer has
-    are removed, after the new index is in place. Raises StoreError, DamagedFile, OSError.
+    are removed, after the new index is in place. What a cluster has made there stays, as long as it is there. Raises
+    StoreError, DamagedFile, OSError.
     """
     before = read_manifest(place) or Manifest()
     there = place.list()
-    objects: dict[str, Entry] = {}
+    made_there = [name for name in before.made_there if name not in sources and _is_there(before, there, name)]
+    objects = {name: before.objects[name] for name in made_there}
     sent: list[str] = []
 
     def bring(name: str) -> int:
@@ -67,13 +69,19 @@ def publish(place: Place, sources: Mapping[str, Source], is_pruned: bool, progre
     transfer_all(bring, (name for name in sources if name != INDEX), progress)
     if INDEX in sources:
         progress(bring(INDEX))
-    after = before.followed_by(objects, is_pruned)
+    after = before.followed_by(objects, is_pruned, made_there)
     removed = tuple(sorted({*before.kept, *before.objects} - {*objects})) if is_pruned else ()
     for name in removed:
         place.remove(name)
     if after != before:
         place.write(manifest.NAME, after.render())
     return Published(after, tuple(sorted(sent)), sum(sources[name].size_bytes for name in sent), removed)
+
+
+def _is_there(before: Manifest, there: Mapping[str, Stored], name: str) -> bool:
+    """Return whether an object is the one that a manifest lists."""
+    entry = before.objects.get(name)
+    return entry is not None and there.get(name) == Stored(entry.size_bytes, entry.tag)
 
 
 def _is_in_place(place: Place, name: str, source: Source, known: Entry | None, found: Stored) -> bool:

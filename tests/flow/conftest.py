@@ -1,6 +1,7 @@
 """Golden exports, unpacked, with a database that has the rows they were made of."""
 
 import dataclasses
+import shutil
 import tarfile
 
 import pytest
@@ -37,3 +38,12 @@ def golden(request, tmp_path, recorded):
     pipeline = Pipeline(tmp_path / request.param, recorded.environment)
     pipeline.format = request.param
     return pipeline
+
+
+@pytest.fixture
+def spark(request):
+    """Skip what needs Spark, unless it was asked for and there is a Java."""
+    if not request.config.getoption("--engines"):
+        pytest.skip("--engines")
+    if shutil.which("java") is None:
+        pytest.skip("Spark needs a Java")

@@ -1,7 +1,6 @@
 """ConsolidateRange: each day of many, by Luigi's workers and by a Spark cluster, with the bytes of ConsolidateDay."""
 
 import datetime
-import shutil
 import signal
 import threading
 import time
@@ -154,15 +153,6 @@ def test_without_pyspark_a_cluster_is_refused_in_one_line(days):
     )
     assert failed.returncode == 2 and failed.stderr.count("\n") == 1, failed.stderr
     assert "--spark-master needs pyspark: pip install 'betfair-tick-export[spark]'" in failed.stderr
-
-
-@pytest.fixture
-def spark(request):
-    """Skip what needs Spark, unless it was asked for and there is a Java."""
-    if not request.config.getoption("--engines"):
-        pytest.skip("--engines")
-    if shutil.which("java") is None:
-        pytest.skip("Spark needs a Java")
 
 
 def test_a_cluster_that_loses_an_executor_makes_the_same_days(spark, days, tmp_path):

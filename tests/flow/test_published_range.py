@@ -3,11 +3,15 @@
 import datetime
 import json
 import shutil
+import signal
+import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tasks.cluster import spark_cluster
+from tasks.cluster import day_jobs, spark_cluster
 from tasks.cluster.published_days import together
 from tasks.errors import SomeDaysFailed
 from tasks.market_files.time_span import Span
@@ -17,17 +21,24 @@ from tests.conftest import Pipeline, Source, fill, new_source
 from tests.flow.consolidations import DAY, NEXT, beside, consolidated, report_of
 from tests.flow.executors import Executors, executors
 from tests.flow.object_store import BUCKET, Store
+from tests.spark_processes import SparkCluster
 
 TO = f"s3://{BUCKET}/exports/one"
 RANGE = ("--from", DAY, "--to", NEXT)
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[Store]:
+def scratch(tmp_path_factory) -> Path:
+    """A folder for what executors fetch and make."""
+    return tmp_path_factory.mktemp("scratch")
+
+
+@pytest.fixture(scope="module")
+def running(scratch: Path) -> Iterator[Store]:
     """A store that this process and the executors know."""
     store = Store()
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in store.environment.items():
+        for name, value in (store.environment | {"SPARK_LOCAL_DIRS": str(scratch)}).items():
             patch.setenv(name, value)
         yield store
     store.server.shutdown()
@@ -94,9 +105,9 @@ def published(days, store, tmp_path) -> Pipeline:
 
 
 @pytest.fixture
-def make(cluster: Executors, monkeypatch, tmp_path):
-    """Make days of a published export on the executors."""
-    cluster.repeats = False
+def make(cluster: Executors, scratch: Path, monkeypatch, tmp_path):
+    """Make days of a published export on the executors, which must leave nothing behind."""
+    cluster.repeats, cluster.calls = False, 0
     monkeypatch.setattr(spark_cluster, "connected", cluster.connected)
 
     def make(store: str = TO, **options) -> None:
@@ -106,7 +117,8 @@ def make(cluster: Executors, monkeypatch, tmp_path):
             **given | {"store": store, "spark_master": "local[2]", "output_dir": str(tmp_path / "unused")} | options
         ).work()
 
-    return make
+    yield make
+    assert not [*scratch.iterdir()]
 
 
 def uploads(store: Store) -> list[str]:
@@ -114,33 +126,185 @@ def uploads(store: Store) -> list[str]:
     return [upload["Key"] for upload in store.client().list_multipart_uploads(Bucket=BUCKET).get("Uploads", ())]
 
 
-def fetched(pipeline: Pipeline, address: str = TO) -> Pipeline:
-    """Fetch into a folder beside the export, and verify it."""
-    other = beside(pipeline, "fetched")
-    for command in (("Fetch", "--from", address), ("VerifyExport", "--offline")):
-        done = other.run(*command)
-        assert done.returncode == 0, done.stderr
-    return other
-
-
 @pytest.mark.parametrize(
-    ("part_rows", "repeats", "tasks_run"), [(10**9, False, 2), (45_000, True, 5), (9_000, False, 18)]
+    ("part_rows", "repeats", "tasks_run"), [(10**9, False, 2), (45_000, True, 5), (9_000, False, 19)]
 )
 def test_the_days_of_a_store_have_the_bytes_of_consolidate_day(
     days, published, store, make, cluster, part_rows, repeats, tasks_run
 ):
-    cluster.repeats, cluster.calls = repeats, 0
+    cluster.repeats = repeats
     make(part_rows=part_rows)
     assert cluster.calls == tasks_run
     assert not uploads(store)
-    other = fetched(published)
-    for day in (DAY, NEXT):
-        assert consolidated(other, day) == consolidated(days, day)
-        varying = "Duration", "File:", "Condition:"
-        lines = [[line for line in report_of(one, day) if not line.startswith(varying)] for one in (other, days)]
-        assert lines[0] == lines[1]
+    for name in ("consolidated_ticks_2026_02_05.csv", "consolidated_ticks_2026_02_06.csv"):
+        assert store.read(name) == (days.output_dir / name).read_bytes()
     assert json.loads(store.read("manifest.json"))["publication"] == 2
+    if not repeats:
+        return
     store.sent()
     again = published.run("ConsolidateRange", *RANGE, "--spark-master", "local[2]", "--store", TO)
     assert again.returncode == 0 and f"Nothing to do: the 2 days in {TO}" in again.stderr, again.stderr
     assert store.sent() == []
+    other = beside(published, "fetched")
+    for command in (("Fetch", "--from", TO), ("VerifyExport", "--offline")):
+        done = other.run(*command)
+        assert done.returncode == 0, done.stderr
+    for day in (DAY, NEXT):
+        varying = "Duration", "File:", "Condition:"
+        lines = [[line for line in report_of(one, day) if not line.startswith(varying)] for one in (other, days)]
+        assert lines[0] == lines[1]
+
+
+def test_a_day_is_made_again_if_its_markets_changed_and_publishing_again_takes_no_day_away(
+    published, store, make, cluster
+):
+    make()
+    assert published.run("Publish", "--offline", "--prune", "--to", TO).returncode == 0
+    assert store.names() >= {"consolidated_ticks_2026_02_05.csv", "consolidation_report_2026_02_06.txt"}
+    path = published.output_dir / "markets" / "marketId=1.105_metadata.json"  # has no ticks on the first day
+    path.write_text(path.read_text().replace('"One"', '"Another"'))
+    assert published.run("Publish", "--offline", "--to", TO).returncode == 0
+    before = store.read("consolidated_ticks_2026_02_06.csv")
+    store.sent()
+    cluster.calls = 0
+    make()
+    names = [name for name in store.sent() if name.startswith("consolidat")]
+    assert cluster.calls == 1 and names == ["consolidated_ticks_2026_02_06.csv", "consolidation_report_2026_02_06.txt"]
+    assert store.read(names[0]) != before and len(store.read(names[0])) > len(before)
+    store.client().delete_object(Bucket=BUCKET, Key="exports/one/consolidated_ticks_2026_02_06.csv")
+    make()
+    assert cluster.calls == 2
+
+
+def test_a_folder_is_a_store_too(days, published, make, tmp_path):
+    (tmp_path / "share").mkdir()
+    address = (tmp_path / "share").as_uri()
+    assert published.run("Publish", "--offline", "--to", address).returncode == 0
+    make(address, part_rows=9_000)
+    assert not [path for path in (tmp_path / "share").iterdir() if path.name.startswith(".")]
+    for name in ("consolidated_ticks_2026_02_05.csv", "consolidated_ticks_2026_02_06.csv"):
+        assert (tmp_path / "share" / name).read_bytes() == (days.output_dir / name).read_bytes()
+    listed = json.loads((tmp_path / "share" / "manifest.json").read_text())["objects"]
+    assert {name for name in listed if name.startswith("consolidat")} == {
+        path.name for path in (tmp_path / "share").glob("consolidat*")
+    }
+
+
+def test_a_day_as_parquet_is_one_task(days, published, store, make, cluster):
+    cluster.calls = 0
+    make(part_rows=9_000, day_format="parquet")
+    assert cluster.calls == 2
+    assert days.run("ConsolidateRange", *RANGE, "--offline", "--day-format", "parquet").returncode == 0
+    for name in ("consolidated_ticks_2026_02_05.parquet", "consolidated_ticks_2026_02_06.parquet"):
+        assert store.read(name) == (days.output_dir / name).read_bytes()
+
+
+def test_a_day_that_fails_is_named_stops_no_other_and_leaves_nothing(days, published, store, make, caplog):
+    name = "markets/marketId=1.103.parquet"  # has ticks on both days
+    key = f"exports/one/{name}"
+    content = store.read(name)
+    store.client().put_object(Bucket=BUCKET, Key=key, Body=bytes(len(content)))
+    with pytest.raises(SomeDaysFailed, match="2 days failed"):
+        make(part_rows=45_000)
+    assert f"{DAY}: {TO}: {name} has SHA-256" in caplog.text and not uploads(store)
+    store.client().put_object(Bucket=BUCKET, Key=key, Body=content)
+
+    store.corrupts = True  # the second part of the large day
+    with pytest.raises(SomeDaysFailed, match="1 day failed"):
+        make(part_rows=45_000)
+    store.corrupts = False
+    assert f"{DAY}: {TO}: consolidated_ticks_2026_02_05.csv" in caplog.text and not uploads(store)
+    listed = json.loads(store.read("manifest.json"))["objects"]
+    assert "consolidated_ticks_2026_02_06.csv" in listed and "consolidated_ticks_2026_02_05.csv" not in listed
+    assert "consolidated_ticks_2026_02_05.csv" not in store.names()
+    make(part_rows=45_000)
+    assert store.read("consolidated_ticks_2026_02_05.csv") == consolidated(days, DAY)
+
+
+def test_a_run_that_is_interrupted_lists_what_it_has_made(published, store, make, cluster, monkeypatch):
+    run = cluster.parallelize
+
+    def second_job(calls, count):
+        if cluster.calls:
+            store.client().create_multipart_upload(Bucket=BUCKET, Key="exports/one/consolidated_ticks_2026_02_06.csv")
+            raise KeyboardInterrupt
+        return run(calls, count)
+
+    monkeypatch.setattr(cluster, "parallelize", second_job)
+    monkeypatch.setattr(day_jobs, "_MOST_DAYS", 1)  # at once
+    with pytest.raises(KeyboardInterrupt):
+        make()
+    assert {*json.loads(store.read("manifest.json"))["made_there"]} == {
+        "consolidated_ticks_2026_02_05.csv",
+        "consolidation_report_2026_02_05.txt",
+    }
+    assert not uploads(store)
+
+
+def test_small_parts_are_put_together():
+    spans = [Span(number, number + 1) for number in range(6)]
+
+    def lengths(sizes, least):
+        return [span.upper_us - span.lower_us for span in together(spans[: len(sizes)], sizes, least)]
+
+    assert lengths([5, 5, 5], 5) == [1, 1, 1] and lengths([5, 5, 1], 5) == [1, 1, 1]
+    assert lengths([1, 5, 5], 5) == [2, 1] and lengths([5, 4, 4, 9], 5) == [1, 2, 1]
+    assert lengths([1, 1, 1], 5) == [3] and lengths([0, 0, 1, 0, 0], 0) == [3 + 2]
+    assert lengths([7, 0, 0, 7, 0], 5) == [1, 3 + 1] and lengths([5, 0, 0], 5) == [3]
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (("--store", TO), 2, "--store needs --spark-master"),
+        (("--spark-master", "local[2]", "--store", "ftp://host"), 2, "--store is 'ftp://host', expected s3://bucket"),
+        (("--spark-master", "local[2]", "--store", f"s3://{BUCKET}/no"), 35, "has no manifest.json"),
+        (("--spark-master", "local[2]", "--store", "s3://another/one"), 35, "there is no such bucket"),
+        (("--spark-master", "local[2]", "--store", "file:///no/such"), 35, "there is no such folder"),
+    ],
+)
+def test_a_wrong_store_is_one_line(published, options, code, said):
+    failed = published.run("ConsolidateRange", *RANGE, *options)
+    assert failed.returncode == code and said in failed.stderr and failed.stderr.count("\n") == 1, failed.stderr
+
+
+def test_a_day_without_ticks_is_missing_data(published, make):
+    make()
+    options = "--from", NEXT, "--to", "2026-02-07", "--spark-master", "local[2]", "--store", TO
+    missing = published.run("ConsolidateRange", *options)
+    assert missing.returncode == 20 and "There are no ticks on 2026-02-07 (UTC) in index.csv of s3://" in missing.stderr
+
+
+def test_a_cluster_that_loses_an_executor_makes_the_days_of_a_store(spark, days, published, store, scratch, tmp_path):
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "spark-defaults.conf").write_text(
+        "spark.speculation true\nspark.speculation.interval 20ms\nspark.speculation.minTaskRuntime 20ms\n"
+        "spark.speculation.task.duration.threshold 100ms\n"
+    )
+    with SparkCluster(memory="1g") as cluster:
+        options = "ConsolidateRange", *RANGE, "--spark-master", cluster.master, "--store", TO, "--part-rows", "45000"
+
+        def kill() -> None:
+            while ("PUT", f"/{BUCKET}/exports/one/consolidated_ticks_2026_02_05.csv") not in store.requests:
+                time.sleep(0.01)
+            cluster.executors()[0].kill()
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        done = published.run(*options, SPARK_CONF_DIR=str(tmp_path / "conf"))
+        killer.join()
+        assert done.returncode == 0, done.stderr
+        for name in ("consolidated_ticks_2026_02_05.csv", "consolidated_ticks_2026_02_06.csv"):
+            assert store.read(name) == (days.output_dir / name).read_bytes()
+            store.client().delete_object(Bucket=BUCKET, Key=f"exports/one/{name}")
+        assert not uploads(store)
+
+        store.requests.clear()
+        process = published.start(*options)
+        while not any(method == "PUT" for method, _ in store.requests):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate()
+        assert process.returncode == 130 and "Traceback" not in said, said
+        assert not uploads(store)
+    assert not [*scratch.rglob("tick-export-*")]
