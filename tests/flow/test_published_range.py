@@ -12,9 +12,7 @@ from pathlib import Path
 import pytest
 
 from tasks.cluster import day_jobs, spark_cluster
-from tasks.cluster.published_days import together
 from tasks.errors import SomeDaysFailed
-from tasks.market_files.time_span import Span
 from tasks.spread_days import SpreadPublishedDays
 from tasks.workflow import run_context
 from tests.conftest import Pipeline, Source, fill, new_source
@@ -239,18 +237,6 @@ def test_a_run_that_is_interrupted_lists_what_it_has_made(published, store, make
         "consolidation_report_2026_02_05.txt",
     }
     assert not uploads(store)
-
-
-def test_small_parts_are_put_together():
-    spans = [Span(number, number + 1) for number in range(6)]
-
-    def lengths(sizes, least):
-        return [span.upper_us - span.lower_us for span in together(spans[: len(sizes)], sizes, least)]
-
-    assert lengths([5, 5, 5], 5) == [1, 1, 1] and lengths([5, 5, 1], 5) == [1, 1, 1]
-    assert lengths([1, 5, 5], 5) == [2, 1] and lengths([5, 4, 4, 9], 5) == [1, 2, 1]
-    assert lengths([1, 1, 1], 5) == [3] and lengths([0, 0, 1, 0, 0], 0) == [3 + 2]
-    assert lengths([7, 0, 0, 7, 0], 5) == [1, 3 + 1] and lengths([5, 0, 0], 5) == [3]
 
 
 @pytest.mark.parametrize(
