@@ -64,7 +64,6 @@ class ConsolidateRange(RangeTask):
         "--from 2024-01-01 --to 2024-01-31 --workers 2",
         "--from 2024-01-01 --to 2024-01-31 --day-format parquet",
         "--from 2024-01-01 --to 2024-01-31 --spark-master local[2]",
-        "--from 2024-01-01 --to 2024-01-31 --spark-master spark://host:7077 --store s3://bucket/prefix",
     )
 
     def requires(self) -> Any:

@@ -1,6 +1,7 @@
 """The days of a range on a Spark cluster, from a folder that all its machines see or from a published export."""
 
 import abc
+import contextlib
 import datetime
 import functools
 import logging
@@ -91,11 +92,10 @@ class SpreadPublishedDays(SpreadTask):
             )
             for day in rows
         }
-        try:
+        with contextlib.ExitStack() as at_end:  # in reverse
+            at_end.callback(place.abandon, [day.name for day in days.values()])
+            at_end.callback(additions.write)
             self.make(days, rows)
-        finally:
-            additions.write()
-            place.abandon([day.name for day in days.values()])
         self.say_done(f"{counted(len(days), 'day')} made on {self.spark_master}, in {self.store}", _log)
 
     def _wanted(self, date: datetime.date) -> Consolidation:
