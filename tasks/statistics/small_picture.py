@@ -22,7 +22,10 @@ class Sampler:
     def add(self, times: Ints, best: npt.NDArray[np.float64], selections: Ints) -> None:
         """Add messages: their times, and the best back price (NaN: none) of each selection."""
         first = -self._seen % self._stride
-        self._samples.append((times[first :: self._stride], best[first :: self._stride].astype(np.float32), selections))
+        with np.errstate(over="ignore"):
+            prices = best[first :: self._stride].astype(np.float32)
+        prices[~((prices > 0) & (prices < np.inf))] = np.nan  # no odds
+        self._samples.append((times[first :: self._stride], prices, selections))
         self._kept += len(self._samples[-1][0])
         self._seen += len(times)
         while self._kept > _MOST:
@@ -58,7 +61,7 @@ class Sampler:
 
 
 def _line(times: Ints, price: npt.NDArray[np.float32]) -> str:
-    known = np.isfinite(price) & (price > 0)
+    known = np.isfinite(price)
     times, value = times[known], np.log(price[known])
     at = np.linspace(times[0], times[-1], POINTS)
     point = np.clip(np.searchsorted(times, at, side="right") - 1, 0, len(times) - 1)
