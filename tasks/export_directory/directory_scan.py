@@ -34,7 +34,7 @@ class OnDisk:
     file that we have written; damaged: what is wrong with the content of a file; unvouched: facts of files that can be
     read but are not as we wrote them; unreadable: why a file could not be read, which says nothing about its content;
     index: the rows of index.csv; ledger: what was written for each market; unknown: how many files had to be read,
-    because their stat was not known.
+    because their stat was not known; journalled: the markets whose file was written since the index.
     """
 
     seen_us: int
@@ -46,6 +46,12 @@ class OnDisk:
     index: Index
     ledger: Ledger
     unknown: int
+    journalled: frozenset[str] = frozenset()
+
+    def written_ns(self, market_id: str) -> int:
+        """Return when a sound market file was written, nanoseconds since 1970, also if its copy is younger."""
+        stat = self.files[market_id]
+        return stat.st_mtime_ns if market_id in self.journalled else self.ledger.written_ns(market_id, stat, self.facts)
 
     def promise(self, market_id: str) -> FileFacts | None:
         """Return the facts of the fullest file that the market has had; None if none is known."""
@@ -117,6 +123,7 @@ def look_at_disk(layout: Layout, stats: Stats) -> OnDisk:
     for record in Journal(layout.journal_dir).all_written():
         if record.market_id in stats and record.is_of(stats[record.market_id]):
             facts[record.market_id] = record.facts
+    journalled = frozenset(facts)
     until_us = 0 if ledger.exists else _vouched_until_us(layout)
 
     def index_vouches(market_id: str, stat: FileStat) -> bool:
@@ -149,7 +156,7 @@ def look_at_disk(layout: Layout, stats: Stats) -> OnDisk:
                 facts[market_id] = found
             else:
                 unvouched[market_id] = found
-    return OnDisk(seen_us, stats, facts, damaged, unvouched, unreadable, indexed, ledger, unknown)
+    return OnDisk(seen_us, stats, facts, damaged, unvouched, unreadable, indexed, ledger, unknown, journalled)
 
 
 def _vouched_until_us(layout: Layout) -> int:
@@ -221,7 +228,7 @@ def publish_index(layout: Layout, disk: OnDisk, rows: Index) -> None:
     Both describe the files at the time of the scan: files that were touched later are read again.
     """
     layout.journal_dir.mkdir(parents=True, exist_ok=True)
-    after = disk.ledger.promising(disk.index.facts).after(disk.files, disk.facts)
+    after = disk.ledger.promising(disk.index.facts).after(disk.files, disk.facts, disk.journalled)
     if after != disk.ledger:
         after.write(layout.ledger)
     with replacing(layout.index, modified_us=disk.seen_us) as file:

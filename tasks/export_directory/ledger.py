@@ -6,7 +6,8 @@ until its ticks are back or the operator accepts the loss. It is one binary file
     b"tick_export ledger 1\n", three sections, the SHA-256 of everything before it
     section: number of records (8 bytes), then per record: lengths of market id and record (1 and 2 bytes), and both
 
-- files: stat and facts of each market file when the index was last written;
+- files: stat and facts of each market file when the index was last written; the modification time is the earliest that
+  this content had, so that copying a file without its times makes it no newer;
 - promises: the facts of a market whose file has fewer ticks than it once had, or is missing;
 - earlier: checksums of earlier versions of a file, so that a file from a backup is recognised as ours.
 """
@@ -16,7 +17,7 @@ import hashlib
 import re
 import struct
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -32,6 +33,7 @@ _COUNT = struct.Struct("<Q")
 _STAT_BYTES, _DIGEST_BYTES = 32, 32
 #: The fields of a stat that count: size and times, which come first.
 _TOUCHED_BYTES = 24
+_MODIFIED = slice(8, 16)
 #: How many versions of a market file are remembered; a market that is recorded for a month has about thirty.
 _EARLIER = 60
 
@@ -101,10 +103,22 @@ class Ledger:
         The inode does not count: some file systems change it.
         """
         kept = self.files.packed_of(market_id) if market_id in self.files else b""
+        if kept and _modified_ns(kept) < stat.st_mtime_ns:  # a copy without times: the time of the change tells
+            stat = stat._replace(st_mtime_ns=_modified_ns(kept))
         if kept[:_TOUCHED_BYTES] != stat.packed()[:_TOUCHED_BYTES]:
             return False
         facts.put_packed(market_id, kept[_STAT_BYTES:])
         return True
+
+    def written_ns(self, market_id: str, stat: FileStat, facts: Packed[FileFacts]) -> int:
+        """Return when a sound market file was written, nanoseconds since 1970: as its stat says, or earlier, if it is a
+        copy that was made without times.
+        """
+        if market_id in self.files:
+            kept = self.files.packed_of(market_id)
+            if kept[_STAT_BYTES:] == facts.packed_of(market_id):
+                return min(_modified_ns(kept), stat.st_mtime_ns)
+        return stat.st_mtime_ns
 
     def is_met(self, market_id: str, facts: Packed[FileFacts]) -> bool:
         """Return, at little cost, whether the facts of a market's file equal its promise."""
@@ -135,12 +149,19 @@ class Ledger:
         if market_id in self.promises:
             yield self.promises[market_id]
 
-    def after(self, stats: Mapping[str, FileStat], facts: Packed[FileFacts]) -> "Ledger":
-        """Return the ledger with these sound files: if one has fewer ticks than before, the promise stays."""
+    def after(
+        self, stats: Mapping[str, FileStat], facts: Packed[FileFacts], journalled: Container[str] = ()
+    ) -> "Ledger":
+        """Return the ledger with these sound files: if one has fewer ticks than before, the promise stays.
+
+        journalled: markets whose file was written since the index: its time is its own.
+        """
         new = Ledger(exists=True)
         for market_id in facts:
-            kept = Kept(stats[market_id], facts[market_id])
-            new.files[market_id] = kept
+            stat = stats[market_id]
+            if market_id not in journalled:
+                stat = stat._replace(st_mtime_ns=self.written_ns(market_id, stat, facts))
+            new.files[market_id] = Kept(stat, facts[market_id])
         for market_id in {*self.market_ids(), *self.earlier}:
             promised, now = self.promise(market_id), new.files.get(market_id)
             if promised is not None and (now is None or now.facts.tick_records < promised.tick_records):
@@ -204,6 +225,10 @@ def _read_section(content: bytes, position: int, section: "Packed[Kept] | Packed
         section.put_packed(sys.intern(name), content[position : position + record_bytes])
         position += record_bytes
     return position
+
+
+def _modified_ns(record: bytes) -> int:
+    return int.from_bytes(record[_MODIFIED], sys.byteorder, signed=True)
 
 
 def _cut(digests: bytes) -> set[bytes]:

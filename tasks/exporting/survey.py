@@ -150,8 +150,10 @@ def pending(
         elif newest is not None and (
             without_ladder or stored.has_ladder(market_id) or disk.facts[market_id].tick_records
         ):
-            last = disk.facts[market_id].last_tick
-            if last is None or last < newest or not (newest + settle_us) * 1000 <= stat.st_mtime_ns <= now_ns:
+            last, settled_ns = disk.facts[market_id].last_tick, (newest + settle_us) * 1000
+            if last is None or last < newest or not settled_ns <= stat.st_mtime_ns <= now_ns:
+                yield market_id, False
+            elif disk.written_ns(market_id) < settled_ns:  # a copy without times
                 yield market_id, False
 
 

@@ -1,15 +1,16 @@
-"""An export with other time stamps, inodes or places: nothing is exported again.
+"""An export with other time stamps, inodes or places: nothing is exported again, or counts as settled too soon.
 
 Copied without times, restored from a tar archive, on a file system that keeps whole seconds, moved.
 """
 
+import datetime
 import os
 import shutil
 import tarfile
 
 import pytest
 
-from tests.conftest import Pipeline
+from tests.conftest import Pipeline, ago, fresh
 
 
 def whole_seconds(source, target):
@@ -79,3 +80,25 @@ def test_nothing_is_exported_again(request, pipeline, tmp_path, way):
     assert other.files() == before
     again = {name for name, stamp in other.stamps().items() if stamps.get(name) != stamp}
     assert not {name for name in again if name.startswith(("markets/", "consolidated_"))}, again
+
+
+@pytest.mark.parametrize("between", [(), ("BuildIndex", "--offline")])
+def test_a_copy_without_times_is_not_taken_for_settled(pipeline, small, tmp_path, between):
+    """A market is recorded, exported, copied; a late row of its newest message comes. The copy's times say nothing."""
+    newest = datetime.datetime.now(datetime.UTC) - datetime.timedelta(minutes=20)
+    for day in (ago(1), ago(0)):
+        small.partition(day)
+    small.message("1.103", newest.isoformat())
+    assert pipeline.run("ExportAll").returncode == 0
+    written = newest.timestamp() + 600  # ten minutes after its newest tick
+    os.utime(pipeline.market("1.103"), (written, written))
+    (pipeline.output_dir / "index.csv").unlink()
+    assert pipeline.run("BuildIndex", "--offline").returncode == 0  # as if it had been exported then
+    copy = Pipeline(tmp_path / "copy", pipeline.environment)
+    without_times(pipeline.output_dir, copy.output_dir)
+    small.query("UPDATE stream_ingest.traded_volume SET size_traded = 1234 WHERE market_id = '1.103'")
+    if between:
+        assert copy.run(*between).returncode == 0
+    assert copy.run("ExportAll").returncode == 0
+    assert copy.files() == fresh(copy)
+    assert "Nothing to do" in copy.run("ExportAll").stderr
