@@ -162,6 +162,7 @@ def outcome(task: Task, known: Known, fault: Fault, folder: Path, runs: WarmRuns
         assert there == known.after and is_done, f"{fault}: ended with 0, and not all is done"
     if not Path(f"{record}.struck").exists():
         assert code == 0, f"{fault}: not reached, and ended with {code}: {said}"
+        shutil.rmtree(folder)
         return "not reached"
     assert code in _allowed(fault), f"{fault}: ended with {code}: {said}"
     assert code in (0, -9) or said.strip(), f"{fault}: ended with {code} without a word"
