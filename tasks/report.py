@@ -153,4 +153,6 @@ class ReportedExportTask(WholeExportTask):
     def requires(self) -> Any:
         """Return index, metadata and the report that is there, and with them the exports that are missing."""
         tasks = super().requires()
-        return [*tasks, self.clone(Report)] if tasks and self.layout.report_page.exists() else tasks
+        with determining():
+            is_there = self.layout.report_page.exists()
+        return [*tasks, self.clone(Report)] if tasks and is_there else tasks

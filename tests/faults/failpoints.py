@@ -151,7 +151,7 @@ def outcome(task: Task, known: Known, fault: Fault, folder: Path, runs: WarmRuns
     watcher.join()
     code, there = process.returncode, found(work)
     for (name, _), content in seen.items():
-        is_in_part = code == 30 and is_all_but_failed(name, content, (known.work / name).read_bytes())
+        is_in_part = code == 30 and is_all_but_failed(work, name, content, (known.work / name).read_bytes())
         assert is_in_part, f"{fault}: seen under its final name while it was not whole: {name}"
     assert "Traceback" not in said and "Uncaught" not in said, f"{fault}: {said}"
     for name, checksum in there.items():

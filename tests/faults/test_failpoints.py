@@ -158,6 +158,7 @@ def test_a_fault_at_every_step(request, tasks, knowns, runs, tmp_path):
         ("BuildStreams", "stat out/execution_report.txt", "EACCES"),  # a traceback
         ("Report", "read out/.journal/report.state", "EACCES"),  # ended with 0 and forgot which days have no ticks
         ("Report", "read out/index.csv", "EIO"),
+        ("Archive", "stat out/report.html", "EACCES"),  # a traceback
     ],
 )
 def test_what_cannot_be_read_fails_the_task(tasks, knowns, runs, tmp_path, task, step, kind):

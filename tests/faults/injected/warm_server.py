@@ -53,6 +53,7 @@ def supervised(connection):
     os.environ.update(request["environment"])
     sys.argv = ["tasks", *request["arguments"]]
     sitecustomize.arm(request["failpoint"])
+    run_context.begin()  # at this time, not when it was imported
     return request["arguments"]
 
 
@@ -60,6 +61,7 @@ if __name__ == "__main__":  # as tasks/__main__.py
     with tuned_start():
         import tasks.every_task  # noqa: F401
         from tasks.command_line.front_door import load, main
+        from tasks.workflow import run_context
 
         given = accepted(sys.argv[1])
         load(given)
