@@ -7,7 +7,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.parquet as pq
 
 from tasks.day_csv import flat_csv
 from tasks.market_files import parquet
@@ -56,21 +55,7 @@ class TypedLines:
         self._text = bytearray()
         self._tables: list[pa.Table] = []
         self._rows = 0
-        self._writer = pq.ParquetWriter(
-            pa.PythonFile(file, "w"),
-            SCHEMA,
-            version="2.6",
-            compression="zstd",
-            compression_level=1,
-            use_dictionary=[
-                field.name
-                for field in SCHEMA
-                if not (pa.types.is_floating(field.type) or pa.types.is_timestamp(field.type))
-            ],
-            write_page_checksum=True,
-            write_statistics=["market_id", "publish_time", "received_at"],
-            sorting_columns=[pq.SortingColumn(SCHEMA.get_field_index("publish_time"))],
-        )
+        self._writer = parquet.open_writer(file, SCHEMA)
 
     def write(self, data: Any) -> int:
         """Append whole lines; the first of all is the header, which is left out."""

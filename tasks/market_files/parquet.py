@@ -173,27 +173,31 @@ def _columns(ticks: Ticks, sequence: Ints) -> dict[str, npt.NDArray[Any]]:
 
 
 def _open_parquet(file: NewFile) -> pq.ParquetWriter:
+    # a page is a whole column of a row group: the more zstd sees at once, the better
+    return open_writer(file, _WRITTEN, store_schema=False, max_rows_per_page=ROW_GROUP_ROWS)
+
+
+def open_writer(file: Any, schema: pa.Schema, **options: Any) -> pq.ParquetWriter:
+    """Return a writer of ticks, sorted by publish_time, into an open file. options: further ones of ParquetWriter."""
     return pq.ParquetWriter(
         pa.PythonFile(file, "w"),
-        _WRITTEN,
-        store_schema=False,
+        schema,
         version="2.6",
         compression="zstd",
         compression_level=1,
         # Times, prices and sizes repeat by whole messages. zstd finds that in plain numbers, not in the indices of a
-        # dictionary, and the better the more of them it sees at once: a page is a whole column of a row group
-        # (docs/decisions/performance.md).
+        # dictionary (docs/decisions/performance.md).
         use_dictionary=[
             field.name
-            for field in SCHEMA
+            for field in schema
             if not (pa.types.is_floating(field.type) or pa.types.is_timestamp(field.type))
         ],
-        max_rows_per_page=ROW_GROUP_ROWS,
         write_page_checksum=True,
         # Where a reader can skip: other columns have the same range in every row group, and cost a third of the
         # writing.
         write_statistics=["market_id", "publish_time", "received_at"],
-        sorting_columns=[pq.SortingColumn(SCHEMA.get_field_index("publish_time"))],
+        sorting_columns=[pq.SortingColumn(schema.get_field_index("publish_time"))],
+        **options,
     )
 
 
