@@ -56,12 +56,12 @@ class PlotMarket(ExportTask):
         with determining():
             market_plot.require_pictures()
             made_of = self._made_of(self._row())
-        try:
-            with open(self.result, "rb") as file:
-                head = file.read(_HEAD_BYTES)
-        except FileNotFoundError:
-            return False
-        return market_plot.made_of(head) == made_of and self.layout.plot(self.market_id, "png").exists()
+            try:
+                with open(self.result, "rb") as file:
+                    head = file.read(_HEAD_BYTES)
+            except FileNotFoundError:
+                return False
+            return market_plot.made_of(head) == made_of and self.layout.plot(self.market_id, "png").exists()
 
     def work(self) -> None:
         """Draw page and picture."""

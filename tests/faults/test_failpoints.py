@@ -159,6 +159,7 @@ def test_a_fault_at_every_step(request, tasks, knowns, runs, tmp_path):
         ("Report", "read out/.journal/report.state", "EACCES"),  # ended with 0 and forgot which days have no ticks
         ("Report", "read out/index.csv", "EIO"),
         ("Archive", "stat out/report.html", "EACCES"),  # a traceback
+        ("PlotMarket", "read out/plots/marketId=M.html", "EACCES"),  # a traceback
     ],
 )
 def test_what_cannot_be_read_fails_the_task(tasks, knowns, runs, tmp_path, task, step, kind):

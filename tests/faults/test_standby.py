@@ -136,7 +136,7 @@ def wait_for_conflict(standby, position, before):
 
 
 #: With so many bytes from the server a run is among its first questions, or reads ticks.
-EARLY, READING = 10_000, 1_000_000
+EARLY, READING = 12_000, 1_000_000
 #: What is tried by default.
 PART = {("ExportAll", READING, "lock"), ("VerifyExport", EARLY, "vacuum")}
 
