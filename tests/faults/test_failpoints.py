@@ -4,10 +4,10 @@ import concurrent.futures
 import itertools
 import json
 import os
-import random
 import shutil
 import tarfile
 import traceback
+import zlib
 from collections import Counter
 
 import pytest
@@ -128,7 +128,8 @@ def test_a_fault_at_every_step(request, tasks, knowns, runs, tmp_path):
     wanted = [(task, fault) for task in tasks for fault in failpoints.faults(task, knowns[task.name], walked)]
     is_all = request.config.getoption("--faults")
     if not is_all:
-        wanted = random.Random(_SEED).sample(wanted, len(wanted) // 10)
+        # by what each is, not by its place: how often a step is passed differs a little from run to run
+        wanted = [(task, fault) for task, fault in wanted if zlib.crc32(f"{_SEED} {fault}".encode()) % 10 == 0]
     wrong, numbers = [], itertools.count()
 
     def tried(pair):
