@@ -35,8 +35,8 @@ class Layout:
     @property
     def directories(self) -> tuple[Path, ...]:
         """Every directory that files are written to."""
-        below = self.markets_dir, self.journal_dir, self.states_dir, self.streams_dir, self.day_parts_dir
-        return (self.output_dir, *below)
+        below = self.markets_dir, self.journal_dir, self.states_dir, self.streams_dir, self.plots_dir
+        return (self.output_dir, *below, self.day_parts_dir)
 
     @property
     def own_files(self) -> tuple[Path, ...]:
