@@ -29,6 +29,8 @@ class Store:
         self.refusal: tuple[str, str] | None = None
         self.faults: random.Random | None = None
         self.pause_s = 0.0
+        #: The next PUT requests get no answer as long as these are not set, and then an error.
+        self.stills: list[threading.Event] = []
         self.corrupts = False
         self.has_own_tags = False
         self.server = make_server("127.0.0.1", 0, self, threaded=True, request_handler=Quiet)
@@ -42,6 +44,10 @@ class Store:
             status, code = self.refusal
             start_response(status, [("Content-Type", "application/xml")])
             return [f"<Error><Code>{code}</Code><Message>{SECRET}</Message></Error>".encode()]
+        if self.stills and environ["REQUEST_METHOD"] == "PUT":
+            self.stills.pop().wait()
+            start_response("503 Slow Down", [])
+            return [b""]
         fault = self.faults.random() if self.faults else 1.0
         if fault < 0.1:
             start_response(("500 Internal Error", "503 Slow Down")[fault < 0.05], [])
@@ -93,3 +99,12 @@ class Store:
     def read(self, name: str) -> bytes:
         """Return an object."""
         return self.client().get_object(Bucket=BUCKET, Key=f"exports/one/{name}")["Body"].read()
+
+    def remove(self, *names: str) -> None:
+        """Remove objects."""
+        for name in names:
+            self.client().delete_object(Bucket=BUCKET, Key=f"exports/one/{name}")
+
+    def uploads(self) -> list[str]:
+        """Return the keys of the multipart uploads that have not ended."""
+        return [upload["Key"] for upload in self.client().list_multipart_uploads(Bucket=BUCKET).get("Uploads", ())]

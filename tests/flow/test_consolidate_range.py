@@ -160,12 +160,6 @@ def test_a_cluster_that_loses_an_executor_makes_the_same_days(spark, days, tmp_p
     reports = [report_of(days, day) for day in (DAY, NEXT)]
     for path in days.output_dir.glob("consolidat*"):
         path.unlink()
-    conf = tmp_path / "conf"
-    conf.mkdir()
-    (conf / "spark-defaults.conf").write_text(
-        "spark.speculation true\nspark.speculation.interval 20ms\nspark.speculation.minTaskRuntime 20ms\n"
-        "spark.speculation.task.duration.threshold 100ms\n"
-    )
     with SparkCluster(memory="1g") as cluster:
         options = "ConsolidateRange", *RANGE, "--offline", "--spark-master", cluster.master, "--part-rows", "9"
 
@@ -177,7 +171,7 @@ def test_a_cluster_that_loses_an_executor_makes_the_same_days(spark, days, tmp_p
 
         killer = threading.Thread(target=kill)
         killer.start()
-        done = days.run(*options, SPARK_CONF_DIR=str(conf))
+        done = days.run(*options, **SparkCluster.settings(tmp_path / "conf"))
         killer.join()
         assert done.returncode == 0, done.stderr
         assert [consolidated(days, day) for day in (DAY, NEXT)] == expected

@@ -171,7 +171,7 @@ def test_a_damaged_file_is_never_published(exported, store):
     stat = path.stat()
     path.write_bytes(content)
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    store.client().delete_object(Bucket=BUCKET, Key=f"exports/one/markets/{path.name}")
+    store.remove(f"markets/{path.name}")
     store.sent()
     failed = exported.run("Publish", "--offline", "--to", TO)
     assert failed.returncode == 30 and "its SHA-256 is" in failed.stderr and path.name in failed.stderr
@@ -198,8 +198,7 @@ def test_faults_of_the_store_and_kills_leave_no_row_without_its_object(exported,
             listed = re.findall(r"markets/marketId=[0-9.]+\.parquet", store.read("index.csv").decode())
             assert listed and {*listed} <= there
         if number % 2:
-            for name in there:
-                store.client().delete_object(Bucket=BUCKET, Key=f"exports/one/{name}")
+            store.remove(*there)
     store.faults = random.Random(99)
     done = exported.run("Publish", "--offline", "--to", TO)
     assert done.returncode == 0, done.stderr
@@ -209,8 +208,7 @@ def test_faults_of_the_store_and_kills_leave_no_row_without_its_object(exported,
 def test_a_publication_that_was_broken_off_sends_no_object_twice(exported, store):
     assert exported.run("Publish", "--offline", "--to", TO).returncode == 0
     first = store.sent()
-    for name in ("manifest.json", "index.csv", "markets/marketId=1.103.parquet"):
-        store.client().delete_object(Bucket=BUCKET, Key=f"exports/one/{name}")
+    store.remove("manifest.json", "index.csv", "markets/marketId=1.103.parquet")
     assert exported.run("Publish", "--offline", "--to", TO).returncode == 0
     assert store.sent() == ["markets/marketId=1.103.parquet", "index.csv", "manifest.json"] and len(first) > 6
 

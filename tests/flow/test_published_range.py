@@ -1,7 +1,9 @@
 """ConsolidateRange --store: executors make the days of a published export, and put them there."""
 
+import contextlib
 import datetime
 import json
+import random
 import shutil
 import signal
 import threading
@@ -12,17 +14,18 @@ from pathlib import Path
 import pytest
 
 from tasks.cluster import day_jobs, spark_cluster
-from tasks.errors import SomeDaysFailed
+from tasks.errors import SomeDaysFailed, StoreError
 from tasks.spread_days import SpreadPublishedDays
 from tasks.workflow import run_context
-from tests.conftest import Pipeline, Source, fill, new_source
-from tests.flow.consolidations import DAY, NEXT, beside, consolidated, report_of
+from tests.conftest import Pipeline, new_source
+from tests.flow.consolidations import DAY, NEXT, beside, consolidated, report_of, with_a_large_day
 from tests.flow.executors import Executors, executors
 from tests.flow.object_store import BUCKET, Store
 from tests.spark_processes import SparkCluster
 
 TO = f"s3://{BUCKET}/exports/one"
 RANGE = ("--from", DAY, "--to", NEXT)
+CSVS = "consolidated_ticks_2026_02_05.csv", "consolidated_ticks_2026_02_06.csv"
 
 
 @pytest.fixture(scope="module")
@@ -63,27 +66,10 @@ def cluster(running: Store) -> Iterator[Executors]:
         yield started
 
 
-def large(source: Source) -> Source:
-    """Give a source a day of 18 MB, and markets that were open on it, one with and one without ticks."""
-    fill(source)
-    source.partition("2026-02-04")
-    for market_id in ("1.105", "1.106"):
-        source.market(market_id)
-        source.message(market_id, "2026-02-04 12:00:00+00")
-        source.message(market_id, "2026-02-06 12:00:00+00")
-    source.message("1.106", f"{DAY} 12:00:00+00")
-    source.query(
-        "INSERT INTO stream_ingest.ladder_levels SELECT '1.101', 1 + n % 2, side, 0, 2 + (n % 50) / 100.0, 5 + n % 7,"
-        f" timestamptz '{DAY} 06:00+00' + n * interval '1 s', timestamptz '{DAY} 06:00+00' + n * interval '1.0001 s'"
-        " FROM generate_series(0, 59999) AS n, unnest(ARRAY['B', 'L']) AS side"
-    )
-    return source
-
-
 @pytest.fixture(scope="module")
 def days(server, tmp_path_factory) -> Pipeline:
     """An export whose days ConsolidateDay has made, in a folder beside the export."""
-    source = large(new_source(server))
+    source = with_a_large_day(new_source(server))
     pipeline = Pipeline(tmp_path_factory.mktemp("store") / "tick export", source.environment)
     assert pipeline.run("ExportAll").returncode == 0
     assert pipeline.run("ConsolidateRange", *RANGE, "--offline").returncode == 0
@@ -119,9 +105,11 @@ def make(cluster: Executors, scratch: Path, monkeypatch, tmp_path):
     assert not [*scratch.iterdir()]
 
 
-def uploads(store: Store) -> list[str]:
-    """Return the multipart uploads that have not ended."""
-    return [upload["Key"] for upload in store.client().list_multipart_uploads(Bucket=BUCKET).get("Uploads", ())]
+def require_days(days: Pipeline, store: Store) -> None:
+    """Check that the store has the days with the bytes of ConsolidateDay, and no upload that has not ended."""
+    for name in CSVS:
+        assert store.read(name) == (days.output_dir / name).read_bytes()
+    assert not store.uploads()
 
 
 @pytest.mark.parametrize(
@@ -133,9 +121,7 @@ def test_the_days_of_a_store_have_the_bytes_of_consolidate_day(
     cluster.repeats = repeats
     make(part_rows=part_rows)
     assert cluster.calls == tasks_run
-    assert not uploads(store)
-    for name in ("consolidated_ticks_2026_02_05.csv", "consolidated_ticks_2026_02_06.csv"):
-        assert store.read(name) == (days.output_dir / name).read_bytes()
+    require_days(days, store)
     assert json.loads(store.read("manifest.json"))["publication"] == 2
     if not repeats:
         return
@@ -169,7 +155,7 @@ def test_a_day_is_made_again_if_its_markets_changed_and_publishing_again_takes_n
     names = [name for name in store.sent() if name.startswith("consolidat")]
     assert cluster.calls == 1 and names == ["consolidated_ticks_2026_02_06.csv", "consolidation_report_2026_02_06.txt"]
     assert store.read(names[0]) != before and len(store.read(names[0])) > len(before)
-    store.client().delete_object(Bucket=BUCKET, Key="exports/one/consolidated_ticks_2026_02_06.csv")
+    store.remove("consolidated_ticks_2026_02_06.csv")
     make()
     assert cluster.calls == 2
 
@@ -180,7 +166,7 @@ def test_a_folder_is_a_store_too(days, published, make, tmp_path):
     assert published.run("Publish", "--offline", "--to", address).returncode == 0
     make(address, part_rows=9_000)
     assert not [path for path in (tmp_path / "share").iterdir() if path.name.startswith(".")]
-    for name in ("consolidated_ticks_2026_02_05.csv", "consolidated_ticks_2026_02_06.csv"):
+    for name in CSVS:
         assert (tmp_path / "share" / name).read_bytes() == (days.output_dir / name).read_bytes()
     listed = json.loads((tmp_path / "share" / "manifest.json").read_text())["objects"]
     assert {name for name in listed if name.startswith("consolidat")} == {
@@ -204,19 +190,34 @@ def test_a_day_that_fails_is_named_stops_no_other_and_leaves_nothing(days, publi
     store.client().put_object(Bucket=BUCKET, Key=key, Body=bytes(len(content)))
     with pytest.raises(SomeDaysFailed, match="2 days failed"):
         make(part_rows=45_000)
-    assert f"{DAY}: {TO}: {name} has SHA-256" in caplog.text and not uploads(store)
+    assert f"{DAY}: {TO}: {name} has SHA-256" in caplog.text and not store.uploads()
     store.client().put_object(Bucket=BUCKET, Key=key, Body=content)
 
     store.corrupts = True  # the second part of the large day
     with pytest.raises(SomeDaysFailed, match="1 day failed"):
         make(part_rows=45_000)
     store.corrupts = False
-    assert f"{DAY}: {TO}: consolidated_ticks_2026_02_05.csv" in caplog.text and not uploads(store)
+    assert f"{DAY}: {TO}: consolidated_ticks_2026_02_05.csv" in caplog.text and not store.uploads()
     listed = json.loads(store.read("manifest.json"))["objects"]
     assert "consolidated_ticks_2026_02_06.csv" in listed and "consolidated_ticks_2026_02_05.csv" not in listed
     assert "consolidated_ticks_2026_02_05.csv" not in store.names()
     make(part_rows=45_000)
     assert store.read("consolidated_ticks_2026_02_05.csv") == consolidated(days, DAY)
+
+
+def test_a_store_that_often_fails_gets_the_days_in_the_end(days, published, store, make):
+    for seed in range(20):
+        store.faults = random.Random(seed)
+        with contextlib.suppress(SomeDaysFailed, StoreError):
+            make(part_rows=9_000)
+            break
+        store.faults = None
+        assert set(json.loads(store.read("manifest.json"))["objects"]) <= store.names()
+    else:
+        pytest.fail("the days were never made")
+    store.faults = None
+    require_days(days, store)
+    assert set(json.loads(store.read("manifest.json"))["objects"]) <= store.names()
 
 
 def test_a_run_that_is_interrupted_lists_what_it_has_made(published, store, make, cluster, monkeypatch):
@@ -236,7 +237,7 @@ def test_a_run_that_is_interrupted_lists_what_it_has_made(published, store, make
         "consolidated_ticks_2026_02_05.csv",
         "consolidation_report_2026_02_05.txt",
     }
-    assert not uploads(store)
+    assert not store.uploads()
 
 
 @pytest.mark.parametrize(
@@ -262,11 +263,7 @@ def test_a_day_without_ticks_is_missing_data(published, make):
 
 
 def test_a_cluster_that_loses_an_executor_makes_the_days_of_a_store(spark, days, published, store, scratch, tmp_path):
-    (tmp_path / "conf").mkdir()
-    (tmp_path / "conf" / "spark-defaults.conf").write_text(
-        "spark.speculation true\nspark.speculation.interval 20ms\nspark.speculation.minTaskRuntime 20ms\n"
-        "spark.speculation.task.duration.threshold 100ms\n"
-    )
+    settings = SparkCluster.settings(tmp_path / "conf")
     with SparkCluster(memory="1g") as cluster:
         options = "ConsolidateRange", *RANGE, "--spark-master", cluster.master, "--store", TO, "--part-rows", "45000"
 
@@ -277,13 +274,20 @@ def test_a_cluster_that_loses_an_executor_makes_the_days_of_a_store(spark, days,
 
         killer = threading.Thread(target=kill)
         killer.start()
-        done = published.run(*options, SPARK_CONF_DIR=str(tmp_path / "conf"))
+        done = published.run(*options, **settings)
         killer.join()
         assert done.returncode == 0, done.stderr
-        for name in ("consolidated_ticks_2026_02_05.csv", "consolidated_ticks_2026_02_06.csv"):
-            assert store.read(name) == (days.output_dir / name).read_bytes()
-            store.client().delete_object(Bucket=BUCKET, Key=f"exports/one/{name}")
-        assert not uploads(store)
+        require_days(days, store)
+        store.remove(*CSVS)
+
+        still = threading.Event()
+        store.stills.append(still)
+        done = published.run(*options, **SparkCluster.settings(tmp_path / "still"))
+        still.set()
+        assert done.returncode == 0, done.stderr
+        assert SparkCluster.copies_in(tmp_path / "still") > 0  # Spark did not wait for the upload that stood still
+        require_days(days, store)
+        store.remove(*CSVS)
 
         store.requests.clear()
         process = published.start(*options)
@@ -292,5 +296,5 @@ def test_a_cluster_that_loses_an_executor_makes_the_days_of_a_store(spark, days,
         process.send_signal(signal.SIGINT)
         _, said = process.communicate()
         assert process.returncode == 130 and "Traceback" not in said, said
-        assert not uploads(store)
+        assert not store.uploads()
     assert not [*scratch.rglob("tick-export-*")]
