@@ -152,6 +152,13 @@ def test_a_fault_at_every_step(request, tasks, knowns, runs, tmp_path):
         fault_page.PAGE.write_text(fault_page.page(ends))
 
 
+def test_the_page_lists_the_steps(knowns):
+    steps = {step for known in knowns.values() for step in known.steps}
+    missing = steps - fault_page.listed()
+    # which steps a run takes depends a little on which worker is faster
+    assert len(missing) < len(steps) / 20, f"run ./run_pipeline.sh test --faults: {sorted(missing)}"
+
+
 @pytest.mark.parametrize(
     ("task", "step", "kind"),
     [
