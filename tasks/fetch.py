@@ -26,7 +26,9 @@ class Fetch(ExportTask):
     unused_options = frozenset({"format", "export_metadata", "offline", "allow_other_database"})
 
     # "from" is a keyword, so it cannot be assigned in the class body, but it can be in the class's namespace.
-    locals()["from"] = AddressParameter(option="--from", description="s3://bucket/prefix or file:///folder")
+    locals()["from"] = AddressParameter(
+        option="--from", description="s3://bucket/prefix, gs://bucket/prefix or file:///folder"
+    )
     markets = MarketIdsParameter(default=(), description="only these markets, such as 1.200806927,1.200806928")
     days = DaysParameter(default=(), description="only markets with ticks around these UTC days, and the days' CSVs")
 

@@ -23,7 +23,7 @@ class Publish(ReportedExportTask):
     writes = "nothing; all that it copies goes to --to, and manifest.json beside it"
     examples = ("--to s3://bucket/prefix", "--to file:///mnt/share/export --offline")
 
-    to = AddressParameter(option="--to", description="s3://bucket/prefix or file:///folder")
+    to = AddressParameter(option="--to", description="s3://bucket/prefix, gs://bucket/prefix or file:///folder")
     prune = luigi.BoolParameter(
         default=False, description="remove published objects that the export no longer has; without it they stay"
     )

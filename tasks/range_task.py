@@ -99,8 +99,8 @@ class RangeTask(DaysTask):
         default="",
         significant=False,
         description=(
-            "with --spark-master, the address of a published export (s3://bucket/prefix or file:///folder): the days"
-            " are made from what is there, and put there"
+            "with --spark-master, the address of a published export (s3://bucket/prefix, gs://bucket/prefix or"
+            " file:///folder): the days are made from what is there, and put there"
         ),
     )
     part_rows = PositiveParameter(

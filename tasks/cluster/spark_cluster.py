@@ -33,7 +33,7 @@ _SETTINGS = {
     "spark.executorEnv.PYTHONUNBUFFERED": "1",
 }
 #: What executors get of our environment: where the object store is. Credentials are the machines' own.
-_FOR_EXECUTORS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION")
+_FOR_EXECUTORS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION", "STORAGE_EMULATOR_HOST")
 _SILENT_LOG = "rootLogger.level = off\n"
 _FIRST_REASON = re.compile(r"^(?:[\w.]+(?:Exception|Error)): (.*)", re.MULTILINE)
 

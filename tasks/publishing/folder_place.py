@@ -6,11 +6,10 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from tasks.errors import StoreError
+from tasks.publishing.pieces import FOLDER, is_of, piece_name
 from tasks.publishing.place import Piece, Place, Sink, Source, Stored, copy
 from tasks.storage.atomic_files import NewFile, make_directory, remove_leftovers, replacing
 from tasks.storage.file_identity import file_checksum
-
-_PIECES = ".pieces"  # hidden, so that no listing has it
 
 
 class FolderPlace(Place):
@@ -88,28 +87,24 @@ class FolderPlace(Place):
 
     def add(self, name: str, token: str, number: int, source: Source) -> Piece:
         """Send a piece."""
-        return Piece(source.size_bytes, source.checksum, self.send(self._piece(name, number), source).tag)
+        return Piece(source.size_bytes, source.checksum, self.send(piece_name(name, number), source).tag)
 
     def _join(self, name: str, token: str, pieces: Sequence[Piece]) -> None:
         path = self._folder / name
         make_directory(path.parent)
         with replacing(path) as file:
             for number in range(1, len(pieces) + 1):
-                self.receive(self._piece(name, number), file)
+                self.receive(piece_name(name, number), file)
 
     def abandon(self, names: Collection[str]) -> None:
         """Remove the pieces of objects."""
-        directory = self._folder / _PIECES
+        directory = self._folder / FOLDER
         if directory.is_dir():
             for path in directory.iterdir():
-                if any(path.name.lstrip(".").startswith(f"{name}.") for name in names):
+                if is_of(path.name.lstrip("."), names):
                     path.unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # others' are still there
                 directory.rmdir()
-
-    @staticmethod
-    def _piece(name: str, number: int) -> str:
-        return f"{_PIECES}/{name}.{number:04}"
 
 
 def _stored(path: Path) -> Stored:

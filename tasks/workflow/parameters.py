@@ -209,7 +209,7 @@ class SwitchParameter(luigi.BoolParameter):
 class AddressParameter(_Checked[str]):
     """--to or --from, the address of a published export; it is checked when it is opened."""
 
-    expected = "an address such as s3://bucket/prefix or file:///folder"
+    expected = "an address such as s3://bucket/prefix, gs://bucket/prefix or file:///folder"
 
     def __init__(self, option: str, **rest: Any) -> None:
         super().__init__(**rest)

@@ -10,7 +10,7 @@ import boto3
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-BUCKET, SECRET = "ticks", "never-to-be-seen"
+BUCKET, PREFIX, SECRET = "ticks", "exports/one/", "never-to-be-seen"
 
 
 class Quiet(WSGIRequestHandler):
@@ -22,6 +22,8 @@ class Quiet(WSGIRequestHandler):
 
 class Store:
     """An S3 server that notes every request and can be told to misbehave."""
+
+    address = f"s3://{BUCKET}/{PREFIX.rstrip('/')}"
 
     def __init__(self) -> None:
         self.inner = DomainDispatcherApplication(create_backend_app)
@@ -75,6 +77,28 @@ class Store:
             "AWS_ENDPOINT_URL": self.endpoint,
         }
 
+    def begin(self) -> None:
+        """Begin with an empty bucket."""
+        self.inner.app_instances.clear()
+        self.client().create_bucket(Bucket=BUCKET)
+        self.requests.clear()
+
+    def end(self) -> None:
+        """Remove the bucket."""
+        self.refusal = self.faults = None
+        client = self.client()
+        for entry in client.list_objects_v2(Bucket=BUCKET).get("Contents", ()):
+            client.delete_object(Bucket=BUCKET, Key=entry["Key"])
+        client.delete_bucket(Bucket=BUCKET)
+
+    def put(self, name: str, content: bytes) -> None:
+        """Replace an object."""
+        self.client().put_object(Bucket=BUCKET, Key=PREFIX + name, Body=content)
+
+    def got(self) -> set[str]:
+        """Return the last parts of the names of the objects that were downloaded."""
+        return {path.rpartition("/")[2] for method, path in self.requests if method == "GET"}
+
     def client(self):
         """Return a client of the store."""
         return boto3.client(
@@ -87,23 +111,23 @@ class Store:
 
     def sent(self) -> list[str]:
         """Return the names of the objects that went up since the last call, in their order."""
-        names = [path.removeprefix(f"/{BUCKET}/exports/one/") for method, path in self.requests if method == "PUT"]
+        names = [path.removeprefix(f"/{BUCKET}/{PREFIX}") for method, path in self.requests if method == "PUT"]
         self.requests.clear()
         return names
 
     def names(self) -> set[str]:
         """Return the names of the objects that are there."""
         found = self.client().list_objects_v2(Bucket=BUCKET).get("Contents", ())
-        return {entry["Key"].removeprefix("exports/one/") for entry in found}
+        return {entry["Key"].removeprefix(PREFIX) for entry in found}
 
     def read(self, name: str) -> bytes:
         """Return an object."""
-        return self.client().get_object(Bucket=BUCKET, Key=f"exports/one/{name}")["Body"].read()
+        return self.client().get_object(Bucket=BUCKET, Key=PREFIX + name)["Body"].read()
 
     def remove(self, *names: str) -> None:
         """Remove objects."""
         for name in names:
-            self.client().delete_object(Bucket=BUCKET, Key=f"exports/one/{name}")
+            self.client().delete_object(Bucket=BUCKET, Key=PREFIX + name)
 
     def uploads(self) -> list[str]:
         """Return the keys of the multipart uploads that have not ended."""

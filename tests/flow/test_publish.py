@@ -14,24 +14,21 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Pipeline, Source, fill
+from tests.flow.google_store import GoogleStore
 from tests.flow.object_store import BUCKET, SECRET, Store
 
-TO = f"s3://{BUCKET}/exports/one"
+TO = Store.address
+#: Runs a test with S3's protocol and with Google's.
+both_stores = pytest.mark.parametrize("store", [Store, GoogleStore], indirect=True)
 
 
 @pytest.fixture
-def store() -> Iterator[Store]:
+def store(request) -> Iterator[Store | GoogleStore]:
     """A store with an empty bucket."""
-    running = Store()
-    running.inner.app_instances.clear()
-    client = running.client()
-    client.create_bucket(Bucket=BUCKET)
-    running.requests.clear()
+    running = getattr(request, "param", Store)()
+    running.begin()
     yield running
-    running.refusal = running.faults = None
-    for entry in client.list_objects_v2(Bucket=BUCKET).get("Contents", ()):
-        client.delete_object(Bucket=BUCKET, Key=entry["Key"])
-    client.delete_bucket(Bucket=BUCKET)
+    running.end()
     running.server.shutdown()
     running.server.server_close()
 
@@ -63,21 +60,22 @@ def assert_same(pipeline: Pipeline, other: Pipeline) -> None:
         assert times[0] == times[1], name
 
 
+@both_stores
 def test_an_export_comes_back_as_it_was_and_only_what_changed_goes_up(exported, store, source):
-    assert exported.run("Publish", "--to", TO).returncode == 0
+    assert exported.run("Publish", "--to", store.address).returncode == 0
     sent = store.sent()
     assert sent[-2:] == ["index.csv", "manifest.json"] and {*sent[:-2]} | {"index.csv"} >= {*exported.files()}
-    other = fetched(exported, "--from", TO)
+    other = fetched(exported, "--from", store.address)
     assert_same(exported, other)
     assert other.run("VerifyExport", "--offline").returncode == 0
 
     store.sent()
-    again = exported.run("Publish", "--to", TO)
+    again = exported.run("Publish", "--to", store.address)
     assert again.returncode == 0 and store.sent() == [] and " 0 sent" in again.stderr
 
     source.message("1.101", "2026-02-05 15:00:00+00")
     assert exported.run("ExportAll").returncode == 0
-    assert exported.run("Publish", "--to", TO).returncode == 0
+    assert exported.run("Publish", "--to", store.address).returncode == 0
     sent = store.sent()
     reports = {"execution_report.txt", "report.html", "condition.json"}
     assert {*sent} == {"markets/marketId=1.101.parquet", "index.csv", "manifest.json"} | reports
@@ -85,25 +83,26 @@ def test_an_export_comes_back_as_it_was_and_only_what_changed_goes_up(exported, 
     assert manifest["publication"] == 2 and {*manifest["changed"]} == {*sent} - {"manifest.json"}
     assert manifest["added"] == manifest["withdrawn"] == []
     store.requests.clear()
-    assert_same(exported, fetched(exported, "--from", TO))
-    got = {path.rpartition("/")[2] for method, path in store.requests if method == "GET"}
-    assert got == {"manifest.json", "index.csv", "marketId=1.101.parquet"} | reports
+    assert_same(exported, fetched(exported, "--from", store.address))
+    assert store.got() == {"manifest.json", "index.csv", "marketId=1.101.parquet"} | reports
 
 
+@both_stores
 def test_an_object_that_was_replaced_or_removed_in_the_store_is_sent_again(exported, store):
-    assert exported.run("Publish", "--offline", "--to", TO).returncode == 0
+    assert exported.run("Publish", "--offline", "--to", store.address).returncode == 0
     name = "markets/marketId=1.102.parquet"
     damaged = bytes(len(store.read(name)))
-    client = store.client()
-    client.put_object(Bucket=BUCKET, Key=f"exports/one/{name}", Body=damaged)
-    client.delete_object(Bucket=BUCKET, Key="exports/one/markets/marketId=1.103.parquet")
+    store.put(name, damaged)
+    store.remove("markets/marketId=1.103.parquet")
     store.sent()
-    failed = Pipeline(exported.output_dir.with_name("fetched"), exported.environment).run("Fetch", "--from", TO)
+    failed = Pipeline(exported.output_dir.with_name("fetched"), exported.environment).run(
+        "Fetch", "--from", store.address
+    )
     assert failed.returncode == 30 and "1.10" in failed.stderr
     assert not (exported.output_dir.with_name("fetched") / name).exists()
-    assert exported.run("Publish", "--offline", "--to", TO).returncode == 0
+    assert exported.run("Publish", "--offline", "--to", store.address).returncode == 0
     assert {*store.sent()} == {name, "markets/marketId=1.103.parquet"}
-    assert_same(exported, fetched(exported, "--from", TO))
+    assert_same(exported, fetched(exported, "--from", store.address))
 
 
 def test_what_is_gone_stays_unless_pruned_and_other_objects_are_never_touched(exported, store):
@@ -131,26 +130,28 @@ def test_some_markets_or_days_come_as_an_export_of_their_own(exported, store):
     assert none.returncode == 30 and "has no market 1.999" in none.stderr
 
 
-@pytest.mark.parametrize("is_corrupted", [False, True])
+@pytest.mark.parametrize(
+    ("store", "is_corrupted"), [(Store, False), (Store, True), (GoogleStore, True)], indirect=["store"]
+)
 def test_an_object_of_many_parts_is_compared_after_it_arrived(exported, store, is_corrupted):
     name = "accepted_losses.csv"  # goes up as it is, whatever is in it
     content = random.Random(7).randbytes(70_000_000)
     (exported.output_dir / name).write_bytes(content)
     store.corrupts = is_corrupted
-    done = exported.run("Publish", "--offline", "--to", TO)
+    done = exported.run("Publish", "--offline", "--to", store.address)
     parts = [path for method, path in store.requests if method == "PUT" and path.endswith(name)]
     if is_corrupted:
-        assert done.returncode == 30 and f"{name} did not arrive as it was sent" in done.stderr, done.stderr
+        assert done.returncode == 30 and name in done.stderr and "not arrive as" in done.stderr, done.stderr
         assert "manifest.json" not in store.names() and "index.csv" not in store.names()
         store.corrupts = False
-        done = exported.run("Publish", "--offline", "--to", TO)
+        done = exported.run("Publish", "--offline", "--to", store.address)
     else:
         assert len(parts) == 2
     assert done.returncode == 0, done.stderr
     assert store.read(name) == content
     store.sent()
-    assert exported.run("Publish", "--offline", "--to", TO).returncode == 0 and store.sent() == []
-    assert (fetched(exported, "--from", TO).output_dir / name).read_bytes() == content
+    assert exported.run("Publish", "--offline", "--to", store.address).returncode == 0 and store.sent() == []
+    assert (fetched(exported, "--from", store.address).output_dir / name).read_bytes() == content
 
 
 def test_an_object_whose_tag_is_no_md5_is_read_back(exported, store):
@@ -178,6 +179,7 @@ def test_a_damaged_file_is_never_published(exported, store):
     assert store.sent() == []
 
 
+@both_stores
 def test_faults_of_the_store_and_kills_leave_no_row_without_its_object(exported, store):
     seeded = random.Random(21)
     for number in range(5):
@@ -185,7 +187,7 @@ def test_faults_of_the_store_and_kills_leave_no_row_without_its_object(exported,
         store.pause_s = 0.02
         store.requests.clear()
         last = seeded.randint(2, 14)  # the request that the run does not outlive
-        process = exported.start("Publish", "--offline", "--to", TO)
+        process = exported.start("Publish", "--offline", "--to", store.address)
         while len(store.requests) < last and process.poll() is None:
             time.sleep(0.005)
         with contextlib.suppress(ProcessLookupError):
@@ -200,9 +202,9 @@ def test_faults_of_the_store_and_kills_leave_no_row_without_its_object(exported,
         if number % 2:
             store.remove(*there)
     store.faults = random.Random(99)
-    done = exported.run("Publish", "--offline", "--to", TO)
+    done = exported.run("Publish", "--offline", "--to", store.address)
     assert done.returncode == 0, done.stderr
-    assert_same(exported, fetched(exported, "--from", TO))
+    assert_same(exported, fetched(exported, "--from", store.address))
 
 
 def test_a_publication_that_was_broken_off_sends_no_object_twice(exported, store):
@@ -224,8 +226,7 @@ def test_a_publication_that_was_broken_off_sends_no_object_twice(exported, store
         (TO, None, {"AWS_ENDPOINT_URL": "TLS"}, "does not answer with TLS", 35),
         (TO, None, {"AWS_ACCESS_KEY_ID": "", "HOME": "/", "AWS_EC2_METADATA_DISABLED": "true"}, "no credentials", 35),
         (f"s3://key:{SECRET}@{BUCKET}/x", None, {}, "has a user or a key in its address", 2),
-        ("gs://ticks/x", None, {}, "Google's own protocol is not supported, but its buckets also speak S3's", 2),
-        ("ftp://somewhere/x", None, {}, "expected s3://bucket/prefix or file:///folder", 2),
+        ("ftp://somewhere/x", None, {}, "expected s3://bucket/prefix, gs://bucket/prefix or file", 2),
         ("file:///no/such/folder", None, {}, "there is no such folder", 35),
     ],
 )

@@ -20,10 +20,11 @@ from tasks.workflow import run_context
 from tests.conftest import Pipeline, new_source
 from tests.flow.consolidations import DAY, NEXT, beside, consolidated, report_of, with_a_large_day
 from tests.flow.executors import Executors, executors
+from tests.flow.google_store import GoogleStore
 from tests.flow.object_store import BUCKET, Store
 from tests.spark_processes import SparkCluster
 
-TO = f"s3://{BUCKET}/exports/one"
+TO = Store.address
 RANGE = ("--from", DAY, "--to", NEXT)
 CSVS = "consolidated_ticks_2026_02_05.csv", "consolidated_ticks_2026_02_06.csv"
 
@@ -35,32 +36,31 @@ def scratch(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def running(scratch: Path) -> Iterator[Store]:
-    """A store that this process and the executors know."""
-    store = Store()
+def running(scratch: Path) -> Iterator[dict[type, Store | GoogleStore]]:
+    """Stores that this process and the executors know, by class."""
+    stores = {kind: kind() for kind in (Store, GoogleStore)}
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in (store.environment | {"SPARK_LOCAL_DIRS": str(scratch)}).items():
-            patch.setenv(name, value)
-        yield store
-    store.server.shutdown()
-    store.server.server_close()
+        patch.setenv("SPARK_LOCAL_DIRS", str(scratch))
+        for store in stores.values():
+            for name, value in store.environment.items():
+                patch.setenv(name, value)
+        yield stores
+    for store in stores.values():
+        store.server.shutdown()
+        store.server.server_close()
 
 
 @pytest.fixture
-def store(running: Store) -> Iterator[Store]:
-    """The store with an empty bucket."""
-    running.inner.app_instances.clear()
-    client = running.client()
-    client.create_bucket(Bucket=BUCKET)
-    yield running
-    running.refusal = running.faults = None
-    for entry in client.list_objects_v2(Bucket=BUCKET).get("Contents", ()):
-        client.delete_object(Bucket=BUCKET, Key=entry["Key"])
-    client.delete_bucket(Bucket=BUCKET)
+def store(request, running) -> Iterator[Store | GoogleStore]:
+    """A store with an empty bucket."""
+    chosen = running[getattr(request, "param", Store)]
+    chosen.begin()
+    yield chosen
+    chosen.end()
 
 
 @pytest.fixture(scope="module")
-def cluster(running: Store) -> Iterator[Executors]:
+def cluster(running) -> Iterator[Executors]:
     """Two executors."""
     with executors() as started:
         yield started
@@ -83,7 +83,7 @@ def published(days, store, tmp_path) -> Pipeline:
     shutil.copytree(days.output_dir, copied.output_dir)
     for path in copied.output_dir.glob("consolidat*"):
         path.unlink()
-    assert copied.run("Publish", "--offline", "--to", TO).returncode == 0
+    assert copied.run("Publish", "--offline", "--to", store.address).returncode == 0
     store.requests.clear()
     return copied
 
@@ -113,24 +113,26 @@ def require_days(days: Pipeline, store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("part_rows", "repeats", "tasks_run"), [(10**9, False, 2), (45_000, True, 5), (9_000, False, 19)]
+    ("store", "part_rows", "repeats", "tasks_run"),
+    [(Store, 10**9, False, 2), (Store, 45_000, True, 5), (Store, 9_000, False, 19), (GoogleStore, 45_000, True, 5)],
+    indirect=["store"],
 )
 def test_the_days_of_a_store_have_the_bytes_of_consolidate_day(
     days, published, store, make, cluster, part_rows, repeats, tasks_run
 ):
     cluster.repeats = repeats
-    make(part_rows=part_rows)
+    make(store.address, part_rows=part_rows)
     assert cluster.calls == tasks_run
     require_days(days, store)
     assert json.loads(store.read("manifest.json"))["publication"] == 2
     if not repeats:
         return
     store.sent()
-    again = published.run("ConsolidateRange", *RANGE, "--spark-master", "local[2]", "--store", TO)
-    assert again.returncode == 0 and f"Nothing to do: the 2 days in {TO}" in again.stderr, again.stderr
+    again = published.run("ConsolidateRange", *RANGE, "--spark-master", "local[2]", "--store", store.address)
+    assert again.returncode == 0 and f"Nothing to do: the 2 days in {store.address}" in again.stderr, again.stderr
     assert store.sent() == []
     other = beside(published, "fetched")
-    for command in (("Fetch", "--from", TO), ("VerifyExport", "--offline")):
+    for command in (("Fetch", "--from", store.address), ("VerifyExport", "--offline")):
         done = other.run(*command)
         assert done.returncode == 0, done.stderr
     for day in (DAY, NEXT):
@@ -183,25 +185,26 @@ def test_a_day_as_parquet_is_one_task(days, published, store, make, cluster):
         assert store.read(name) == (days.output_dir / name).read_bytes()
 
 
+@pytest.mark.parametrize("store", [Store, GoogleStore], indirect=True)
 def test_a_day_that_fails_is_named_stops_no_other_and_leaves_nothing(days, published, store, make, caplog):
     name = "markets/marketId=1.103.parquet"  # has ticks on both days
-    key = f"exports/one/{name}"
     content = store.read(name)
-    store.client().put_object(Bucket=BUCKET, Key=key, Body=bytes(len(content)))
+    store.put(name, bytes(len(content)))
     with pytest.raises(SomeDaysFailed, match="2 days failed"):
-        make(part_rows=45_000)
-    assert f"{DAY}: {TO}: {name} has SHA-256" in caplog.text and not store.uploads()
-    store.client().put_object(Bucket=BUCKET, Key=key, Body=content)
+        make(store.address, part_rows=45_000)
+    assert f"{DAY}: {store.address}: {name} has SHA-256" in caplog.text and not store.uploads()
+    store.put(name, content)
 
     store.corrupts = True  # the second part of the large day
     with pytest.raises(SomeDaysFailed, match="1 day failed"):
-        make(part_rows=45_000)
+        make(store.address, part_rows=45_000)
     store.corrupts = False
-    assert f"{DAY}: {TO}: consolidated_ticks_2026_02_05.csv" in caplog.text and not store.uploads()
+    said = caplog.text.replace(".pieces/", "")
+    assert f"{DAY}: {store.address}: consolidated_ticks_2026_02_05.csv" in said and not store.uploads()
     listed = json.loads(store.read("manifest.json"))["objects"]
     assert "consolidated_ticks_2026_02_06.csv" in listed and "consolidated_ticks_2026_02_05.csv" not in listed
     assert "consolidated_ticks_2026_02_05.csv" not in store.names()
-    make(part_rows=45_000)
+    make(store.address, part_rows=45_000)
     assert store.read("consolidated_ticks_2026_02_05.csv") == consolidated(days, DAY)
 
 
