@@ -57,6 +57,8 @@ class SharedDay:
                 ]
             )
             (totals,) = run([functools.partial(day_parts.join, self.layout, self.rows, self.wanted, parts)])
+            for part in parts:
+                part.path.unlink(missing_ok=True)
         return int(totals.rows + totals.duplicates)
 
 

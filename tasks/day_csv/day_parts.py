@@ -75,7 +75,10 @@ def write_part(
 
 
 def join(layout: Layout, rows: Mapping[str, IndexRow], wanted: Consolidation, parts: Sequence[Part]) -> Totals:
-    """Write the CSV of a day, and its report, from its parts in order; remove the parts. Raises as consolidate does."""
+    """Write the CSV of a day, and its report, from its parts in order. Raises as consolidate does.
+
+    The parts stay, because this can be called again: by a copy of the task, or because the answer got lost.
+    """
     source = ExportSource(layout, rows, wanted.span)
     sum_of_parts, source.read = sums(parts, len(rows))
 
@@ -85,10 +88,7 @@ def join(layout: Layout, rows: Mapping[str, IndexRow], wanted: Consolidation, pa
             _append(part, lines)
         return sum_of_parts
 
-    totals = publish(wanted, source, write)
-    for part in parts:
-        part.path.unlink(missing_ok=True)
-    return totals
+    return publish(wanted, source, write)
 
 
 def sums(parts: Sequence[Part], markets: int) -> tuple[Totals, npt.NDArray[np.int64]]:

@@ -8,6 +8,7 @@ import time
 import duckdb
 import pytest
 
+from tasks.cluster.shared_days import SharedDay
 from tasks.day_csv import day_parts
 from tasks.day_csv.consolidation import Consolidation, consolidate
 from tasks.day_csv.export_source import ExportSource, indexed, with_ticks
@@ -115,7 +116,7 @@ def test_the_parts_of_a_day_joined_are_the_day(days, tmp_path):
             for number, part in enumerate(spans)
         ]
         totals = day_parts.join(layout, rows, wanted, parts)
-        assert (tmp_path / "joined.csv").read_bytes() == consolidated(days) and not list(tmp_path.glob("part *"))
+        assert (tmp_path / "joined.csv").read_bytes() == consolidated(days)
         assert (totals.rows, totals.duplicates, totals.first_us, totals.last_us, totals.market_rows.tolist()) == (
             expected.rows,
             expected.duplicates,
@@ -123,6 +124,24 @@ def test_the_parts_of_a_day_joined_are_the_day(days, tmp_path):
             expected.last_us,
             expected.market_rows.tolist(),
         )
+
+
+@pytest.mark.parametrize("part_rows", [5, 10**9])
+def test_a_day_whose_tasks_are_all_repeated_after_they_were_done_is_the_day(days, tmp_path, part_rows):
+    layout = Layout(days.output_dir)
+    date = datetime.date.fromisoformat(DAY)
+    span = Span.of_day(date)
+    rows = with_ticks(layout, indexed(layout), span)
+    wanted = Consolidation(tmp_path / "again.csv", tmp_path / "again.txt", span, DAY)
+
+    def run(calls):
+        for call in calls:
+            call()  # its answer gets lost, as with an executor that is killed then
+        return [call() for call in calls]
+
+    assert SharedDay(layout, date, rows, wanted, part_rows).make(run) == len(consolidated(days).splitlines()) - 1
+    assert (tmp_path / "again.csv").read_bytes() == consolidated(days)
+    assert not layout.day_parts_dir.exists() or not list(layout.day_parts_dir.iterdir())
 
 
 @pytest.mark.parametrize(
