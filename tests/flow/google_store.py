@@ -2,6 +2,7 @@
 
 import http.server
 import io
+import logging
 import random
 import socket
 import threading
@@ -22,6 +23,8 @@ class GoogleStore:
     address = f"gs://{BUCKET}/{PREFIX.rstrip('/')}"
 
     def __init__(self) -> None:
+        for library in ("gcp_storage_emulator", "api"):  # they tell of each request
+            logging.getLogger(library).setLevel(logging.CRITICAL)
         self.lock = threading.Lock()  # the emulator itself serves one request after another
         self.storage = Storage(use_memory_fs=True)
         self._create_file, self.storage.create_file = self.storage.create_file, self._created

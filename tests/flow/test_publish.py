@@ -186,8 +186,9 @@ def test_faults_of_the_store_and_kills_leave_no_row_without_its_object(exported,
         store.faults = random.Random(number)
         store.pause_s = 0.02
         store.requests.clear()
+        below = f"{number // 2}/"  # every second run resumes the one before
         last = seeded.randint(2, 14)  # the request that the run does not outlive
-        process = exported.start("Publish", "--offline", "--to", store.address)
+        process = exported.start("Publish", "--offline", "--to", f"{store.address}/{below}")
         while len(store.requests) < last and process.poll() is None:
             time.sleep(0.005)
         with contextlib.suppress(ProcessLookupError):
@@ -195,16 +196,14 @@ def test_faults_of_the_store_and_kills_leave_no_row_without_its_object(exported,
         process.communicate()
         store.faults = None
         store.pause_s = 0.0
-        there = store.names()
+        there = {name.removeprefix(below) for name in store.names() if name.startswith(below)}
         if "index.csv" in there:
-            listed = re.findall(r"markets/marketId=[0-9.]+\.parquet", store.read("index.csv").decode())
+            listed = re.findall(r"markets/marketId=[0-9.]+\.parquet", store.read(f"{below}index.csv").decode())
             assert listed and {*listed} <= there
-        if number % 2:
-            store.remove(*there)
     store.faults = random.Random(99)
-    done = exported.run("Publish", "--offline", "--to", store.address)
+    done = exported.run("Publish", "--offline", "--to", f"{store.address}/{below}")
     assert done.returncode == 0, done.stderr
-    assert_same(exported, fetched(exported, "--from", store.address))
+    assert_same(exported, fetched(exported, "--from", f"{store.address}/{below}"))
 
 
 def test_a_publication_that_was_broken_off_sends_no_object_twice(exported, store):
