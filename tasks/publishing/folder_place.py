@@ -6,13 +6,13 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from tasks.errors import StoreError
-from tasks.publishing.pieces import FOLDER, is_of, piece_name
-from tasks.publishing.place import Piece, Place, Sink, Source, Stored, copy
+from tasks.publishing.pieces import FOLDER, PlaceOfPieces, is_of, piece_name
+from tasks.publishing.place import Piece, Sink, Source, Stored, copy
 from tasks.storage.atomic_files import NewFile, make_directory, remove_leftovers, replacing
 from tasks.storage.file_identity import file_checksum
 
 
-class FolderPlace(Place):
+class FolderPlace(PlaceOfPieces):
     """A folder that must exist: it is never created, so that nothing is written below an empty mount point."""
 
     def __init__(self, address: str, folder: Path) -> None:
@@ -79,15 +79,6 @@ class FolderPlace(Place):
     def remove(self, name: str) -> None:
         """Remove a file."""
         (self._folder / name).unlink(missing_ok=True)
-
-    def begin(self, name: str) -> str:
-        """Begin an object that is sent in pieces: files in a hidden folder, which every machine must see."""
-        self.abandon([name])
-        return ""
-
-    def add(self, name: str, token: str, number: int, source: Source) -> Piece:
-        """Send a piece."""
-        return Piece(source.size_bytes, source.checksum, self.send(piece_name(name, number), source).tag)
 
     def _join(self, name: str, token: str, pieces: Sequence[Piece]) -> None:
         path = self._folder / name

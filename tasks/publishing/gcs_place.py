@@ -17,8 +17,8 @@ from typing import IO, Any
 import tenacity
 
 from tasks.errors import StoreError, UsageError
-from tasks.publishing.pieces import FOLDER, is_of, piece_name
-from tasks.publishing.place import Piece, Place, Sink, Source, Stored
+from tasks.publishing.pieces import FOLDER, PlaceOfPieces, is_of, piece_name
+from tasks.publishing.place import Piece, Sink, Source, Stored
 
 try:
     import google_crc32c
@@ -62,7 +62,7 @@ _again_from_its_beginning = tenacity.retry(
 )
 
 
-class GcsPlace(Place):
+class GcsPlace(PlaceOfPieces):
     """A bucket and a prefix in it."""
 
     def __init__(self, address: str, bucket: str, prefix: str) -> None:
@@ -139,15 +139,6 @@ class GcsPlace(Place):
         """Remove an object."""
         with self._telling(name), contextlib.suppress(NotFound):
             self._blob(name).delete(timeout=_TIMEOUT_S, retry=_RETRY)
-
-    def begin(self, name: str) -> str:
-        """Begin an object that is sent in pieces: hidden objects."""
-        self.abandon([name])
-        return ""
-
-    def add(self, name: str, token: str, number: int, source: Source) -> Piece:
-        """Send a piece."""
-        return Piece(source.size_bytes, source.checksum, self.send(piece_name(name, number), source).tag)
 
     def _join(self, name: str, token: str, pieces: Sequence[Piece]) -> None:
         """Join pieces in the store, many of them by joining what was joined of some."""
