@@ -44,8 +44,16 @@ class Layout:
 
         They are not strays, and go into archives.
         """
-        pages = self.report_page, self.condition, self.runner_summary, self.runner_summary_csv, self.catalogue
-        return self.index, self.execution_report, self.accepted_losses, *pages
+        return (
+            self.index,
+            self.execution_report,
+            self.accepted_losses,
+            self.report_page,
+            self.condition,
+            self.runner_summary,
+            self.runner_summary_csv,
+            self.catalogue,
+        )
 
     def derived_files(self, market_id: str) -> tuple[Path, ...]:
         """The optional files that are made from a market's file or stored beside it."""

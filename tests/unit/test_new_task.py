@@ -23,7 +23,7 @@ def changed(tmp_path, small):
     code = re.search(r"```python\n(.*?)```", recipe, re.DOTALL)[1]
     (sources.root / "tasks" / "sizes.py").write_text(code)
     sources.insert("tasks/storage/layout.py", "    @property\n    def report_state", PATH)
-    sources.insert("tasks/storage/layout.py", "self.report_page, self.condition", "self.sizes_page, ")
+    sources.insert("tasks/storage/layout.py", "            self.execution_report,\n", "            self.sizes_page,\n")
     sources.insert("tasks/__init__.py", '    "PlotMarket"', '    "WriteSizes": "tasks.sizes",\n')
     return sources.pipeline
 
