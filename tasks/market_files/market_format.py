@@ -32,7 +32,7 @@ class MarketFormat(abc.ABC):
     """A format of market files; formats.py has them all.
 
     name: as in --format, and the suffix of its files without the dot; is_compressed: whether an archive need not
-    compress its files; is_text: whether a file is just the text of its ticks, one after the other;
+    compress its files; is_text: whether a file is just a head and the text of its ticks, one after the other;
     duckdb: how DuckDB reads its files, a table function of {files} and the types of the {columns}; "" if it cannot.
     """
 
@@ -80,6 +80,10 @@ class MarketFormat(abc.ABC):
     def flaws(self, path: Path) -> Iterator[tuple[str, object, object]]:
         """Yield where a readable file differs, apart from its ticks, from what open() writes: what, found, expected."""
         yield from ()
+
+    def head(self, version: int = FORMAT_VERSION) -> bytes:
+        """Return the text before the first tick in a version, such as the names of the columns; only if is_text."""
+        return b""
 
     def text(self, ticks: Ticks, market_id: str, sequence: Ints, version: int = FORMAT_VERSION) -> Iterator[pa.Buffer]:
         """Yield the text of one market's ticks, in file order, in a version; only if is_text."""

@@ -1,4 +1,4 @@
-"""Market files that are text, one line per tick: read by whole lines, searched by bisection."""
+"""Market files that are text, a head and one line per tick: read by whole lines, searched by bisection."""
 
 import abc
 from collections.abc import Collection, Iterator
@@ -21,7 +21,11 @@ _BLOCK_BYTES = 16 << 20
 
 
 class TextFormat(MarketFormat):
-    """A format with one line per tick and nothing else. row_bytes: the approximate size of a line."""
+    """A format with one line per tick, after a head that most formats do not have.
+
+    row_bytes: the approximate size of a line. A format with a head also defines head(): whole lines, for example the
+    names of the columns; version() then tells by them which version a file has.
+    """
 
     is_compressed = False
     is_text = True
@@ -49,6 +53,7 @@ class TextFormat(MarketFormat):
         Raises DamagedFile if a line is not a tick's, FileNotFoundError if there is no file.
         """
         with open(path, "rb") as file:
+            self._skip_head(file)
             rest = b""
             while block := file.read(_BLOCK_BYTES):
                 cut = block.rfind(b"\n") + 1
@@ -84,10 +89,20 @@ class TextFormat(MarketFormat):
             size_bytes = self._line_from(file, span.upper_us) - self._line_from(file, span.lower_us)
         return facts.tick_records * size_bytes / max(facts.size_bytes, 1)
 
+    def _skip_head(self, file: BinaryIO) -> int:
+        """Move to the first line of a tick, and return where that is. Raises DamagedFile if the head is another one."""
+        if not self.head():
+            return 0
+        head = self.head(self.version(Path(file.name)))
+        file.seek(0)
+        if (found := file.read(len(head))) != head:
+            raise DamagedFile(f"{file.name}: begins with {found[:60]!r}, expected {head[:60]!r}")
+        return len(head)
+
     def _line_from(self, file: BinaryIO, moment_us: int) -> int:
         """Return where the first line at or after a time begins, by bisection; the file's end if there is none."""
         moment = time_text(moment_us)
-        low, high = 0, file.seek(0, 2)
+        low, high = self._skip_head(file), file.seek(0, 2)
         while low < high:
             middle = (low + high) // 2
             file.seek(_line_start(file, middle))
@@ -105,6 +120,8 @@ class _Lines:
 
     def __init__(self, lines: TextFormat, file: NewFile, market_id: str) -> None:
         self._format, self._file, self._market_id = lines, file, market_id
+        if head := lines.head():
+            file.write(head)
 
     def write(self, ticks: Ticks, sequence: Ints) -> None:
         """Append the lines of ticks."""

@@ -57,6 +57,7 @@ def check_market(path: Path, row: IndexRow, sums_until_us: int | None = None) ->
     try:
         with decoding(path):
             version = market_format.version(path)
+            text_hash.update(market_format.head(version))
             for batch in _messages(path):
                 ticks = Ticks.from_batch(batch)
                 if not rows.differences:

@@ -8,7 +8,7 @@ import pytest
 
 from tasks.demo.load import create_schema, load
 from tasks.demo.recording import Recording
-from tests.conftest import FORMATS, ROOT, Pipeline, Source, new_source
+from tests.conftest import BY_HAND, ROOT, Pipeline, Source, new_source
 
 GOLDEN_DAY = "2026-02-04"
 AS_IN_0_1_0 = dataclasses.replace(Recording.tiny(), sums_of_sums=False)
@@ -30,7 +30,7 @@ def recorded(server):
     return recorded_in_0_1_0(server)
 
 
-@pytest.fixture(params=FORMATS)
+@pytest.fixture(params=BY_HAND)
 def golden(request, tmp_path, recorded):
     """A golden export, unpacked, and a pipeline on it; .format is what it is in."""
     with tarfile.open(ROOT / "tests" / "golden" / f"0.1.0_{request.param}.tar.gz") as archive:

@@ -13,11 +13,11 @@ import pytest
 from tasks.errors import DatabaseError
 from tasks.postgres import tick_reader
 from tasks.postgres.server import Server
-from tests.conftest import FORMATS, Pipeline, index_of
+from tests.conftest import BY_HAND, Pipeline, index_of
 from tests.flow.exported_rows import rows_in_database, rows_in_file
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", BY_HAND)
 def test_every_row_is_there_and_a_second_run_writes_nothing(pipeline, small, format):
     first = pipeline.run("ExportAll", "--format", format)
     assert first.returncode == 0, first.stderr

@@ -15,13 +15,13 @@ from tasks.market_files import market_file
 from tasks.reader import open_export
 from tasks.ticks.snapshots import whole_messages
 from tasks.ticks.tick_arrays import TRADED, Ticks
-from tests.conftest import FORMATS, ROOT
+from tests.conftest import BY_HAND, ROOT
 
 TEXT = (ROOT / "docs" / "reader.md").read_text()
 RECIPES = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 
 
-@pytest.fixture(scope="module", params=FORMATS)
+@pytest.fixture(scope="module", params=BY_HAND)
 def golden(request, tmp_path_factory):
     """An export that somebody has sent, of each format."""
     folder = tmp_path_factory.mktemp("sent")

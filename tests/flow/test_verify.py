@@ -15,7 +15,7 @@ from tasks.postgres.database import Database
 from tasks.postgres.server import Server
 from tasks.storage.layout import Layout
 from tasks.verification.export_check import verify
-from tests.conftest import FORMATS, Pipeline, fill, new_source
+from tests.conftest import BY_HAND, FORMATS, Pipeline, fill, new_source
 from tests.flow.planted_damage import DAMAGE
 from tests.flow.rewritten_export import MARKET, changed, differences, fewer, rewrite, swapped
 
@@ -24,13 +24,13 @@ from tests.flow.rewritten_export import MARKET, changed, differences, fewer, rew
 def exports(server, tmp_path_factory):
     """One export in each format, never changed, and the source of both."""
     source, directory = fill(new_source(server)), tmp_path_factory.mktemp("exports")
-    for format in FORMATS:
+    for format in BY_HAND:
         result = Pipeline(directory / format, source.environment).run("ExportAll", "--format", format)
         assert result.returncode == 0, result.stderr
     return source, directory
 
 
-@pytest.fixture(params=FORMATS)
+@pytest.fixture(params=BY_HAND)
 def export(request, exports, tmp_path) -> Layout:
     """A copy of the export, to be damaged."""
     shutil.copytree(exports[1] / request.param, tmp_path / "export")

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.market_files.formats import NAMES as FORMATS
+from tests.conftest import BY_HAND, FORMATS
 
 DROP = "DELETE FROM stream_ingest.ladder_levels WHERE publish_time < '2026-02-05 11:00+00'"
 
@@ -29,7 +29,7 @@ def change_a_digit(path):
         pq.write_table(forged, path, compression="zstd", write_page_checksum=True)
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", BY_HAND)
 def test_a_changed_digit_is_mended_from_the_database(pipeline, format):
     assert pipeline.run("ExportAll", "--format", format).returncode == 0
     before = pipeline.files()
@@ -42,7 +42,7 @@ def test_a_changed_digit_is_mended_from_the_database(pipeline, format):
 
 
 @pytest.mark.parametrize("index", ["as it was", "gone", "edited"])
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", BY_HAND)
 def test_a_changed_digit_that_nobody_can_mend_stays_red_until_the_file_is_back(pipeline, small, format, index):
     assert pipeline.run("ExportAll", "--format", format).returncode == 0
     small.query(DROP)

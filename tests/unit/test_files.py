@@ -18,9 +18,7 @@ from tasks.market_files.file_facts import FileFacts
 from tasks.market_files.market_file import MarketWriter
 from tasks.ticks import schema
 from tasks.ticks.tick_arrays import TRADED, Ticks
-from tests.conftest import made_of
-
-FORMATS = ("parquet", "jsonl")
+from tests.conftest import BY_HAND, made_of
 
 
 def many(messages: int, seed: int = 1, first: int = 0) -> Ticks:
@@ -55,7 +53,7 @@ def write(path: Path, ticks: Ticks, cuts: tuple[int, ...] = ()) -> FileFacts:
     return facts
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", BY_HAND)
 def test_bytes_do_not_depend_on_the_pieces(tmp_path, format, monkeypatch):
     monkeypatch.setattr(tasks.market_files.parquet, "ROW_GROUP_ROWS", 1_000)
     ticks = many(500)
@@ -79,7 +77,7 @@ def test_row_groups_are_cut_at_fixed_counts_with_the_time_range_in_their_statist
     assert metadata.row_group(0).column(0).compression == "ZSTD"
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", BY_HAND)
 def test_what_is_written_is_read_and_inspected(tmp_path, format):
     path, ticks = tmp_path / f"x.{format}", many(50)
     facts = write(path, ticks)
@@ -89,7 +87,7 @@ def test_what_is_written_is_read_and_inspected(tmp_path, format):
     assert market_file.inspect(path, "1.5") == facts
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", BY_HAND)
 def test_no_ticks_is_a_valid_file(tmp_path, format):
     facts = write(tmp_path / f"x.{format}", Ticks.empty())
     assert (facts.tick_records, facts.messages, facts.first_tick, facts.last_tick) == (0, 0, None, None)
@@ -133,7 +131,7 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", BY_HAND)
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_damage_is_found(tmp_path, format, damage):
     if format == "jsonl" and damage == "empty":
@@ -145,14 +143,14 @@ def test_damage_is_found(tmp_path, format, damage):
         market_file.inspect(path, "1.5")
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", BY_HAND)
 def test_another_markets_file_is_damage(tmp_path, format):
     write(tmp_path / f"x.{format}", many(5))
     with pytest.raises(DamagedFile, match="holds market 1.5, expected 1.6"):
         market_file.inspect(tmp_path / f"x.{format}", "1.6")
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", BY_HAND)
 def test_ticks_out_of_order_are_damage(tmp_path, format):
     write(tmp_path / f"a.{format}", many(5))
     if format == "jsonl":
@@ -172,7 +170,7 @@ def test_a_writer_that_fails_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", BY_HAND)
 @pytest.mark.parametrize("piece", [1, 17, 45, 1_000_000])
 @pytest.mark.parametrize("dropped", [0, 30, 100])
 def test_a_refresh_in_any_slices_equals_writing_it_all(tmp_path, monkeypatch, format, piece, dropped):
@@ -225,11 +223,11 @@ def test_damage_among_numbers_that_json_does_not_have_is_found(tmp_path, change)
 def test_a_format_is_known_by_its_name_or_refused(tmp_path):
     for name in formats.NAMES:
         assert formats.named(name) is formats.of(tmp_path / f"marketId=1.5.{name}")
-    for ask in (lambda: formats.named("csv"), lambda: formats.of(tmp_path / "marketId=1.5.csv")):
-        with pytest.raises(UsageError, match="no market file format 'csv'. Known are parquet, jsonl"):
+    for ask in (lambda: formats.named("xls"), lambda: formats.of(tmp_path / "marketId=1.5.xls")):
+        with pytest.raises(UsageError, match=f"no market file format 'xls'. Known are {', '.join(formats.NAMES)}"):
             ask()
     with pytest.raises(UsageError):
-        MarketWriter(tmp_path / "marketId=1.5.csv", "1.5")
+        MarketWriter(tmp_path / "marketId=1.5.xls", "1.5")
     with pytest.raises(UsageError):
-        list(market_file.read(tmp_path / "marketId=1.5.csv"))
+        list(market_file.read(tmp_path / "marketId=1.5.xls"))
     assert not list(tmp_path.iterdir())

@@ -15,7 +15,7 @@ import pytest
 
 from tasks.export_directory import catalogue_sql, index_csv
 from tasks.storage.layout import Layout
-from tests.conftest import FORMATS, ROOT
+from tests.conftest import BY_HAND, ROOT
 
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 RECIPES = BLOCK.findall((ROOT / "docs" / "loading.md").read_text())
@@ -26,12 +26,12 @@ LARGE = re.compile(r"^(?:import|from) (chdb|pyspark|fastparquet)\b", re.MULTILIN
 @pytest.fixture
 def exports(tmp_path, monkeypatch):
     """The folder that the recipes are run in."""
-    for format in FORMATS:
+    for format in BY_HAND:
         with tarfile.open(ROOT / "tests" / "golden" / f"0.1.0_{format}.tar.gz") as archive:
             archive.extractall(tmp_path / "data_exports", filter="tar")
     (tmp_path / "data_exports" / "parquet").rename(tmp_path / "data_exports" / "demo")
     (tmp_path / "data_exports" / "jsonl").rename(tmp_path / "data_exports" / "demo_jsonl")
-    for format in FORMATS:
+    for format in BY_HAND:
         layout = Layout(tmp_path / "data_exports" / ("demo" if format == "parquet" else "demo_jsonl"), format)
         layout.catalogue.write_text(catalogue_sql.text(layout, index_csv.read(layout.index)))
     monkeypatch.chdir(tmp_path)

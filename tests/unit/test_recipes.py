@@ -13,11 +13,12 @@ from tasks.export_directory.index_csv import IndexRow
 from tasks.export_directory.inventory import Inventory, take_inventory
 from tasks.export_directory.journal import Journal, Written
 from tasks.market_files import formats, market_file
+from tasks.market_files.format_versions import version_of_names
 from tasks.market_files.market_file import MarketWriter
 from tasks.market_files.text_lines import TextFormat
 from tasks.market_files.time_span import Span
 from tasks.storage.layout import Layout
-from tasks.ticks.schema import COLUMNS, FORMAT_VERSION, SCHEMA
+from tasks.ticks.schema import COLUMNS, FORMAT_VERSION, SCHEMA, columns_of
 from tasks.ticks.tick_arrays import Ticks
 from tasks.verification.market_check import check_market
 from tests.conftest import ROOT, TWO_TICKS
@@ -65,10 +66,17 @@ def test_a_file_that_the_layout_owns_is_no_stray(tmp_path, monkeypatch):
 
 
 class Csv(TextFormat):
-    """Comma-separated values without a header."""
+    """Comma-separated values with a header."""
 
     name = "csv"
     row_bytes = 150
+
+    def head(self, version=FORMAT_VERSION):
+        return ",".join(column.name for column in columns_of(version)).encode() + b"\n"
+
+    def version(self, path):
+        with open(path, "rb") as file:
+            return version_of_names(file.readline().decode(errors="replace").rstrip("\n").split(","), path)
 
     def text(self, ticks, market_id, sequence, version=FORMAT_VERSION):
         out = pa.BufferOutputStream()
@@ -111,7 +119,8 @@ def test_a_format_is_a_class_and_an_entry(csv, tmp_path):
         facts, stat = writer.finish(0)
         Journal(layout.journal_dir).written(Written("1.5", "new", stat, facts))
         writer.file.publish()
-    assert len(path.read_text().splitlines()) == facts.tick_records == 2
+    header, *lines = path.read_text().splitlines()
+    assert header.split(",") == SCHEMA.names and len(lines) == facts.tick_records == 2
     assert vars(Ticks.concatenate(list(market_file.read(path)))).keys() == vars(TWO_TICKS).keys()
     (part,) = market_file.read_span(path, 0, Span(2_000_000, 3_000_000), 10)
     assert part.price.tolist() == [3.5]
@@ -120,5 +129,12 @@ def test_a_format_is_a_class_and_an_entry(csv, tmp_path):
     directory_scan.publish_index(layout, disk, directory_scan.index_rows(layout, disk, {"1.5": "30"}))
     row = IndexRow("1.5", "30", "markets/marketId=1.5.csv", facts)
     assert not check_market(path, row).differences
-    path.write_text(path.read_text().replace("3.5", "3.6"))
+    text = path.read_text()
+    path.write_text(text.replace("3.5", "3.6"))
     assert {difference.what for difference in check_market(path, row).differences} == {"checksum"}
+    path.write_text(text.replace(header, ",".join(sorted(SCHEMA.names))))
+    assert {difference.what for difference in check_market(path, row).differences} == {"checksum", "content"}
+    with pytest.raises(DamagedFile, match="begins with b'.*', expected b'received_at,"):
+        list(market_file.batches(path))
+    with pytest.raises(DamagedFile, match="begins with"):
+        list(market_file.read_span(path, 0, Span(2_000_000, 3_000_000), 10))
