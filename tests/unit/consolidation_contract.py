@@ -46,6 +46,29 @@ METADATA = {
 }
 
 
+#: The columns that contract() knows. What is added to a tick later is tested in test_columns.py and test_new_column.py.
+KNOWN = (
+    "received_at",
+    "publish_time",
+    "market_id",
+    "event_id",
+    "selection_id",
+    "side",
+    "level",
+    "price",
+    "size",
+    "traded_volume",
+    "in_play",
+    "change_type",
+    "sequence",
+    "record_type",
+    "market_status",
+    "market_start_time",
+    "market_type",
+    "runner_name",
+)
+
+
 class Parts:
     """Rows (market, publish, received, selection, side, level, price, size) as a source."""
 
@@ -146,8 +169,11 @@ def parsed(content):
     """Return the rows of a CSV as the csv module reads them, numbers as numbers."""
     header, *rows = csv.reader(io.StringIO(content.decode(), newline=""))
     assert tuple(header) == flat_csv.COLUMNS
-    words = ("NaN", "Infinity", "-Infinity", "")
+    words, places = ("NaN", "Infinity", "-Infinity", ""), [header.index(name) for name in KNOWN]
     return [
-        tuple(float(value) if n in (7, 8, 9) and value not in words else value for n, value in enumerate(row))
+        tuple(
+            float(row[place]) if n in (7, 8, 9) and row[place] not in words else row[place]
+            for n, place in enumerate(places)
+        )
         for row in rows
     ]
