@@ -5,6 +5,7 @@ descriptor for standard error. The answers are the id of the process, which lead
 ended its exit code.
 """
 
+import functools
 import json
 import logging
 import os
@@ -13,6 +14,7 @@ import socket
 import sys
 
 import sitecustomize
+from luigi.cmdline_parser import CmdlineParser
 
 from tasks.workflow.process_start import tuned_start
 
@@ -57,12 +59,24 @@ def supervised(connection):
     return request["arguments"]
 
 
+def remember_parsers():
+    """Let runs inherit Luigi's parser of the command line.
+
+    Luigi builds it nine times in a run, from the options of all tasks. Here these are all loaded; elsewhere few are.
+    """
+    CmdlineParser._build_parser = staticmethod(functools.cache(CmdlineParser._build_parser))
+    CmdlineParser._build_parser()
+    for name in tasks.PUBLIC:
+        CmdlineParser._build_parser(root_task=name, help_all=False)
+
+
 if __name__ == "__main__":  # as tasks/__main__.py
     with tuned_start():
         import tasks.every_task  # noqa: F401
         from tasks.command_line.front_door import load, main
         from tasks.workflow import run_context
 
+        remember_parsers()
         given = accepted(sys.argv[1])
         load(given)
     logging.captureWarnings(True)
