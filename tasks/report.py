@@ -14,7 +14,8 @@ from luigi.parameter import ParameterVisibility
 
 from tasks.condition import export_condition
 from tasks.day_csv import export_source
-from tasks.errors import NotAnExport
+from tasks.errors import ExportError, NotAnExport
+from tasks.export_directory.index_csv import Index
 from tasks.reporting import page, report_page
 from tasks.storage.atomic_files import replacing
 from tasks.storage.file_identity import file_checksum
@@ -72,10 +73,10 @@ class Report(WholeExportTask):
             try:
                 kept = json.loads(self.layout.report_state.read_text(encoding="utf-8"))
                 now = self._state()
-                if self.takes_files_alone and isinstance(kept, dict):
-                    kept["without_ticks"] = now["without_ticks"]  # only the database knows them
+                if self.takes_files_alone and (self.offline or kept["without_ticks"]):
+                    now["without_ticks"] = kept["without_ticks"]  # only the database knows them
                 return bool(kept == now) and all(task.complete() for task in self.requires())
-            except (FileNotFoundError, ValueError, KeyError):
+            except (FileNotFoundError, ValueError, KeyError, TypeError):
                 return False
             except (OSError, NotAnExport):  # cannot be read: with the database, what they say is determined again
                 if self.takes_files_alone:
@@ -88,18 +89,15 @@ class Report(WholeExportTask):
         expected = sum(facts.tick_records for facts in rows.facts.values())
         progress = PartProgress("market", "judged", len(rows), expected)
         count = self.showing(progress, progress.count)
-        unknown = None
-        ticks = [moment for facts in rows.facts.values() for moment in (facts.first_tick, facts.last_tick)]
-        known = [moment for moment in ticks if moment is not None]
-        if known and not self.offline:
-            unknown = judging.without_ticks(min(known), max(known) + 1, rows)
+        unknown = None if self.offline else self._without_ticks(rows)
         judged, failed = judging.judge_export(layout, rows, unknown, count)
         with replacing(layout.condition) as file:
             file.write(export_condition.render(judged))
         with replacing(layout.report_page) as file:
             file.write(report_page.render(layout, rows, judged, _plotted(layout)))
         with replacing(layout.report_state) as file:
-            file.write(json.dumps(self._state()).encode())
+            state = self._state() | ({"without_ticks": None} if unknown is None else {})
+            file.write(json.dumps(state).encode())
         good = sum(1 for day in judged.days if day.condition == "good")
         text = (
             f"{layout.report_page}: {counted(len(rows), 'market')}, {good:,} of {counted(len(judged.days), 'day')} good"
@@ -108,13 +106,30 @@ class Report(WholeExportTask):
         known_failures = self.failures()
         return {market_id: reason for market_id, reason in failed.items() if market_id not in known_failures}
 
+    def _without_ticks(self, rows: Index) -> judging.WithoutTicks | None:
+        """Return the markets that only the database knows; None if the export is reported on as it is, and the database
+        cannot be queried.
+        """
+        ticks = [moment for facts in rows.facts.values() for moment in (facts.first_tick, facts.last_tick)]
+        known = [moment for moment in ticks if moment is not None]
+        try:
+            return judging.without_ticks(min(known), max(known) + 1, rows) if known else {}
+        except ExportError as error:
+            if not self.as_it_lies:
+                raise
+            _log.warning("The report does not say which markets have no ticks: %s", error)
+            return None
+
     @property
     def takes_files_alone(self) -> bool:
         """Whether the export is reported on as it is on disk."""
         return bool(self.offline or self.as_it_lies)
 
     def _state(self) -> dict[str, Any]:
-        """Return what the page is made of, and the checksums of the two files as they are there."""
+        """Return what the page is made of, and the checksums of the two files as they are there.
+
+        without_ticks: None if the database was not queried for them.
+        """
         layout, made_of = self.layout, hashlib.sha256()
         made_of.update(layout.index.read_bytes())
         with contextlib.suppress(FileNotFoundError), os.scandir(layout.markets_dir) as entries:

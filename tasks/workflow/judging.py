@@ -1,6 +1,5 @@
 """Judge the condition of an export with the settings, the clock and the database of the run."""
 
-import contextlib
 import datetime
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -67,14 +66,11 @@ def day_lines(
     return [f"Condition: {text or day.condition}"]
 
 
-def without_ticks(first_us: int, end_us: int, rows: Mapping[str, IndexRow]) -> WithoutTicks | None:
-    """Return the markets that the database lists for [first_us, end_us) but has no ticks for; None if it cannot be
-    queried.
-    """
+def without_ticks(first_us: int, end_us: int, rows: Mapping[str, IndexRow]) -> WithoutTicks:
+    """Return the markets that the database lists for [first_us, end_us) but has no ticks for. Raises DatabaseError."""
     ticks = {market_id for market_id, row in rows.items() if row.facts.tick_records}
-    with contextlib.suppress(ExportError), Database(findings.server()) as database:
+    with Database(findings.server()) as database:
         return known_markets.without_ticks(database, first_us, end_us, ticks)
-    return None
 
 
 def today() -> datetime.date:

@@ -168,6 +168,9 @@ def test_the_page_lists_the_steps(knowns):
         ("Report", "read out/index.csv", "EIO"),
         ("Archive", "stat out/report.html", "EACCES"),  # a traceback
         ("PlotMarket", "read out/plots/marketId=M.html", "EACCES"),  # a traceback
+        # ended with 0, and what the database lists without ticks was missing for good
+        ("ExportAll", "ask known_markets.without_ticks for judging.without_ticks", "error"),
+        ("ConsolidateDay", "ask database.newest for judging.without_ticks", "error"),
     ],
 )
 def test_what_cannot_be_read_fails_the_task(tasks, knowns, runs, tmp_path, task, step, kind):

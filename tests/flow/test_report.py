@@ -51,6 +51,25 @@ def test_export_all_writes_page_and_condition_and_makes_them_again_only_when_som
     assert pipeline.run("Report").returncode == 0 and page.exists()
 
 
+def test_a_report_that_lacks_what_only_the_database_knows_is_made_again_with_it(pipeline):
+    page, condition = (pipeline.output_dir / name for name in ("report.html", "condition.json"))
+    assert pipeline.run("ExportAll").returncode == 0
+    whole = condition.read_bytes()
+
+    page.unlink()
+    cut_off = pipeline.run("Report", "--as-it-lies", POSTGRES_PORT="1")
+    assert cut_off.returncode == 0, cut_off.stderr
+    assert "The report does not say which markets have no ticks: No connection to" in cut_off.stderr
+    assert json.loads(condition.read_bytes())["days"][0]["markets_without_ticks"] is None
+    assert pipeline.run("Report", "--as-it-lies").returncode == 0 and condition.read_bytes() == whole
+
+    page.unlink()
+    assert pipeline.run("Report", "--offline").returncode == 0
+    assert json.loads(condition.read_bytes())["days"][0]["markets_without_ticks"] is None
+    assert "Nothing to do" in pipeline.run("Report", "--offline").stderr
+    assert pipeline.run("ExportAll").returncode == 0 and condition.read_bytes() == whole
+
+
 def test_report_false_leaves_them_out(pipeline):
     assert pipeline.run("ExportAll", "--report", "false").returncode == 0
     assert not (pipeline.output_dir / "report.html").exists()

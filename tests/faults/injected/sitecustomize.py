@@ -22,6 +22,9 @@ _ERRORS = {"EIO": errno.EIO, "ENOSPC": errno.ENOSPC, "EACCES": errno.EACCES}
 _main = os.getpid()
 _DELAY_S = 5
 _open, _write, _close, _fstat, _readlink = os.open, os.write, os.close, os.fstat, os.readlink
+#: What makes and begins a session with the database, and what many questions pass through.
+_OF_A_SESSION = ("session.py", "waiting.py", "source_tables.py", "column_types.py")
+_OF_MANY_QUESTIONS = ("query", "stream", "_transaction", "_next_rows", "_of_leaf", "__init__", "__enter__", "__exit__")
 #: What differs from run to run in the name of a file.
 _NAMES = [
     (re.compile(r"(^|/)\.([^/]+)\.[^./]+\.[0-9]+\.r[0-9a-f]+\.tmp$"), r"\1\2 (temporary)"),
@@ -134,16 +137,22 @@ def _opening(original):
     return opened
 
 
-def _caller():
-    """Return the function of the pipeline that asks the database; None if that is no step."""
+def _asked():
+    """Return the question that the pipeline asks the database, and the function that asks; None if it is no step."""
     if not _FAILPOINT:
         return None
-    frame = sys._getframe(2)
-    while frame is not None and "/tasks/" not in frame.f_code.co_filename:
+    question, frame = "session", sys._getframe(2)
+    while frame is not None:
+        folder, name = os.path.split(frame.f_code.co_filename)
+        function = f"{name[:-3]}.{frame.f_code.co_name}"
+        if "<" in function or "/tasks" not in folder:  # a comprehension is a frame of its own up to Python 3.11
+            pass
+        elif not folder.endswith("/tasks/postgres"):
+            return question, function
+        elif question == "session" and name not in _OF_A_SESSION and frame.f_code.co_name not in _OF_MANY_QUESTIONS:
+            question = function
         frame = frame.f_back
-    if frame is None:
-        return None
-    return f"{os.path.basename(frame.f_code.co_filename)[:-3]}.{frame.f_code.co_name}"
+    return None
 
 
 def _patch_database():
@@ -152,8 +161,9 @@ def _patch_database():
 
     def asking(name, original):
         @functools.wraps(original)
-        def asked(self, *arguments, **options):
-            what = _caller()
+        def question(self, *arguments, **options):
+            asked = _asked()
+            what = asked and (asked[1] if name == "roll back" else "{} for {}".format(*asked))
             passed = _Passed(name, what) if what else None
             if passed:
                 passed.strike("before")
@@ -162,7 +172,7 @@ def _patch_database():
                 passed.strike("after")
             return result
 
-        return asked
+        return question
 
     class Cursor(extensions.cursor):
         """A cursor whose questions are steps."""
@@ -186,7 +196,7 @@ def _patch_database():
     def connected(*arguments, **options):
         if not _FAILPOINT:
             return original(*arguments, **options)
-        passed = _Passed("connect", _caller() or "other")
+        passed = _Passed("connect", (_asked() or ("", "other"))[1])
         passed.strike("before")
         connection = original(*arguments, **({"connection_factory": Connection} | options))
         passed.strike("after")
