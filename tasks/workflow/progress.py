@@ -1,8 +1,10 @@
 """Progress of the whole run: counters that all worker processes share, and the progress line."""
 
+import contextlib
 import logging
 import multiprocessing
 import time
+from collections.abc import Iterator
 
 from tqdm import tqdm
 
@@ -13,6 +15,8 @@ _log = logging.getLogger("tick_export.progress")
 
 _TERMINAL_S = 0.3
 _PLAIN_S = 10.0
+#: A process that is killed while it counts never releases the lock; the others then do without it.
+_PATIENCE_S = 5.0
 
 
 class Progress:
@@ -26,7 +30,9 @@ class Progress:
     stays = True
 
     def __init__(self) -> None:
-        self._numbers = multiprocessing.get_context("fork").Array("d", 5)  # markets, ticks, both expected, last drawn
+        context = multiprocessing.get_context("fork")
+        self._numbers = context.RawArray("d", 5)  # markets, ticks, both expected, last drawn
+        self._lock, self._is_lock_lost = context.RLock(), context.RawValue("b", 0)
         self._started = time.monotonic()
         self._terminal = terminal.is_live()
         terminal.live_line()  # before the workers are forked
@@ -38,7 +44,7 @@ class Progress:
 
     def count(self, markets: int, ticks: int) -> None:
         """Count finished markets and ticks, and show it from time to time."""
-        with self._numbers.get_lock():
+        with self._alone():
             self._numbers[0] += markets
             self._numbers[1] += ticks
             now = time.monotonic()
@@ -46,6 +52,17 @@ class Progress:
                 return
             self._numbers[4] = now
             self._show()
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep the other processes from counting. The numbers are read without it: nobody must wait for a dead process."""
+        taken = not self._is_lock_lost.value and self._lock.acquire(timeout=_PATIENCE_S)
+        self._is_lock_lost.value = not taken
+        try:
+            yield
+        finally:
+            if taken:
+                self._lock.release()
 
     @property
     def markets(self) -> int:

@@ -4,6 +4,7 @@ import io
 import logging
 import os
 import re
+import signal
 import types
 
 import pytest
@@ -123,3 +124,19 @@ def test_a_worker_that_died_while_it_drew_stops_no_other(screen, monkeypatch):
     os.waitpid(child, 0)
     line.draw(5, ["on it goes"])
     assert screen.lines[0].endswith("on it goes")
+
+
+def test_a_process_that_is_killed_while_it_counts_holds_nobody_up(monkeypatch):
+    monkeypatch.setattr(progress_module, "_PATIENCE_S", 0.01)
+    progress = Progress()
+    progress.expect(3, 300)
+    progress.count(1, 100)
+    if not (killed := os.fork()):
+        with progress._alone():
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(killed, 0)
+    assert (progress.markets, progress.ticks, progress.percent) == (1, 100, 33)
+    progress.count(1, 100)
+    monkeypatch.setattr(progress_module, "_PATIENCE_S", None)  # nobody waits a second time
+    progress.count(1, 100)
+    assert (progress.markets, progress.ticks, progress.is_done) == (3, 300, True)
