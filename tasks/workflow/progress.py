@@ -55,7 +55,7 @@ class Progress:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """Keep the other processes from counting. The numbers are read without it: nobody must wait for a dead process."""
+        """Keep other processes from counting. Readers do without it: nobody must wait for a dead process."""
         taken = not self._is_lock_lost.value and self._lock.acquire(timeout=_PATIENCE_S)
         self._is_lock_lost.value = not taken
         try:
