@@ -49,8 +49,8 @@ class QuietWorker:
     without a traceback, because the main process prints one line.
     """
 
-    def __init__(self, task_process: Any) -> None:
-        self._results = task_process.result_queue
+    def __init__(self, task_process: object) -> None:
+        pass
 
     def __enter__(self) -> None:
         pass
@@ -64,6 +64,4 @@ class QuietWorker:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL if error is None else signal.SIG_IGN)
         if isinstance(error, KeyboardInterrupt):
-            # a worker that the same signal has just ended may have held the queue's lock, and never releases it
-            self._results.cancel_join_thread()
             sys.exit(EXIT_INTERRUPTED)

@@ -11,6 +11,7 @@ from tasks.workflow import directory_lock, luigid, run_context, run_metrics
 from tasks.workflow.base_task import ExportTask
 from tasks.workflow.exit_codes import determining, stop
 from tasks.workflow.market_batches import BatchWorker
+from tasks.workflow.worker_results import WorkerResults
 
 
 class RunWorker(BatchWorker):
@@ -21,6 +22,11 @@ class RunWorker(BatchWorker):
     """
 
     _asked: Any = None
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._results = WorkerResults()
+        self._task_result_queue = self._results  # type: ignore[assignment]
 
     def add(self, task: Any, multiprocess: bool = False, processes: int = 0) -> bool:
         """Schedule a task and what it needs."""
@@ -41,6 +47,13 @@ class RunWorker(BatchWorker):
                 task.claim()  # before the fork: the lock is the run's, not a worker process's
                 run_metrics.claimed(task.layout)
         super()._run_task(task_id)
+        self._results.started()
+
+    def _create_task_process(self, task: Any) -> Any:
+        process = super()._create_task_process(task)
+        if process.use_multiprocessing:
+            process.result_queue = self._results.of_process()
+        return process
 
     def run(self) -> bool:
         """Run everything that is scheduled."""
